@@ -1,0 +1,178 @@
+"""The contract between the harness and a framework, and the one place that loads a framework.
+
+A backend never names a workload, and a workload never places data or writes a loop. There are
+three implementations: `jax_backend`, `pytorch_backend`, and a numpy one in `tests/toy/`.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from algoperf import spec
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import MissingDependency, UnknownName, near
+
+Arrays = Mapping[str, np.ndarray]
+
+
+
+@dataclass(frozen=True)
+class Framework:
+    """Where a framework's backend lies, and the extra that installs what it needs."""
+
+    module: str  # has make_backend(**options) -> Backend
+    extra: str
+
+
+FRAMEWORKS = {
+    "jax": Framework("algoperf.jax_backend", extra="jax"),
+    "pytorch": Framework("algoperf.pytorch_backend", extra="torch"),
+}
+
+
+class BoundModel(Protocol):
+    """A workload's model in one framework, on the devices: what `Workload` delegates to."""
+
+    param_shapes: spec.ParameterShapeTree
+    param_types: spec.ParameterTypeTree
+
+    def is_output_param(self, key: str) -> bool:
+        """Whether `key` names the output layer, or a parameter of it."""
+        ...
+
+    def init(self, rng: spec.RandomState) -> spec.ModelInitState:
+        """New parameters and model state, replicated on all devices."""
+        ...
+
+    def forward(
+        self,
+        params: Any,
+        batch: spec.Batch,
+        model_state: Any,
+        mode: spec.ForwardPassMode,
+        rng: spec.RandomState,
+        update_batch_norm: bool,
+        dropout_rate: Any,
+    ) -> tuple[Any, Any]:
+        """`Workload.model_fn`; `dropout_rate` is a float or a traced scalar."""
+        ...
+
+    def check_params(self, params: Any) -> None:
+        """Raises `BadSubmission` unless `params` have the names and shapes of the model."""
+        ...
+
+    def evaluate(self, params: Any, model_state: Any, batch: spec.Batch) -> Arrays:
+        """One placed evaluation batch to numpy outputs of the *global* batch.
+
+        Every array has a leading axis: examples in the order of the global batch, or one
+        partial sum per process. The arrays are what the workload's `metrics.summarise` takes.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """What the harness needs of a framework."""
+
+    name: str  # "jax", "pytorch"
+    rank: int  # of this process
+    num_processes: int
+    num_devices: int  # over all processes; a global batch is divided by it
+
+    def describe_devices(self) -> dict[str, Any]:
+        """Kind, count and memory of the devices, and the framework's versions and flags."""
+        ...
+
+    def keys(self, numbers: np.ndarray) -> Sequence[spec.RandomState]:
+        """Random states from uint32 [n, 2]; cheap per key, so that steps need no dispatch."""
+        ...
+
+    def place(self, batch: Arrays) -> spec.Batch:
+        """This process's part of a global batch, from numpy to its devices."""
+        ...
+
+    def bind(
+        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+    ) -> BoundModel:
+        """The model of `model_jax.py` or `model_pytorch.py` with the definition's config.
+
+        `model.build(definition.model)` makes the module; the optional `model.forward` and
+        `model.outputs` replace the default call and the default evaluation.
+        `metrics.outputs(xp, logits, batch, per_example)` reduces logits on the device, written
+        once against the array API standard (`xp` is the namespace).
+        """
+        ...
+
+    def loss(
+        self,
+        loss_type: spec.LossType,
+        labels: Any,
+        logits: Any,
+        mask: Any | None,
+        label_smoothing: float,
+    ) -> dict[str, Any]:
+        """`Workload.loss_fn` for a loss type."""
+        ...
+
+    def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
+        """Softmax (also for CTC), sigmoid or identity."""
+        ...
+
+    def synchronize(self, *trees: Any) -> None:
+        """Returns when all work enqueued on the devices, `trees` included, is done."""
+        ...
+
+    def slowest(self, seconds: Sequence[float]) -> list[float]:
+        """Element-wise maximum over all processes; also a barrier between them."""
+        ...
+
+    def is_finite(self, params: Any) -> bool:
+        """Whether every parameter is finite; synchronises."""
+        ...
+
+    def to_leaves(self, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays by path, and what is not an array as JSON; callables are left out."""
+        ...
+
+    def from_leaves(
+        self, template: Any, arrays: Arrays, rest: Mapping[str, Any]
+    ) -> Any:
+        """`template` with its leaves replaced by saved ones, on its devices.
+
+        Stateful members (modules, optimizers) are restored in place. Refuses missing or extra
+        paths, other shapes, other dtypes with `BadCheckpoint`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases process groups."""
+        ...
+
+
+def check_framework(name: str) -> Framework:
+    """The framework of that name, without importing it; an error that lists all if none is."""
+    if name not in FRAMEWORKS:
+        raise UnknownName(
+            f"No framework named {name!r}.{near(name, FRAMEWORKS)} "
+            f"Choose one of: {', '.join(FRAMEWORKS)}."
+        )
+    return FRAMEWORKS[name]
+
+
+def load(framework: str, **options: Any) -> Backend:
+    """The backend of that name: the one place where a framework is imported."""
+    known = check_framework(framework)
+    try:
+        module = importlib.import_module(known.module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("algoperf"):
+            raise
+        raise MissingDependency(
+            f"Framework {framework!r} needs the package {error.name!r}, which is not "
+            f"installed. Install it: pip install 'algoperf[{known.extra}]'."
+        ) from None
+    backend: Backend = module.make_backend(**options)
+    return backend

@@ -1,0 +1,43 @@
+"""`algoperf check`: checks a submission without running it."""
+
+import argparse
+from pathlib import Path
+
+from algoperf import registry, submission
+from algoperf.errors import AlgoPerfError
+from algoperf.runner.tuning import as_hyperparameters, load_search_space
+
+_SPACE_FILE = "tuning_search_space.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("submission", type=Path, help="the submission's Python file")
+    parser.add_argument(
+        "--search-space",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {_SPACE_FILE} beside the submission, if there is one",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Prints what was checked and a verdict; status 1 when there are problems."""
+    loaded = submission.load(options.submission)
+    print(f"{options.submission}: all functions are there and can be called.")
+    problems = []
+    space = options.search_space or loaded.path.parent / _SPACE_FILE
+    if options.search_space or space.exists():
+        point = load_search_space(space).points(seed=0, study=1, num_trials=1)[0]
+        print(f"{space}: a point of it is {as_hyperparameters(point)}.")
+    for name, definition in registry.definitions().items():
+        try:
+            size, source = loaded.batch_size(definition)
+        except (AlgoPerfError, ValueError) as error:
+            problems.append(f"{name}: get_batch_size: {error}")
+            continue
+        print(f"{name}: batch size {size:,} ({source}).")
+    for problem in problems:
+        print(f"problem: {problem}")
+    print("verdict: " + ("not valid" if problems else "ok"))
+    return 1 if problems else 0

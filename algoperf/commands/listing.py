@@ -1,0 +1,57 @@
+"""`algoperf list`: shows workloads."""
+
+import argparse
+from collections.abc import Sequence
+
+from algoperf import registry, rulesets
+from algoperf.definition import WorkloadDefinition
+
+_HEADER = ("workload", "tier", "metric", "validation", "test", "budget s", "step hint", "task")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("--variants", action="store_true", help="also variants")
+    parser.add_argument(
+        "--ruleset",
+        default=rulesets.DEFAULT_RULESET,
+        choices=list(rulesets.RULESETS),
+        help="whose budgets are shown; default: %(default)s",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Prints a table of workloads."""
+    limits = rulesets.ruleset(options.ruleset).limits
+    shown = [
+        definition
+        for definition in registry.definitions().values()
+        if options.variants or definition.is_base or definition.tier == "mini"
+    ]
+    print(table([_HEADER, *(_row(definition, limits) for definition in shown)]))
+    return 0
+
+
+def _row(definition: WorkloadDefinition, column: str) -> tuple[str, ...]:
+    target, limits = definition.target, definition.limits[column]
+    sign = ">" if target.better == "higher" else "<"
+    return (
+        definition.name,
+        definition.tier,
+        target.metric,
+        f"{sign} {target.validation:g}",
+        f"{sign} {target.test:g}",
+        f"{limits.budget_seconds:,.0f}",
+        f"{limits.step_hint:,}",
+        definition.title,
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned text columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,172 @@
+"""What a workload is, as frozen values: no framework, no code that runs a workload.
+
+Every `workloads/<name>/definition.py` holds one `DEFINITION`. Scoring, the command line and the
+runner read the same value. A variant is written as its difference from the base.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from algoperf.errors import UnknownName, near
+from algoperf.spec import LossType
+
+Split = Literal["train", "eval_train", "validation", "test"]
+EVALUATION_SPLITS: tuple[Split, ...] = ("eval_train", "validation", "test")
+# The prefix under which a split's metrics are logged (the published names).
+SPLIT_PREFIX: Mapping[Split, str] = {
+    "eval_train": "train",
+    "validation": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The metric values that end a run; reached when strictly better, never by NaN."""
+
+    metric: str
+    validation: float
+    test: float
+    better: Literal["higher", "lower"] = "higher"
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether `value` is strictly better than `than`; NaN never is."""
+        if not math.isfinite(value):
+            return False
+        return value > than if self.better == "higher" else value < than
+
+    def bound(self, split: Literal["validation", "test"]) -> float:
+        """The value to beat on that split."""
+        return self.validation if split == "validation" else self.test
+
+    def reached(
+        self, metrics: Mapping[str, float], split: Literal["validation", "test"]
+    ) -> bool:
+        """Whether `metrics` (keys like `validation/accuracy`) beat the target on `split`."""
+        value = metrics.get(f"{split}/{self.metric}", math.nan)
+        return self.is_better(float(value), self.bound(split))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Number of examples of each split."""
+
+    train: int
+    eval_train: int
+    validation: int
+    test: int
+
+    def size(self, split: Split) -> int:
+        """Number of examples of `split`."""
+        return int(getattr(self, split))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a ruleset's column says about length: budget and step hint."""
+
+    budget_seconds: float
+    step_hint: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The difference from the base workload; misspelt fields fail when it is applied."""
+
+    target: Target
+    model: Mapping[str, Any] = field(default_factory=dict)  # fields of the model config
+    data: Mapping[str, Any] = field(default_factory=dict)  # fields of the data config
+    fields: Mapping[str, Any] = field(default_factory=dict)  # fields of the definition
+
+
+Tier = Literal["full", "mini", "development"]
+
+
+@dataclass(frozen=True)
+class WorkloadDefinition:
+    """All facts of one workload."""
+
+    name: str
+    title: str
+    dataset: str  # the folder under datasets/ that prepares and reads its data
+    target: Target
+    loss_type: LossType
+    splits: Splits
+    limits: Mapping[str, Limits]  # keyed by Ruleset.limits
+    eval_period_seconds: float
+    eval_batch_size: int | Mapping[str, int]  # global; a mapping is keyed by framework
+    default_batch_size: int  # used, and logged, where a submission does not know a _mini
+    model: Any  # frozen config dataclass that model_jax.build and model_pytorch.build take
+    data: Any = None  # frozen config dataclass for data.py
+    default_dropout_rate: float | None = None
+    ignores_label_smoothing: bool = False
+    train_mean: tuple[float, ...] | None = None
+    train_stddev: tuple[float, ...] | None = None
+    tier: Tier = "full"
+    # Variables that must be set before the framework starts, keyed by framework.
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    mini: Variant | None = None
+    base_name: str = ""  # set on variants; equals `name` on a base workload
+    folder: str = ""  # the folder under workloads/; equals the base name
+    prepared_name: str = ""  # the folder under the data directory; `dataset` if empty
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("base_name", self.name),
+            ("folder", self.name),
+            ("prepared_name", self.dataset),
+        ):
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether this is a base workload, not a variant or mini form of one."""
+        return self.name == self.base_name
+
+    def eval_batch_size_for(self, framework: str) -> int:
+        """Global evaluation batch size; the largest one for a framework that is not listed."""
+        if isinstance(self.eval_batch_size, int):
+            return self.eval_batch_size
+        return self.eval_batch_size.get(framework, max(self.eval_batch_size.values()))
+
+    def names(self) -> list[str]:
+        """Names of the base, its variants and its mini form."""
+        suffixes = list(self.variants) + (["mini"] if self.mini else [])
+        return [self.name, *(f"{self.name}_{suffix}" for suffix in suffixes)]
+
+    def named(self, name: str) -> "WorkloadDefinition":
+        """The base itself, a variant (`<base>_<variant>`) or the mini form (`<base>_mini`)."""
+        if name == self.name:
+            return self
+        suffix = name.removeprefix(self.name + "_")
+        if suffix == "mini" and self.mini is not None:
+            mini = {"tier": "mini", "prepared_name": f"{self.dataset}_mini"}
+            return self._apply(name, self.mini, mini)
+        if suffix in self.variants:
+            return self._apply(name, self.variants[suffix], {})
+        raise UnknownName(
+            f"{self.name} has no variant {name!r}.{near(name, self.names())} "
+            f"It has: {', '.join(self.names())}."
+        )
+
+    def _apply(
+        self, name: str, variant: Variant, implied: Mapping[str, Any]
+    ) -> "WorkloadDefinition":
+        fields = {**implied, **variant.fields}
+        data = dataclasses.replace(self.data, **variant.data) if variant.data else self.data
+        return dataclasses.replace(
+            self,
+            name=name,
+            target=variant.target,
+            model=dataclasses.replace(self.model, **variant.model),
+            data=data,
+            base_name=self.base_name,
+            variants={},
+            mini=None,
+            **fields,
+        )

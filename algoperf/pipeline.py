@@ -1,0 +1,175 @@
+"""Batches as pure functions of their index, and the queue that reads them ahead.
+
+The unit of work is the batch: `Batches.batch(i)` depends on nothing but the request and `i`, so
+that a position in the data is one integer, resuming is exact by construction, and both
+frameworks and any number of processes see the same examples in the same order.
+"""
+
+import concurrent.futures
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from algoperf.backend import Arrays
+from algoperf.definition import Split, Splits
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which batches of which data: everything that a workload's data.py may depend on."""
+
+    folder: Path  # prepared data
+    split: Split
+    splits: Splits
+    batch_size: int  # global
+    seed: int
+    config: Any = None  # the definition's `data`
+    shard: int = 0  # this process's part of every global batch …
+    num_shards: int = 1  # … of so many equal parts
+
+    @property
+    def is_training(self) -> bool:
+        """Whether batches repeat without end in an order drawn from the seed."""
+        return self.split == "train"
+
+    def shard_rows(self) -> slice:
+        """The rows of a global batch that this process reads."""
+        rows = self.batch_size // self.num_shards
+        return slice(self.shard * rows, (self.shard + 1) * rows)
+
+
+class Batches(Protocol):
+    """What `data.open_batches(request)` of a workload returns."""
+
+    num_batches: int | None  # of one pass; None for endless training batches
+
+    def batch(self, index: int) -> Arrays:
+        """This process's part of global batch `index`: a pure function of `index`.
+
+        May be called from several threads at once. Evaluation batches all have the same
+        shapes; padded rows have weight 0 in `weights`.
+        """
+        ...
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order in which an epoch visits its examples: a permutation, int64 [num_examples]."""
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch))))
+    return rng.permutation(num_examples)
+
+
+class ExampleBatches:
+    """Batches of data whose examples can be read one by one, in any order.
+
+    `read(example_ids, epochs)` gets int64 arrays of equal length and returns a dict of arrays
+    with that leading axis. `epochs` lets augmentation differ from epoch to epoch; it is 0 in
+    evaluation. Training batches run on across the end of an epoch, so every batch is full and
+    a batch may be larger than a small data set.
+    """
+
+    def __init__(
+        self,
+        request: DataRequest,
+        read: Callable[[np.ndarray, np.ndarray], Arrays],
+        *,
+        num_examples: int | None = None,
+    ) -> None:
+        self._request = request
+        self._read = read
+        self._size = num_examples or request.splits.size(request.split)
+        self._order = functools.lru_cache(maxsize=4)(
+            functools.partial(epoch_order, self._size, request.seed)
+        )
+        self.num_batches = (
+            None if request.is_training else -(-self._size // request.batch_size)
+        )
+
+    def batch(self, index: int) -> Arrays:
+        """See `Batches.batch`."""
+        first = index * self._request.batch_size
+        rows = self._request.shard_rows()
+        positions = np.arange(first + rows.start, first + rows.stop)
+        if self._request.is_training:
+            epochs, offsets = np.divmod(positions, self._size)
+            ids = np.empty_like(offsets)
+            for epoch in np.unique(epochs):
+                chosen = epochs == epoch
+                ids[chosen] = self._order(int(epoch))[offsets[chosen]]
+            return self._read(ids, epochs)
+        real = positions[positions < self._size]
+        batch = self._read(real, np.zeros_like(real))
+        return pad_rows(batch, len(positions))
+
+
+def pad_rows(batch: Arrays, num_rows: int) -> dict[str, np.ndarray]:
+    """Zero rows appended up to `num_rows`; `weights` float32 [num_rows] is 0 for them.
+
+    Weights that the batch already has are kept for its real rows.
+    """
+    num_real = len(next(iter(batch.values())))
+    weights = batch.get("weights", np.ones(num_real, np.float32))
+    padded = {**batch, "weights": weights}
+    missing = num_rows - num_real
+    if not missing:
+        return padded
+    return {
+        key: np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+        for key, rows in padded.items()
+    }
+
+
+class InputQueue(Iterator[Any]):
+    """Draws placed batches in order while a small pool reads the next ones.
+
+    `position` is the number of batches drawn: saving it and opening a queue at `start` with
+    it continues exactly.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        place: Callable[[Arrays], Any],
+        *,
+        start: int = 0,
+        num_workers: int = 2,
+        num_ahead: int = 4,
+    ) -> None:
+        self.position = start
+        self._batches = batches
+        self._place = place
+        self._num_ahead = num_ahead
+        self._next = start
+        self._pending: deque[concurrent.futures.Future[Any]] = deque()
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            num_workers, thread_name_prefix="algoperf-input"
+        )
+
+    def _fill(self) -> None:
+        limit = self._batches.num_batches
+        while len(self._pending) < self._num_ahead and (
+            limit is None or self._next < limit
+        ):
+            self._pending.append(self._pool.submit(self._load, self._next))
+            self._next += 1
+
+    def _load(self, index: int) -> Any:
+        return self._place(self._batches.batch(index))
+
+    def __next__(self) -> Any:
+        self._fill()
+        if not self._pending:
+            raise StopIteration
+        batch = self._pending.popleft().result()
+        self.position += 1
+        self._fill()
+        return batch
+
+    def close(self) -> None:
+        """Stops reading ahead; waits for reads that have begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()

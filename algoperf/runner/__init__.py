@@ -1,0 +1,1 @@
+"""Runs trials: the timed loop, the clock, evaluation, tuning, checkpoints and experiments."""

@@ -1,0 +1,76 @@
+"""Evaluates parameters on the three evaluation splits; never on the submission's clock."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from algoperf.backend import Arrays, Backend
+from algoperf.definition import EVALUATION_SPLITS, SPLIT_PREFIX, Split
+from algoperf.errors import BadData
+from algoperf.pipeline import Batches, DataRequest, InputQueue
+from algoperf.workload import Workload
+
+
+class Evaluator:
+    """Turns parameters into metrics: data -> outputs on the devices -> numpy -> metrics."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        backend: Backend,
+        data: ModuleType,
+        metrics: ModuleType,
+        *,
+        data_folder: Path,
+        seed: int,
+        is_partial: bool = False,
+    ) -> None:
+        self._workload = workload
+        self._backend = backend
+        self._open_batches: Callable[[DataRequest], Batches] = data.open_batches
+        self._summarise = metrics.summarise
+        self._folder = data_folder
+        self._seed = seed
+        self._is_partial = is_partial
+
+    def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
+        """Metrics of all evaluation splits, keys like `validation/accuracy`."""
+        return {
+            f"{SPLIT_PREFIX[split]}/{name}": float(value)
+            for split in EVALUATION_SPLITS
+            for name, value in self._evaluate_split(split, params, model_state).items()
+        }
+
+    def _evaluate_split(
+        self, split: Split, params: Any, model_state: Any
+    ) -> dict[str, float]:
+        outputs = self._outputs(split, params, model_state)
+        metrics: dict[str, float] = self._summarise(outputs)
+        expected = self._workload.definition.splits.size(split)
+        counted = round(metrics["num_examples"])
+        if counted != expected and not self._is_partial:
+            raise BadData(
+                f"Evaluating {self._workload.name} on {split} counted {counted} examples "
+                f"instead of {expected}. Prepare the data again: `algoperf prepare "
+                f"{self._workload.name}`."
+            )
+        return metrics
+
+    def _outputs(self, split: Split, params: Any, model_state: Any) -> Iterator[Arrays]:
+        request = DataRequest(
+            folder=self._folder,
+            split=split,
+            splits=self._workload.definition.splits,
+            batch_size=self._workload.eval_batch_size,
+            seed=self._seed,
+            config=self._workload.definition.data,
+            shard=self._backend.rank,
+            num_shards=self._backend.num_processes,
+        )
+        with closing(
+            InputQueue(self._open_batches(request), self._backend.place)
+        ) as queue:
+            for batch in queue:
+                yield self._workload.evaluate_batch(params, model_state, batch)

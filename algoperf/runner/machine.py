@@ -1,0 +1,70 @@
+"""What a result was measured on: hardware, versions, code. Every trial's logs record it."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import algoperf
+
+_PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
+
+
+def describe() -> dict[str, Any]:
+    """Host, operating system, versions and commit; devices are the backend's to describe."""
+    return {
+        "host": {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "system": platform.platform(),
+        },
+        "versions": {"algoperf": algoperf.__version__, "python": platform.python_version()}
+        | _package_versions(),
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit of the code, `-dirty` if files differ from it; `unknown` outside git."""
+    folder = Path(algoperf.__file__).parent
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return result.stdout.strip() if result.returncode == 0 else "unknown"
+
+
+def code_digest(submission_path: Path) -> str:
+    """Checksum of all Python files in a submission's folder: whether its code has changed."""
+    digest = hashlib.sha256()
+    for path in sorted(submission_path.parent.rglob("*.py")):
+        digest.update(str(path.relative_to(submission_path.parent)).encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

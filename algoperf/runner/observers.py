@@ -1,0 +1,124 @@
+"""Shows how a trial goes, to people: progress on stderr, TensorBoard. Never on the clock."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from algoperf.definition import Target
+from algoperf.errors import MissingDependency
+from algoperf.logs import STEP, SUBMISSION_SECONDS
+from algoperf.runner.clock import Clock
+
+_SECONDS_BETWEEN_UPDATES = 0.5
+
+
+class Observer(Protocol):
+    """Is told what happens; must not disturb it."""
+
+    def on_step(self, step: int, clock: Clock) -> None:
+        """After every step; must return at once."""
+        ...
+
+    def on_evaluation(self, row: Mapping[str, float]) -> None:
+        """After every evaluation, with its logged row."""
+        ...
+
+    def close(self) -> None:
+        """At the end of the trial."""
+        ...
+
+
+class Observers:
+    """All observers of a trial; most trials on a terminal have one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_step(self, step: int, clock: Clock) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.on_step(step, clock)
+
+    def on_evaluation(self, row: Mapping[str, float]) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.on_evaluation(row)
+
+    def close(self) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.close()
+
+
+class ProgressLine:
+    """One line that is rewritten: step, seconds of the budget, best metric, distance to target."""
+
+    def __init__(
+        self, label: str, target: Target, budget: float, stream: TextIO = sys.stderr
+    ) -> None:
+        self._label = label
+        self._target = target
+        self._budget = budget
+        self._stream = stream
+        self._best: float | None = None
+        self._shown_at = -_SECONDS_BETWEEN_UPDATES
+        self._width = 0
+
+    def on_step(self, step: int, clock: Clock) -> None:
+        """Rewrites the line, at most twice a second of submission time."""
+        seconds = clock.submission_seconds
+        if seconds - self._shown_at >= _SECONDS_BETWEEN_UPDATES:
+            self._shown_at = seconds
+            self._show(step, seconds)
+
+    def on_evaluation(self, row: Mapping[str, float]) -> None:
+        """Takes note of the best validation metric."""
+        value = row.get(f"validation/{self._target.metric}", float("nan"))
+        if self._best is None or self._target.is_better(value, self._best):
+            self._best = value
+        self._show(int(row[STEP]), row[SUBMISSION_SECONDS])
+
+    def close(self) -> None:
+        """Clears the line."""
+        self._stream.write("\r" + " " * self._width + "\r")
+        self._stream.flush()
+
+    def _show(self, step: int, seconds: float) -> None:
+        text = f"{self._label}: step {step:,}, {seconds:,.1f} s of {self._budget:,.0f} s"
+        if self._best is not None:
+            distance = abs(self._target.validation - self._best)
+            to_go = (
+                "target reached"
+                if self._target.is_better(self._best, self._target.validation)
+                else f"{distance:.4g} to target"
+            )
+            text += f", best {self._target.metric} {self._best:.4g}, {to_go}"
+        self._stream.write("\r" + text.ljust(self._width))
+        self._stream.flush()
+        self._width = len(text)
+
+
+class TensorBoard:
+    """Evaluation metrics as TensorBoard events in the trial's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError:
+            raise MissingDependency(
+                "--tensorboard needs the package tensorboardX: pip install 'algoperf[report]'."
+            ) from None
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+
+    def on_step(self, step: int, clock: Clock) -> None:
+        """Nothing: only evaluations are shown."""
+
+    def on_evaluation(self, row: Mapping[str, float]) -> None:
+        """Adds every metric at its step."""
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, int(row[STEP]))
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()

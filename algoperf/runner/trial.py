@@ -1,0 +1,345 @@
+"""One trial: the timed loop. Read `Trial.run` from top to bottom.
+
+What is charged to the submission is what is indented under `with clock.submission():`.
+"""
+
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from algoperf import spec
+from algoperf.backend import Backend
+from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, TrialLog
+from algoperf.pipeline import InputQueue
+from algoperf.rulesets import Ruleset
+from algoperf.runner import checkpoint
+from algoperf.runner.clock import Clock, Phase
+from algoperf.runner.intruders import Intruders
+from algoperf.runner.observers import Observers
+from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on
+from algoperf.runner.randomness import StepKeys, key_numbers
+from algoperf.submission import Submission
+from algoperf.workload import Workload
+
+
+@dataclass
+class TrialState:
+    """What changes during a trial."""
+
+    params: Any = None
+    model_state: Any = None
+    optimizer_state: Any = None
+    global_step: int = 0
+    eval_results: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    validation_reached: bool = False
+    test_reached: bool = False
+    training_complete: bool = False
+    evaluated_at: float = -math.inf  # submission seconds at the end of the last evaluation
+
+
+@dataclass(frozen=True)
+class TrialParts:
+    """What a trial is put together from; the trial itself builds nothing."""
+
+    workload: Workload
+    backend: Backend
+    submission: Submission
+    rules: Ruleset
+    hyperparameters: Any
+    evaluate: Callable[[Any, Any], Mapping[str, float]]
+    open_queue: Callable[[int], InputQueue]  # at a position
+    clock: Clock
+    log: TrialLog | None  # None on all processes but the first
+    observers: Observers
+    intruders: Intruders
+    seed: int
+    identity: Mapping[str, Any]  # what a checkpoint must share with this run
+    max_global_steps: int | None = None
+    save_checkpoints: bool = True
+
+
+class Trial:
+    """Trains until the targets are reached, the budget is spent or the submission stops."""
+
+    def __init__(self, parts: TrialParts) -> None:
+        self.state = TrialState()
+        self._p = parts
+        self._clock = parts.clock
+        self._keys = StepKeys(parts.backend, parts.seed)
+        self._queue: InputQueue
+        self._budget = parts.workload.max_allowed_runtime_sec
+        self._types = parts.workload.model_params_types
+
+    def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
+        """Trains from the start, or from a checkpoint, to the end."""
+        self._initialise(saved)
+        try:
+            while True:
+                ending = (
+                    self._step()
+                    or self._spent()
+                    or (self._evaluate() if self._is_evaluation_due() else None)
+                )
+                if ending:
+                    return ending
+        finally:
+            self._queue.close()
+
+    def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
+        p, state = self._p, self.state
+        with self._clock.setup():
+            init_key, optimizer_key = p.backend.keys(key_numbers(p.seed, "init", count=2))
+            state.params, state.model_state = p.workload.init_model_fn(init_key)
+            p.backend.synchronize(state.params, state.model_state)
+            self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
+        # A resumed trial has paid for its optimizer state already.
+        is_timed = p.rules.time_optimizer_init and saved is None
+        with self._clock.submission() if is_timed else self._clock.setup():
+            with blamed_on("init_optimizer_state", 0, p.submission.path):
+                state.optimizer_state = p.submission.init_optimizer_state(
+                    p.workload,
+                    state.params,
+                    state.model_state,
+                    p.hyperparameters,
+                    optimizer_key,
+                )
+            p.backend.synchronize(state.optimizer_state)
+        if saved is not None:
+            with self._clock.setup():
+                self._restore(saved)
+
+    def _step(self) -> Ending | None:
+        p, state = self._p, self.state
+        select_key, update_key, _ = self._keys(state.global_step)
+        with self._clock.submission():
+            try:
+                self._select_and_update(select_key, update_key)
+            except spec.TrainingCompleteError:
+                state.training_complete = True
+        if not state.training_complete:
+            state.global_step += 1
+        if p.backend.num_processes > 1:
+            self._agree_with_other_processes()
+        p.observers.on_step(state.global_step, self._clock)
+        return None
+
+    def _select_and_update(self, select_key: Any, update_key: Any) -> None:
+        p, state = self._p, self.state
+        extra = {"train_state": self._train_state()} if p.submission.takes_train_state else {}
+        with blamed_on("data_selection", state.global_step, p.submission.path):
+            batch = p.submission.data_selection(
+                p.workload,
+                self._queue,
+                state.optimizer_state,
+                state.params,
+                state.model_state,
+                p.hyperparameters,
+                state.global_step,
+                select_key,
+            )
+        with blamed_on("update_params", state.global_step, p.submission.path):
+            returned = p.submission.update_params(
+                workload=p.workload,
+                current_param_container=state.params,
+                current_params_types=self._types,
+                model_state=state.model_state,
+                hyperparameters=p.hyperparameters,
+                batch=batch,
+                loss_type=p.workload.loss_type,
+                optimizer_state=state.optimizer_state,
+                eval_results=state.eval_results,
+                global_step=state.global_step,
+                rng=update_key,
+                **extra,
+            )
+        self._take("update_params", returned)
+
+    def _take(self, function: str, returned: Any) -> None:
+        """Takes over what update_params or prepare_for_eval returned."""
+        if not isinstance(returned, tuple) or len(returned) != 3:
+            raise SubmissionError(
+                function,
+                self.state.global_step,
+                "it must return (optimizer_state, params, model_state), not "
+                f"{type(returned).__name__}.",
+            )
+        state = self.state
+        state.optimizer_state, state.params, state.model_state = returned
+
+    def _train_state(self) -> Mapping[str, Any]:
+        state = self.state
+        seconds = self._clock.submission_seconds
+        return types.MappingProxyType(
+            {
+                "accumulated_submission_time": seconds,
+                "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
+                "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
+                "last_eval_time": state.evaluated_at,
+                "validation_goal_reached": state.validation_reached,
+                "test_goal_reached": state.test_reached,
+                "is_time_remaining": seconds < self._budget,
+                "training_complete": state.training_complete,
+            }
+        )
+
+    def _agree_with_other_processes(self) -> None:
+        """The clock of a run is its slowest process's, and all stop when one wants to."""
+        state = self.state
+        slowest, complete = self._p.backend.slowest(
+            [self._clock.submission_seconds, float(state.training_complete)]
+        )
+        self._clock.raise_submission_to(slowest)
+        state.training_complete = bool(complete)
+
+    def _spent(self) -> Ending | None:
+        seconds = self._clock.submission_seconds
+        if seconds <= self._budget:
+            return None
+        return Ending(
+            Outcome.NOT_REACHED,
+            f"the budget of {self._budget:.6g} s was spent at step {self.state.global_step}",
+        )
+
+    def _is_last_step(self) -> bool:
+        limit = self._p.max_global_steps
+        return limit is not None and self.state.global_step >= limit
+
+    def _is_evaluation_due(self) -> bool:
+        since = self._clock.submission_seconds - self.state.evaluated_at
+        return (
+            since >= self._p.workload.eval_period_time_sec
+            or self.state.training_complete
+            or self._is_last_step()
+        )
+
+    def _evaluate(self) -> Ending | None:
+        p, state = self._p, self.state
+        with self._clock.submission():
+            self._prepare_for_evaluation()
+            p.backend.synchronize(state.optimizer_state, state.params, state.model_state)
+        if p.backend.num_processes > 1:
+            self._agree_with_other_processes()
+        ending = self._spent() or self._broken_rule()
+        if ending:
+            return ending
+        with self._clock.evaluation():
+            with blamed_on("update_params", state.global_step, p.submission.path):
+                p.workload.check_params(state.params)
+            metrics = dict(p.evaluate(state.params, state.model_state))
+            is_finite = p.backend.is_finite(state.params)
+        with self._clock.logging():
+            self._record(metrics)
+        if p.save_checkpoints:
+            with self._clock.checkpoint():
+                self._save()
+        if p.backend.num_processes > 1:
+            p.backend.slowest([0.0])  # all wait until the first has logged and saved
+        state.evaluated_at = self._clock.submission_seconds
+        return self._decide(is_finite)
+
+    def _prepare_for_evaluation(self) -> None:
+        p, state = self._p, self.state
+        if p.submission.prepare_for_eval is None:
+            return
+        key = self._keys(max(state.global_step - 1, 0))[2]
+        with blamed_on("prepare_for_eval", state.global_step, p.submission.path):
+            returned = p.submission.prepare_for_eval(
+                workload=p.workload,
+                current_param_container=state.params,
+                current_params_types=self._types,
+                model_state=state.model_state,
+                hyperparameters=p.hyperparameters,
+                loss_type=p.workload.loss_type,
+                optimizer_state=state.optimizer_state,
+                eval_results=state.eval_results,
+                global_step=state.global_step,
+                rng=key,
+            )
+        self._take("prepare_for_eval", returned)
+
+    def _broken_rule(self) -> Ending | None:
+        found = self._p.intruders.find()
+        if not found:
+            return None
+        return Ending(
+            Outcome.INVALID,
+            "a submission must not compute while the clock is stopped, but at the evaluation "
+            f"after step {self.state.global_step} there was {', '.join(found)}; join threads "
+            "and end processes before update_params returns",
+        )
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        p, state = self._p, self.state
+        state.eval_results.append((state.global_step, metrics))
+        target = p.workload.definition.target
+        state.validation_reached |= target.reached(metrics, "validation")
+        state.test_reached |= target.reached(metrics, "test")
+        row = {
+            STEP: state.global_step,
+            SUBMISSION_SECONDS: self._clock.submission_seconds,
+            "score": self._clock.submission_seconds,
+            "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
+            "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
+            "accumulated_checkpoint_time": self._clock.seconds(Phase.CHECKPOINT),
+            "total_duration": self._clock.total_seconds,
+            **metrics,
+        }
+        if p.log is not None:
+            p.log.add_evaluation(row)
+        p.observers.on_evaluation(row)
+
+    def _decide(self, is_finite: bool) -> Ending | None:
+        state = self.state
+        at = f"at step {state.global_step}, after {self._clock.submission_seconds:.6g} s"
+        if not is_finite:
+            return Ending(Outcome.DIVERGED, f"parameters were NaN or infinite {at}")
+        if state.validation_reached and state.test_reached:
+            return Ending(Outcome.REACHED, f"validation and test targets reached {at}")
+        if state.training_complete:
+            return Ending(Outcome.NOT_REACHED, f"the submission ended its training {at}")
+        if self._is_last_step():
+            return Ending(Outcome.NOT_REACHED, f"the step limit was reached {at}")
+        return None
+
+    def _saved_state(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "params": state.params,
+            "model_state": state.model_state,
+            "optimizer_state": state.optimizer_state,
+        }
+
+    def _save(self) -> None:
+        p, state = self._p, self.state
+        if p.log is None:
+            return
+        arrays, leaves = p.backend.to_leaves(self._saved_state())
+        rest = {
+            "leaves": leaves,
+            "position": self._queue.position,
+            "eval_results": state.eval_results,
+            "validation_reached": state.validation_reached,
+            "test_reached": state.test_reached,
+            "evaluated_at": self._clock.submission_seconds,
+            "seconds": self._clock.accounting(),
+        }
+        checkpoint.save(
+            p.log.folder / checkpoint.FOLDER,
+            checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
+        )
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        state, rest = self.state, saved.rest
+        restored = self._p.backend.from_leaves(
+            self._saved_state(), saved.arrays, rest["leaves"]
+        )
+        state.params = restored["params"]
+        state.model_state = restored["model_state"]
+        state.optimizer_state = restored["optimizer_state"]
+        state.global_step = saved.step
+        state.eval_results = [(int(step), dict(m)) for step, m in rest["eval_results"]]
+        state.validation_reached = rest["validation_reached"]
+        state.test_reached = rest["test_reached"]
+        state.evaluated_at = rest["evaluated_at"]

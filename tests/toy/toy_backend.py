@@ -1,0 +1,181 @@
+"""A backend in numpy: one process, one device, and work that is enqueued until waited for.
+
+Parameters are dicts of arrays. `Device.enqueue` stands for asynchronous dispatch: the work
+takes time (on the fake clock) only when somebody waits for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from algoperf import spec
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import BadCheckpoint, BadSubmission
+
+
+@dataclass
+class Device:
+    """Work that was enqueued and not waited for yet."""
+
+    pending: list[Callable[[], None]] = field(default_factory=list)
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        """Returns at once; `work` runs when somebody waits."""
+        self.pending.append(work)
+
+    def wait(self) -> None:
+        """Runs all pending work."""
+        while self.pending:
+            self.pending.pop(0)()
+
+
+DEVICE = Device()
+
+
+class ToyModel:
+    """A linear classifier: logits = inputs @ weight + bias."""
+
+    def __init__(self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType):
+        self._config = definition.model
+        self._model = model
+        self._metrics = metrics
+        self._backend_loss = softmax_cross_entropy
+        shapes = {name: value.shape for name, value in self._init_zeros().items()}
+        self.param_shapes = {name: spec.ShapeTuple(shape) for name, shape in shapes.items()}
+        self.param_types = {
+            "weight": spec.ParameterType.WEIGHT,
+            "bias": spec.ParameterType.BIAS,
+        }
+
+    def _init_zeros(self) -> dict[str, np.ndarray]:
+        return self._model.build(self._config)
+
+    def is_output_param(self, key: str) -> bool:
+        return key in self.param_shapes
+
+    def init(self, rng: Any) -> tuple[dict[str, np.ndarray], None]:
+        random = np.random.default_rng(np.asarray(rng))
+        params = self._init_zeros()
+        return {
+            name: value + 0.01 * random.standard_normal(value.shape)
+            for name, value in params.items()
+        }, None
+
+    def forward(
+        self, params, batch, model_state, mode, rng, update_batch_norm, dropout_rate
+    ):
+        return batch["inputs"] @ params["weight"] + params["bias"], model_state
+
+    def check_params(self, params: Any) -> None:
+        shapes = {name: np.shape(value) for name, value in dict(params).items()}
+        expected = {name: shape.shape_tuple for name, shape in self.param_shapes.items()}
+        if shapes != expected:
+            raise BadSubmission(f"parameters have shapes {shapes}; expected {expected}.")
+
+    def evaluate(self, params, model_state, batch):
+        logits, _ = self.forward(
+            params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
+        )
+        loss = self._backend_loss(batch["targets"], logits, batch["weights"])
+        return self._metrics.outputs(np, logits, batch, loss["per_example"])
+
+
+def softmax_cross_entropy(labels, logits, mask=None) -> dict[str, Any]:
+    """`spec.LossReturn` in numpy; labels int [batch]."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    per_example = -log_probs[np.arange(len(labels)), labels]
+    mask = np.ones(len(labels)) if mask is None else mask
+    per_example = per_example * mask
+    return {
+        "summed": per_example.sum(),
+        "n_valid_examples": mask.sum(),
+        "per_example": per_example,
+    }
+
+
+class ToyBackend:
+    """Implements `algoperf.backend.Backend`."""
+
+    name = "toy"
+    rank = 0
+    num_processes = 1
+    num_devices = 1
+
+    def __init__(self, **_: Any) -> None:
+        self.num_synchronized = 0
+
+    def describe_devices(self) -> dict[str, Any]:
+        return {"kind": "numpy", "count": 1}
+
+    def keys(self, numbers: np.ndarray) -> Sequence[np.ndarray]:
+        return list(numbers)
+
+    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(batch)
+
+    def bind(self, definition, model, metrics) -> ToyModel:
+        return ToyModel(definition, model, metrics)
+
+    def loss(self, loss_type, labels, logits, mask, label_smoothing):
+        return softmax_cross_entropy(labels, logits, mask)
+
+    def output_activation(self, loss_type, logits):
+        exp = np.exp(logits - logits.max(-1, keepdims=True))
+        return exp / exp.sum(-1, keepdims=True)
+
+    def synchronize(self, *trees: Any) -> None:
+        self.num_synchronized += 1
+        DEVICE.wait()
+
+    def slowest(self, seconds: Sequence[float]) -> list[float]:
+        return list(seconds)
+
+    def is_finite(self, params: Any) -> bool:
+        return all(np.isfinite(value).all() for value in params.values())
+
+    def to_leaves(self, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays: dict[str, np.ndarray] = {}
+        rest: dict[str, Any] = {}
+        for path, leaf in _leaves(tree, ""):
+            if isinstance(leaf, np.ndarray | np.generic):
+                arrays[path] = np.asarray(leaf)
+            elif not callable(leaf):
+                rest[path] = leaf
+        return arrays, rest
+
+    def from_leaves(self, template: Any, arrays: Any, rest: Any) -> Any:
+        known = {path for path, leaf in _leaves(template, "") if not callable(leaf)}
+        saved = set(arrays) | set(rest)
+        if known != saved:
+            raise BadCheckpoint(f"paths differ: {sorted(known ^ saved)}")
+        return _rebuild(template, "", {**rest, **arrays})
+
+    def close(self) -> None:
+        pass
+
+
+def _leaves(tree: Any, path: str):
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}/{key}")
+    elif isinstance(tree, list | tuple):
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{path}/{index}")
+    else:
+        yield path, tree
+
+
+def _rebuild(tree: Any, path: str, saved: Mapping[str, Any]) -> Any:
+    if isinstance(tree, dict):
+        return {k: _rebuild(v, f"{path}/{k}", saved) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_rebuild(v, f"{path}/{i}", saved) for i, v in enumerate(tree))
+    return tree if callable(tree) else saved[path]
+
+
+def make_backend(**options: Any) -> ToyBackend:
+    return ToyBackend(**options)
