@@ -11,16 +11,20 @@ from absl import app, flags
 
 from algoperf.errors import AlgoPerfError
 from algoperf.runner import experiment
-from algoperf.runner.settings import Settings, default_data_dir
+from algoperf.runner.settings import OnExisting, Settings, default_data_dir
 
 _FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("framework", None, ["jax", "pytorch"], "Framework of the submission.")
-flags.DEFINE_string("workload", None, "Name of the workload; `algoperf list` shows all.")
+flags.DEFINE_string(
+    "workload", None, "Name of the workload; `algoperf list` shows all."
+)
 flags.DEFINE_string("submission_path", None, "Python file of the submission.")
 flags.DEFINE_enum("tuning_ruleset", "external", ["external", "self"], "Who tunes.")
 flags.DEFINE_string("tuning_search_space", None, "JSON file; for external tuning.")
-flags.DEFINE_integer("num_tuning_trials", None, "Trials of a study; default: the ruleset's.")
+flags.DEFINE_integer(
+    "num_tuning_trials", None, "Trials of a study; default: the ruleset's."
+)
 flags.DEFINE_integer("num_studies", 1, "Studies to run.")
 flags.DEFINE_enum("ruleset", "paper", ["paper", "v0.5", "v0.6"], "Rules to run under.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared data.")
@@ -45,7 +49,7 @@ def settings_from_flags() -> Settings:
     submission = Path(_FLAGS.submission_path)
     space = _FLAGS.tuning_search_space
     start = _FLAGS.hparam_start_index
-    on_existing = "overwrite" if _FLAGS.overwrite else "refuse"
+    on_existing: OnExisting = "overwrite" if _FLAGS.overwrite else "refuse"
     return Settings(
         submission_path=submission,
         framework=_FLAGS.framework,

@@ -19,7 +19,6 @@ from algoperf.errors import MissingDependency, UnknownName, near
 Arrays = Mapping[str, np.ndarray]
 
 
-
 @dataclass(frozen=True)
 class Framework:
     """Where a framework's backend lies, and the extra that installs what it needs."""

@@ -12,9 +12,12 @@ EXIT_WRONG_INPUT = 2
 _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "run": ("run", "time a submission on a workload until its targets are hit"),
     "score": ("score", "rank submissions from their logs"),
+    "analyze": ("analyze", "run an analysis of the benchmark paper over logs"),
+    "draw-held-out": ("draw_held_out", "draw held-out workloads from a public seed"),
     "prepare": ("prepare", "turn raw data into the form that workloads read"),
     "list": ("listing", "show workloads, their targets and budgets"),
     "check": ("check", "check a submission without running it"),
+    "targets": ("targets", "set the targets of a workload by the published procedure"),
 }
 
 
@@ -38,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=algoperf.__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, summary) in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(
+            name, help=summary, description=summary.capitalize() + "."
+        )
         command.module = module
     return parser
 

@@ -1,7 +1,7 @@
 """A CSV file of numbers, read column by column when asked for.
 
-Scoring needs three of about fifteen columns, so only the places of the separators are found
-for the whole file, and cells become numbers one column at a time.
+Scoring needs three of about fifteen columns, so only the places of the separators are
+found for the whole file, and cells become numbers one column at a time.
 """
 
 import csv
@@ -19,7 +19,7 @@ _COMMA, _NEWLINE = b",\n"
 class Columns(Mapping[str, np.ndarray]):
     """Columns by name, float64 [rows]; NaN where a cell is empty."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         """Reads the file and checks its shape; BadLogs names the line that is wrong."""
         self.path = path
         self._data = _plain_bytes(path)
@@ -28,6 +28,8 @@ class Columns(Mapping[str, np.ndarray]):
         self._index = {name: i for i, name in enumerate(self._header)}
         # int [rows, columns]: where each cell ends; row 0 is the header
         self._ends = self._cell_ends()
+        # Python reads "7_208" as a number; in a log it is a damaged one.
+        self._has_underscore = self._data.find(b"_", len(header)) >= 0
         self._order: np.ndarray | None = None
         self._parsed: dict[str, np.ndarray] = {}
 
@@ -48,16 +50,31 @@ class Columns(Mapping[str, np.ndarray]):
     def __contains__(self, column: object) -> bool:
         return column in self._index
 
-    def cells(self, column: str) -> list[bytes]:
-        """The cells of a column as they stand in the file, in the file's order."""
+    def same_text(self, a: str, b: str) -> bool:
+        """Whether two columns hold the same characters in every row."""
+        starts, ends = zip(self._bounds(a), self._bounds(b), strict=True)
+        lengths = ends[0] - starts[0]
+        if not len(lengths) or (lengths != ends[1] - starts[1]).any():
+            return not len(lengths)
+        # Places beyond a short cell are clipped to its last character (or its separator).
+        offsets = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
+        characters = np.frombuffer(self._data, np.uint8)
+        first, second = (characters[start[:, None] + offsets] for start in starts)
+        return bool((first == second).all())
+
+    def _bounds(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """[row] where the column's cells start and end in the file, in its order."""
         index = self._index[column]
-        ends = self._ends[1:, index].tolist()
         before = self._ends[1:, index - 1] if index else self._ends[:-1, -1]
+        return before + 1, self._ends[1:, index]
+
+    def _cells(self, column: str) -> list[bytes]:
+        starts, ends = self._bounds(column)
         data = self._data
-        return [data[a + 1 : b] for a, b in zip(before.tolist(), ends, strict=True)]
+        return [data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def sort_rows(self, *keys: str) -> None:
-        """Puts the rows of all columns in ascending order of `keys`, the first one first."""
+        """Puts the rows in ascending order of `keys`, the first key first."""
         order = np.lexsort([self[key] for key in reversed(keys)])
         if (order[1:] > order[:-1]).all():
             return
@@ -82,29 +99,26 @@ class Columns(Mapping[str, np.ndarray]):
         for number, line in enumerate(self._data.split(b"\n"), start=1):
             if line.count(b",") + 1 != width:
                 raise BadLogs(
-                    f"{self.path}, line {number} has {line.count(b',') + 1} cells; the header "
-                    f"has {width}. The file is truncated or mixed; restore it."
+                    f"{self.path}, line {number} has {line.count(b',') + 1} cells; the "
+                    f"header has {width}. The file is truncated or mixed; restore it."
                 )
         raise BadLogs(f"{self.path} is not a table of {width} columns; restore it.")
 
     def _numbers(self, column: str) -> np.ndarray:
-        cells = self.cells(column)
+        cells = self._cells(column)
         try:
-            # Python reads "7_208" as a number; in a log it is a damaged one.
-            if b"_" in b"".join(cells):
-                raise ValueError
-            if b"" not in cells:
+            if not self._has_underscore:
                 return np.array(list(map(float, cells)))
-            return np.array([float(cell) if cell else math.nan for cell in cells])
         except ValueError:
-            row = next(
-                i for i, cell in enumerate(cells) if cell and not _is_number(cell)
-            )
-            text = cells[row].decode(errors="replace")
-            raise BadLogs(
-                f"{self.path}, line {row + 2}, column {column!r}: {text!r} is not a number. "
-                "Restore the file, or remove the trial."
-            ) from None
+            pass  # an empty cell, or one that is reported below
+        for row, cell in enumerate(cells):
+            if cell and not _is_number(cell):
+                text = cell.decode(errors="replace")
+                raise BadLogs(
+                    f"{self.path}, line {row + 2}, column {column!r}: {text!r} is not a "
+                    "number. Restore the file, or remove the trial."
+                )
+        return np.array([float(cell) if cell else math.nan for cell in cells])
 
 
 def _is_number(cell: bytes) -> bool:
@@ -115,10 +129,11 @@ def _is_number(cell: bytes) -> bool:
     return b"_" not in cell
 
 
-def _plain_bytes(path: Path) -> bytes:
+def _plain_bytes(path: str | Path) -> bytes:
     """The file with plain line ends and no quotes."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise BadLogs(f"{path} cannot be read: {error.strerror}.") from None
     if not data.strip():
@@ -136,7 +151,7 @@ def _plain_bytes(path: Path) -> bytes:
     return _unquoted(path, data) if b'"' in data else data
 
 
-def _unquoted(path: Path, data: bytes) -> bytes:
+def _unquoted(path: str | Path, data: bytes) -> bytes:
     try:
         rows = list(csv.reader(data.decode().splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -147,7 +162,7 @@ def _unquoted(path: Path, data: bytes) -> bytes:
     return "".join(",".join(row) + "\n" for row in rows).encode()
 
 
-def _header(path: Path, line: bytes) -> list[str]:
+def _header(path: str | Path, line: bytes) -> list[str]:
     try:
         header = line.decode().split(",")
     except UnicodeDecodeError as error:

@@ -98,8 +98,12 @@ class WorkloadDefinition:
     limits: Mapping[str, Limits]  # keyed by Ruleset.limits
     eval_period_seconds: float
     eval_batch_size: int | Mapping[str, int]  # global; a mapping is keyed by framework
-    default_batch_size: int  # used, and logged, where a submission does not know a _mini
-    model: Any  # frozen config dataclass that model_jax.build and model_pytorch.build take
+    default_batch_size: (
+        int  # used, and logged, where a submission does not know a _mini
+    )
+    model: (
+        Any  # frozen config dataclass that model_jax.build and model_pytorch.build take
+    )
     data: Any = None  # frozen config dataclass for data.py
     default_dropout_rate: float | None = None
     ignores_label_smoothing: bool = False
@@ -158,7 +162,11 @@ class WorkloadDefinition:
         self, name: str, variant: Variant, implied: Mapping[str, Any]
     ) -> "WorkloadDefinition":
         fields = {**implied, **variant.fields}
-        data = dataclasses.replace(self.data, **variant.data) if variant.data else self.data
+        data = (
+            dataclasses.replace(self.data, **variant.data)
+            if variant.data
+            else self.data
+        )
         return dataclasses.replace(
             self,
             name=name,

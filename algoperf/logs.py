@@ -248,7 +248,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_evaluations(path: Path) -> Columns:
+def _read_evaluations(path: str) -> Columns:
     """The evaluations in the order of their steps, checked for what no run can produce."""
     columns = Columns(path)
     for column in (STEP, SUBMISSION_SECONDS):
@@ -288,7 +288,7 @@ def _check_counter(columns: Columns, column: str) -> None:
 def _check_copy(columns: Columns) -> None:
     """The seconds stand twice in a row; where the two differ, one is damaged."""
     copy, original = SUBMISSION_SECONDS_COPY, SUBMISSION_SECONDS
-    if copy not in columns or columns.cells(copy) == columns.cells(original):
+    if copy not in columns or columns.same_text(copy, original):
         return
     different = np.flatnonzero(columns[copy] != columns[original])
     if len(different):
@@ -316,13 +316,13 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
     has_evaluations = EVALUATIONS_FILE in names
     has_point = HYPERPARAMETERS_FILE in names
     outcome, reason = read_outcome(folder) if OUTCOME_FILE in names else (None, "")
+    evaluations = os.path.join(folder, EVALUATIONS_FILE)
+    point = folder / HYPERPARAMETERS_FILE
     return Trial(
         identity,
         folder,
-        columns=_read_evaluations(folder / EVALUATIONS_FILE) if has_evaluations else {},
-        hyperparameters=_read_json(folder / HYPERPARAMETERS_FILE)
-        if has_point
-        else None,
+        columns=_read_evaluations(evaluations) if has_evaluations else {},
+        hyperparameters=_read_json(point) if has_point else None,
         meta=_read_json(folder / meta) if meta else {},
         outcome=outcome,
         reason=reason,
@@ -336,8 +336,9 @@ def trial_folders(directory: Path) -> Iterator[tuple[TrialId, Path]]:
         names.sort()
         if not match:
             continue
-        study = _STUDY_FOLDER.fullmatch(Path(parent).parent.name)
-        submission = Path(parent).parents[1 if study else 0].name
+        *_, submission, above = ["", "", *parent.split(os.sep)[:-1]]
+        study = _STUDY_FOLDER.fullmatch(above)
+        submission = submission if study else above
         for name in list(names):
             trial = _TRIAL_FOLDER.fullmatch(name)
             if trial:
@@ -350,7 +351,7 @@ def trial_folders(directory: Path) -> Iterator[tuple[TrialId, Path]]:
                         match["framework"],
                         int(trial[1]),
                     ),
-                    Path(parent) / name,
+                    Path(parent, name),
                 )
 
 

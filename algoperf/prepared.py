@@ -16,12 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: two preparations of one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
+from typing import Any
 
 from algoperf.definition import Splits
 from algoperf.download import (
@@ -32,6 +27,7 @@ from algoperf.download import (
     no_progress,
 )
 from algoperf.errors import BadData, near
+from algoperf.journal import Journal
 
 MANIFEST = "manifest.json"
 _JOURNAL = ".journal.jsonl"
@@ -114,7 +110,7 @@ class Preparation:
         self._files: dict[str, PartFile] = {}
         self._mutex = threading.Lock()
         _make_folder(destination)
-        self._journal = _open_locked(destination / _JOURNAL)
+        self._journal = Journal(destination / _JOURNAL)
         try:
             self._resume()
         except BaseException:
@@ -124,13 +120,12 @@ class Preparation:
     def _resume(self) -> None:
         """Learns what is finished, from the manifest or else the journal."""
         shutil.rmtree(self.destination / _TEMPORARY, ignore_errors=True)
-        entries = _read_journal(self._journal)
         if (self.destination / MANIFEST).exists():
             manifest = Manifest.read(self.destination / MANIFEST)
             self._check_header({name: getattr(manifest, name) for name in self._header})
             self._source, self._files = dict(manifest.source), dict(manifest.files)
             return
-        for entry in entries:
+        for entry in self._journal.entries:
             if "dataset" in entry:
                 self._check_header(entry)
             elif "source" in entry:
@@ -139,8 +134,8 @@ class Preparation:
                 self._files[entry["name"]] = PartFile(
                     entry["size_bytes"], entry["sha256"]
                 )
-        if not entries:
-            self._append(self._header)
+        if not self._journal.entries:
+            self._journal.append(self._header)
 
     def _check_header(self, found: Mapping[str, Any]) -> None:
         if found != self._header:
@@ -178,7 +173,7 @@ class Preparation:
         given = json.loads(json.dumps(source))
         if self._source is None:
             self._source = given
-            self._append({"source": given})
+            self._journal.append({"source": given})
         elif self._source != given:
             names = sorted({*given, *self._source})
             other = [n for n in names if given.get(n) != self._source.get(n)]
@@ -214,7 +209,7 @@ class Preparation:
                     temporary.replace(final)
                     _flush_to_disk(final.parent)
                     self._files[name] = part
-                    self._append({"name": name, **dataclasses.asdict(part)})
+                    self._journal.append({"name": name, **dataclasses.asdict(part)})
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -223,18 +218,12 @@ class Preparation:
         manifest = self.destination / MANIFEST
         if not manifest.exists():
             return
-        self._journal.truncate(0)
-        self._append(self._header)
-        self._append({"source": self._source})
-        for name, part in self._files.items():
-            self._append({"name": name, **dataclasses.asdict(part)})
+        parts = [
+            {"name": name, **dataclasses.asdict(part)}
+            for name, part in self._files.items()
+        ]
+        self._journal.rewrite([self._header, {"source": self._source}, *parts])
         manifest.unlink()
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        with disk_full_is_bad_data(self.destination):
-            self._journal.write(json.dumps(entry).encode() + b"\n")
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
 
     def finish(self, counts: Mapping[str, int], facts: Mapping[str, Any]) -> None:
         """Writes the manifest: from here on the folder can be read.
@@ -267,9 +256,7 @@ class Preparation:
 
     def close(self) -> None:
         """Gives the folder free; what is finished stays for the next run."""
-        if (self.destination / MANIFEST).exists() and not self._journal.closed:
-            (self.destination / _JOURNAL).unlink(missing_ok=True)
-        self._journal.close()
+        self._journal.close(remove=(self.destination / MANIFEST).exists())
 
     def __enter__(self) -> "Preparation":
         return self
@@ -429,33 +416,3 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _open_locked(path: Path) -> BinaryIO:
-    file = path.open("a+b")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise BadData(
-                f"{path.parent} is being prepared by another process. Wait for it, or "
-                "end it."
-            ) from None
-    return file
-
-
-def _read_journal(file: BinaryIO) -> list[dict[str, Any]]:
-    """The entries of a journal; a last line that was cut off by a kill is removed."""
-    file.seek(0)
-    entries, end = [], 0
-    for line in file:
-        if not line.endswith(b"\n"):
-            break
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-        end += len(line)
-    file.truncate(end)
-    return entries

@@ -51,7 +51,9 @@ def base_definitions() -> dict[str, WorkloadDefinition]:
     """Every base workload's definition by name."""
     definitions = {}
     for folder in folders("workloads"):
-        definition: WorkloadDefinition = module("workloads", folder, "definition").DEFINITION
+        definition: WorkloadDefinition = module(
+            "workloads", folder, "definition"
+        ).DEFINITION
         if definition.name != folder:
             raise AlgoPerfError(
                 f"workloads/{folder}/definition.py defines {definition.name!r}; the folder "
@@ -90,3 +92,8 @@ def dataset_module(name: str, part: str) -> ModuleType:
             f"No data set named {name!r}.{near(name, known)} There are: {', '.join(known)}."
         )
     return module("datasets", name, part)
+
+
+def scoring_module(name: str) -> ModuleType:
+    """`algoperf.scoring.<name>`."""
+    return importlib.import_module(f"algoperf.scoring.{name}")

@@ -22,10 +22,14 @@ class Ruleset:
     external_studies: int
     self_tuning_studies: int
     self_tuning_budget_factor: float  # multiplies the runtime budget
-    scored_split: Literal["validation", "test"]  # whose target ends a study's scored time
+    scored_split: Literal[
+        "validation", "test"
+    ]  # whose target ends a study's scored time
     held_out: Literal["all_bases", "sampled_6", "none"]
     prepare_for_eval: bool = True
-    time_optimizer_init: bool = True  # untimed in the published harness: invites pretraining
+    time_optimizer_init: bool = (
+        True  # untimed in the published harness: invites pretraining
+    )
     max_performance_ratio: float = 4.0
 
     def trials(self, tuning: TuningRuleset) -> int:
@@ -34,12 +38,17 @@ class Ruleset:
 
     def studies(self, tuning: TuningRuleset) -> int:
         """Studies of one submission."""
-        return self.external_studies if tuning == "external" else self.self_tuning_studies
+        return (
+            self.external_studies if tuning == "external" else self.self_tuning_studies
+        )
 
     def budget_factor(self, tuning: TuningRuleset) -> float:
         """What the runtime budget of a definition is multiplied with."""
         return 1.0 if tuning == "external" else self.self_tuning_budget_factor
 
+
+# Targets are set in three quarters of what submissions get: of the budget and of the steps.
+TARGET_SETTING_FACTOR = 0.75
 
 RULESETS = {
     ruleset.name: ruleset

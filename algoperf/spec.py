@@ -81,7 +81,9 @@ ParameterKey = str
 ModelAuxiliaryState = Any  # batch statistics; None or {} where a model has none
 ModelInitState = tuple[ParameterContainer, ModelAuxiliaryState]
 OptimizerState = Any  # a pytree; in PyTorch stateful members have state_dict()
-Hyperparameters = Any  # namedtuple of one point of the search space; None in self-tuning
+Hyperparameters = (
+    Any  # namedtuple of one point of the search space; None in self-tuning
+)
 Batch = dict[str, Any]  # "inputs", "targets", "weights" (may be absent) and more
 EvalResults = Sequence[tuple[int, Mapping[str, float]]]  # (global_step, metrics) so far
 Steps = int

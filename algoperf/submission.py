@@ -74,7 +74,9 @@ def load(path: Path) -> Submission:
             f"{path} does not follow the submission API:\n"
             + "\n".join(f"- {problem}" for problem in problems)
         )
-    functions = {name: getattr(module, name, None) for name in spec.SUBMISSION_FUNCTIONS}
+    functions: dict[str, Any] = {
+        name: getattr(module, name, None) for name in spec.SUBMISSION_FUNCTIONS
+    }
     parameters = inspect.signature(module.update_params).parameters
     return Submission(path, **functions, takes_train_state="train_state" in parameters)
 
@@ -102,7 +104,8 @@ def _signature_problem(
     expected = list(inspect.signature(contract.__call__).parameters)[1:]  # without self
     signature = inspect.signature(function)
     if name in _CALLED_WITH_KEYWORDS:
-        arguments, keywords = (), dict.fromkeys(expected)
+        arguments: tuple[str, ...] = ()
+        keywords: dict[str, None] = dict.fromkeys(expected)
         if "train_state" in signature.parameters:
             keywords["train_state"] = None
     else:
@@ -122,12 +125,18 @@ def _import(path: Path) -> ModuleType:
     name = f"algoperf_submission_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
-        raise BadSubmission(f"{path} is not a Python file (expected a name ending in .py).")
+        raise BadSubmission(
+            f"{path} is not a Python file (expected a name ending in .py)."
+        )
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module  # dataclasses and pickling look the module up
     try:
         module_spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("algoperf."):
+            raise BadSubmission(
+                f"{path} imports {error.name}, which does not exist."
+            ) from None
         raise MissingDependency(
             f"{path} imports {error.name!r}, which is not installed. Install it, and list it "
             f"in {path.parent / 'requirements.txt'} so that others are told."
@@ -156,7 +165,9 @@ def _is_satisfied(line: str, path: Path) -> bool:
     try:
         requirement = Requirement(line.partition(" #")[0].strip())
     except InvalidRequirement as error:
-        raise BadSubmission(f"{path}: {line!r} is not a requirement ({error}).") from None
+        raise BadSubmission(
+            f"{path}: {line!r} is not a requirement ({error})."
+        ) from None
     if requirement.marker and not requirement.marker.evaluate():
         return True
     try:

@@ -23,13 +23,17 @@ class Workload:
         *,
         ruleset: Ruleset,
         tuning: TuningRuleset,
+        limits_factor: float = 1.0,
     ) -> None:
+        """`limits_factor` shortens budget and step hint: targets are set in less time."""
         self.definition = definition
         self.metrics_logger: spec.MetricsLogger | None = None
         self._backend = backend
         self._model: BoundModel = backend.bind(definition, model, metrics)
-        self._limits = definition.limits[ruleset.limits]
-        self._budget_factor = ruleset.budget_factor(tuning)
+        limits = definition.limits[ruleset.limits]
+        self._step_hint = int(limits_factor * limits.step_hint)
+        factor = limits_factor * ruleset.budget_factor(tuning)
+        self._budget_seconds = factor * limits.budget_seconds
 
     @property
     def name(self) -> str:
@@ -108,7 +112,7 @@ class Workload:
     @property
     def step_hint(self) -> int:
         """See `spec.Workload`."""
-        return self._limits.step_hint
+        return self._step_hint
 
     @property
     def loss_type(self) -> spec.LossType:
@@ -171,7 +175,7 @@ class Workload:
     @property
     def max_allowed_runtime_sec(self) -> float:
         """See `spec.Workload`."""
-        return self._limits.budget_seconds * self._budget_factor
+        return self._budget_seconds
 
     @property
     def train_mean(self) -> Any:

@@ -40,7 +40,9 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settin
     known = {name: definition.named(name) for name in definition.names()}
     monkeypatch.setattr(registry, "definitions", lambda: known)
     monkeypatch.setattr(registry, "module", lambda wing, folder, name: toy_workload)
-    monkeypatch.setitem(backend.FRAMEWORKS, "toy", backend.Framework("toy_backend", "toy"))
+    monkeypatch.setitem(
+        backend.FRAMEWORKS, "toy", backend.Framework("toy_backend", "toy")
+    )
     toy_workload.prepare(tmp_path / "data")
     space = tmp_path / "space.json"
     space.write_text('{"learning_rate": {"min": 0.05, "max": 0.5, "scaling": "log"}}')

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from algoperf import registry, rulesets
 from algoperf.definition import WorkloadDefinition
 
-_HEADER = ("workload", "tier", "metric", "validation", "test", "budget s", "step hint", "task")
+_HEADER = (
+    "workload",
+    "tier",
+    "metric",
+    "validation",
+    "test",
+    "budget s",
+    "step hint",
+    "task",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

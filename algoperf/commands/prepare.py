@@ -25,8 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where prepared data goes; default: $ALGOPERF_DATA_DIR or %(default)s",
     )
-    add("--subset", type=int, metavar="N", help="only N examples per split, marked as partial")
-    add("--verify", action="store_true", help="only compare checksums of what is prepared")
+    add(
+        "--subset",
+        type=int,
+        metavar="N",
+        help="only N examples per split, marked as partial",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="only compare checksums of what is prepared",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -69,7 +78,9 @@ def _prepare(
             return
         print(preparation.check_space(module.space_needed(raw)))
         progress = ProgressPrinter()
-        module.prepare(raw, preparation, splits=splits, subset=subset, progress=progress)
+        module.prepare(
+            raw, preparation, splits=splits, subset=subset, progress=progress
+        )
 
 
 def _what(name: str) -> tuple[str, str, Splits]:
@@ -98,7 +109,9 @@ def _raw_folder(
     """The user's folder, the expanded embedded data, or a fresh download."""
     if options.raw is not None:
         if not options.raw.is_dir():
-            raise BadData(f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}")
+            raise BadData(
+                f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
+            )
         return Path(options.raw)
     if is_mini:
         module.expand_embedded(temporary)

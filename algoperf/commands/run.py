@@ -3,19 +3,34 @@
 import argparse
 from pathlib import Path
 
+from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_data_dir
-from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("submission_path", type=Path, metavar="SUBMISSION", help="the submission's Python file")
+    add(
+        "submission_path",
+        type=Path,
+        metavar="SUBMISSION",
+        help="the submission's Python file",
+    )
     add("--framework", required=True, metavar="NAME", help="jax or pytorch")
     add("--workload", required=True, metavar="NAME", help="see `algoperf list`")
-    add("--search-space", type=Path, metavar="FILE", help="JSON; needed for external tuning")
-    add("--ruleset", default=DEFAULT_RULESET, choices=list(RULESETS), help="default: %(default)s")
+    add(
+        "--search-space",
+        type=Path,
+        metavar="FILE",
+        help="JSON; needed for external tuning",
+    )
+    add(
+        "--ruleset",
+        default=DEFAULT_RULESET,
+        choices=list(RULESETS),
+        help="default: %(default)s",
+    )
     add(
         "--tuning-ruleset",
         dest="tuning",
@@ -24,12 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s",
     )
     add("--trials", dest="num_trials", type=int, metavar="N", help="of each study")
-    add("--studies", dest="num_studies", type=int, metavar="N", help="default: the ruleset's")
-    add("--first-study", type=int, default=1, metavar="N", help="number of the first study")
+    add(
+        "--studies",
+        dest="num_studies",
+        type=int,
+        metavar="N",
+        help="default: the ruleset's",
+    )
+    add(
+        "--first-study",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of the first study",
+    )
     add("--first-trial", type=int, default=1, metavar="N", help="of each study")
     add("--last-trial", type=int, metavar="N", help="of each study")
     add("--seed", type=int, default=0, metavar="N", help="of the campaign; default: 0")
-    add("--max-steps", dest="max_global_steps", type=int, metavar="N", help="end after N steps")
+    add(
+        "--max-steps",
+        dest="max_global_steps",
+        type=int,
+        metavar="N",
+        help="end after N steps",
+    )
     add(
         "--experiment-dir",
         type=Path,
@@ -49,7 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
     )
-    add("--precision", default="float32", choices=PRECISIONS, help="default: %(default)s")
+    add(
+        "--precision",
+        default="float32",
+        choices=PRECISIONS,
+        help="default: %(default)s",
+    )
     add("--torch-compile", action="store_true", help="compile PyTorch models")
     add(
         "--num-processes",
@@ -58,7 +96,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="PyTorch: processes (one per GPU) that share each trial",
     )
-    add("--allow-partial-data", action="store_true", help="accept data made with --subset")
+    add(
+        "--allow-partial-data",
+        action="store_true",
+        help="accept data made with --subset",
+    )
     add("--no-checkpoints", dest="save_checkpoints", action="store_false")
     add("--tensorboard", action="store_true", help="also write TensorBoard events")
     existing = parser.add_mutually_exclusive_group()
@@ -67,7 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("overwrite", "replace trials that exist"),
     ):
         existing.add_argument(
-            f"--{choice}", dest="on_existing", action="store_const", const=choice, help=text
+            f"--{choice}",
+            dest="on_existing",
+            action="store_const",
+            const=choice,
+            help=text,
         )
     parser.set_defaults(on_existing="refuse")
 

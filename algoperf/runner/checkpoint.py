@@ -85,7 +85,9 @@ def load_latest(
         try:
             checkpoint = _load(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warn(f"Checkpoint {path} is damaged ({error}); going back to the one before.")
+            warn(
+                f"Checkpoint {path} is damaged ({error}); going back to the one before."
+            )
             continue
         _check_identity(checkpoint, identity, path)
         return checkpoint

@@ -25,7 +25,6 @@ class Evaluator:
         *,
         data_folder: Path,
         seed: int,
-        is_partial: bool = False,
     ) -> None:
         self._workload = workload
         self._backend = backend
@@ -33,7 +32,6 @@ class Evaluator:
         self._summarise = metrics.summarise
         self._folder = data_folder
         self._seed = seed
-        self._is_partial = is_partial
 
     def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
         """Metrics of all evaluation splits, keys like `validation/accuracy`."""
@@ -50,7 +48,7 @@ class Evaluator:
         metrics: dict[str, float] = self._summarise(outputs)
         expected = self._workload.definition.splits.size(split)
         counted = round(metrics["num_examples"])
-        if counted != expected and not self._is_partial:
+        if counted != expected:
             raise BadData(
                 f"Evaluating {self._workload.name} on {split} counted {counted} examples "
                 f"instead of {expected}. Prepare the data again: `algoperf prepare "
@@ -58,12 +56,17 @@ class Evaluator:
             )
         return metrics
 
+    def _batch_size(self) -> int:
+        """The evaluation batch size, rounded up to a multiple of the devices."""
+        num_devices = self._backend.num_devices
+        return -(-self._workload.eval_batch_size // num_devices) * num_devices
+
     def _outputs(self, split: Split, params: Any, model_state: Any) -> Iterator[Arrays]:
         request = DataRequest(
             folder=self._folder,
             split=split,
             splits=self._workload.definition.splits,
-            batch_size=self._workload.eval_batch_size,
+            batch_size=self._batch_size(),
             seed=self._seed,
             config=self._workload.definition.data,
             shard=self._backend.rank,

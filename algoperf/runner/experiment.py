@@ -43,14 +43,22 @@ def plan_trials(settings: Settings) -> list[TrialPlan]:
     plans = []
     for study in studies:
         points = (
-            space.points(settings.seed, study, num_trials) if space else [None] * num_trials
+            space.points(settings.seed, study, num_trials)
+            if space
+            else [None] * num_trials
         )
         last = settings.last_trial or len(points)
         for trial, point in enumerate(points, start=1):
             if settings.first_trial <= trial <= last:
                 seed = trial_seed(settings.seed, settings.workload, study, trial)
                 plans.append(
-                    TrialPlan(settings, study, trial, seed, None if point is None else dict(point))
+                    TrialPlan(
+                        settings,
+                        study,
+                        trial,
+                        seed,
+                        None if point is None else dict(point),
+                    )
                 )
     if not plans:
         raise BadSettings(
@@ -105,7 +113,9 @@ def _plans_left(
         for plan in existing:
             shutil.rmtree(trial_folder(plan))
         return plans
-    finished = [plan for plan in existing if logs.read_outcome(trial_folder(plan))[0] in _FINAL]
+    finished = [
+        plan for plan in existing if logs.read_outcome(trial_folder(plan))[0] in _FINAL
+    ]
     if finished:
         say(f"{len(finished)} of {len(plans)} trials are finished already.")
     for plan in existing:
@@ -123,7 +133,9 @@ def _run_here(
         left = _plans_left(plans, settings, say) if backend.rank == 0 else []
         # The first process alone looks at the folders, and tells the others what to run.
         is_left = backend.slowest([float(plan in left) for plan in plans])
-        for plan in [plan for plan, wanted in zip(plans, is_left, strict=True) if wanted]:
+        for plan in [
+            plan for plan, wanted in zip(plans, is_left, strict=True) if wanted
+        ]:
             ending = run_trial(plan, backend)
             is_good &= not ending.is_failure
             if backend.rank == 0:
@@ -137,7 +149,9 @@ def _run_in_process(plan: TrialPlan) -> Ending:
     with tempfile.TemporaryDirectory(prefix="algoperf-") as folder:
         path = Path(folder) / "plan.json"
         path.write_text(plan.dumps())
-        process = subprocess.Popen(_command(plan.settings, path), start_new_session=True)
+        process = subprocess.Popen(
+            _command(plan.settings, path), start_new_session=True
+        )
         try:
             status = process.wait()
         finally:
@@ -158,7 +172,14 @@ def _command(settings: Settings, plan: Path) -> list[str]:
     if settings.num_processes == 1:
         return [sys.executable, *module]
     count = f"--nproc_per_node={settings.num_processes}"
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count, *module]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        count,
+        *module,
+    ]
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -24,7 +24,10 @@ def describe() -> dict[str, Any]:
             "memory_bytes": psutil.virtual_memory().total,
             "system": platform.platform(),
         },
-        "versions": {"algoperf": algoperf.__version__, "python": platform.python_version()}
+        "versions": {
+            "algoperf": algoperf.__version__,
+            "python": platform.python_version(),
+        }
         | _package_versions(),
         "commit": commit(),
     }
@@ -35,7 +38,9 @@ def commit() -> str:
     folder = Path(algoperf.__file__).parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return result.stdout.strip() if result.returncode == 0 else "unknown"

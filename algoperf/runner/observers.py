@@ -30,10 +30,14 @@ class Observer(Protocol):
 
 
 class Observers:
-    """All observers of a trial; most trials on a terminal have one."""
+    """All observers of a trial, and warnings, which people see without any."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+
+    def warn(self, text: str) -> None:
+        """Prints a sentence that people should read."""
+        print(f"algoperf: warning: {text}", file=sys.stderr)
 
     def on_step(self, step: int, clock: Clock) -> None:
         """See `Observer`."""
@@ -85,7 +89,9 @@ class ProgressLine:
         self._stream.flush()
 
     def _show(self, step: int, seconds: float) -> None:
-        text = f"{self._label}: step {step:,}, {seconds:,.1f} s of {self._budget:,.0f} s"
+        text = (
+            f"{self._label}: step {step:,}, {seconds:,.1f} s of {self._budget:,.0f} s"
+        )
         if self._best is not None:
             distance = abs(self._target.validation - self._best)
             to_go = (

@@ -51,6 +51,7 @@ class Settings:
     num_processes: int = 1  # PyTorch: started under torchrun, one per GPU
     allow_partial_data: bool = False
     tensorboard: bool = False
+    target_setting: bool = False  # shorter, and does not stop at the targets
     isolate: bool = True  # a process of its own for each trial
 
     def __post_init__(self) -> None:
@@ -77,7 +78,13 @@ class Settings:
         self._check_counts()
 
     def _check_counts(self) -> None:
-        counts = ("num_trials", "num_studies", "first_study", "first_trial", "num_processes")
+        counts = (
+            "num_trials",
+            "num_studies",
+            "first_study",
+            "first_trial",
+            "num_processes",
+        )
         for name in (*counts, "max_global_steps", "last_trial"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -118,7 +125,7 @@ class Settings:
     def from_json(cls, values: dict[str, Any]) -> "Settings":
         """The inverse of `as_json`."""
         paths = ("submission_path", "experiment_dir", "data_dir", "search_space")
-        converted = {
+        converted: dict[str, Any] = {
             name: Path(value) if name in paths and value is not None else value
             for name, value in values.items()
         }

@@ -11,6 +11,7 @@ from typing import Any
 
 from algoperf import spec
 from algoperf.backend import Backend
+from algoperf.errors import BadCheckpoint
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, TrialLog
 from algoperf.pipeline import InputQueue
 from algoperf.rulesets import Ruleset
@@ -36,7 +37,9 @@ class TrialState:
     validation_reached: bool = False
     test_reached: bool = False
     training_complete: bool = False
-    evaluated_at: float = -math.inf  # submission seconds at the end of the last evaluation
+    evaluated_at: float = (
+        -math.inf
+    )  # submission seconds at the end of the last evaluation
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class TrialParts:
     identity: Mapping[str, Any]  # what a checkpoint must share with this run
     max_global_steps: int | None = None
     save_checkpoints: bool = True
+    stop_at_targets: bool = True
 
 
 class Trial:
@@ -71,6 +75,7 @@ class Trial:
         self._queue: InputQueue
         self._budget = parts.workload.max_allowed_runtime_sec
         self._types = parts.workload.model_params_types
+        self._can_save = True
 
     def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
         """Trains from the start, or from a checkpoint, to the end."""
@@ -90,7 +95,9 @@ class Trial:
     def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
         p, state = self._p, self.state
         with self._clock.setup():
-            init_key, optimizer_key = p.backend.keys(key_numbers(p.seed, "init", count=2))
+            init_key, optimizer_key = p.backend.keys(
+                key_numbers(p.seed, "init", count=2)
+            )
             state.params, state.model_state = p.workload.init_model_fn(init_key)
             p.backend.synchronize(state.params, state.model_state)
             self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
@@ -127,7 +134,11 @@ class Trial:
 
     def _select_and_update(self, select_key: Any, update_key: Any) -> None:
         p, state = self._p, self.state
-        extra = {"train_state": self._train_state()} if p.submission.takes_train_state else {}
+        extra = (
+            {"train_state": self._train_state()}
+            if p.submission.takes_train_state
+            else {}
+        )
         with blamed_on("data_selection", state.global_step, p.submission.path):
             batch = p.submission.data_selection(
                 p.workload,
@@ -176,7 +187,7 @@ class Trial:
                 "accumulated_submission_time": seconds,
                 "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
                 "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
-                "last_eval_time": state.evaluated_at,
+                "last_eval_time": max(state.evaluated_at, 0.0),
                 "validation_goal_reached": state.validation_reached,
                 "test_goal_reached": state.test_reached,
                 "is_time_remaining": seconds < self._budget,
@@ -218,7 +229,9 @@ class Trial:
         p, state = self._p, self.state
         with self._clock.submission():
             self._prepare_for_evaluation()
-            p.backend.synchronize(state.optimizer_state, state.params, state.model_state)
+            p.backend.synchronize(
+                state.optimizer_state, state.params, state.model_state
+            )
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
         ending = self._spent() or self._broken_rule()
@@ -292,13 +305,18 @@ class Trial:
 
     def _decide(self, is_finite: bool) -> Ending | None:
         state = self.state
-        at = f"at step {state.global_step}, after {self._clock.submission_seconds:.6g} s"
+        at = (
+            f"at step {state.global_step}, after {self._clock.submission_seconds:.6g} s"
+        )
         if not is_finite:
             return Ending(Outcome.DIVERGED, f"parameters were NaN or infinite {at}")
-        if state.validation_reached and state.test_reached:
+        is_reached = state.validation_reached and state.test_reached
+        if is_reached and self._p.stop_at_targets:
             return Ending(Outcome.REACHED, f"validation and test targets reached {at}")
         if state.training_complete:
-            return Ending(Outcome.NOT_REACHED, f"the submission ended its training {at}")
+            return Ending(
+                Outcome.NOT_REACHED, f"the submission ended its training {at}"
+            )
         if self._is_last_step():
             return Ending(Outcome.NOT_REACHED, f"the step limit was reached {at}")
         return None
@@ -313,9 +331,14 @@ class Trial:
 
     def _save(self) -> None:
         p, state = self._p, self.state
-        if p.log is None:
+        if p.log is None or not self._can_save:
             return
-        arrays, leaves = p.backend.to_leaves(self._saved_state())
+        try:
+            arrays, leaves = p.backend.to_leaves(self._saved_state())
+        except BadCheckpoint as error:
+            p.observers.warn(f"This trial cannot be resumed: {error}")
+            self._can_save = False
+            return
         rest = {
             "leaves": leaves,
             "position": self._queue.position,

@@ -4,6 +4,7 @@
 1 when it failed (the logs say how), 2 when what was given is wrong.
 """
 
+import dataclasses
 import os
 import sys
 import time
@@ -17,9 +18,12 @@ import psutil
 from algoperf import backend as backends
 from algoperf import registry, spec
 from algoperf.backend import Backend
+from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSettings
-from algoperf.logs import Outcome, TrialId, TrialLog
+from algoperf.logs import TrialId, TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.prepared import PreparedData
+from algoperf.rulesets import TARGET_SETTING_FACTOR
 from algoperf.runner import checkpoint, machine
 from algoperf.runner.clock import Clock
 from algoperf.runner.evaluation import Evaluator
@@ -50,7 +54,9 @@ def trial_folder(plan: TrialPlan) -> Path:
 
 def load_backend(settings: Settings) -> Backend:
     """The backend that a run's settings ask for."""
-    for name, value in settings.definition.environment.get(settings.framework, {}).items():
+    for name, value in settings.definition.environment.get(
+        settings.framework, {}
+    ).items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
     if settings.framework == "pytorch":
@@ -58,7 +64,9 @@ def load_backend(settings: Settings) -> Backend:
     return backends.load(settings.framework, **options)
 
 
-def run_trial(plan: TrialPlan, backend: Backend, *, started: float | None = None) -> Ending:
+def run_trial(
+    plan: TrialPlan, backend: Backend, *, started: float | None = None
+) -> Ending:
     """Runs a trial to its end and logs it; raises only what is wrong with the input.
 
     `started`: when the process began, on the clock of `time.perf_counter`.
@@ -72,6 +80,9 @@ def run_trial(plan: TrialPlan, backend: Backend, *, started: float | None = None
     log = _open_log(plan, setup, saved) if backend.rank == 0 else None
     observers = _observers(plan, setup.workload) if log else Observers()
     setup.workload.metrics_logger = log
+    if log is not None:
+        for warning in backend.describe_devices().get("warnings", ()):
+            observers.warn(warning)
     trial = Trial(setup.parts(clock, log, observers, intruders))
     try:
         ending = trial.run(saved)
@@ -88,8 +99,10 @@ def run_trial(plan: TrialPlan, backend: Backend, *, started: float | None = None
 class _Setup:
     """Builds the parts of a trial from its plan."""
 
-    def __init__(self, plan: TrialPlan, backend: Backend, submission: Submission) -> None:
-        settings, definition = plan.settings, plan.settings.definition
+    def __init__(
+        self, plan: TrialPlan, backend: Backend, submission: Submission
+    ) -> None:
+        settings, definition = plan.settings, _with_counts(plan.settings)
         self._plan = plan
         self._backend = backend
         self._submission = submission
@@ -103,6 +116,7 @@ class _Setup:
             self._metrics,
             ruleset=settings.rules,
             tuning=settings.tuning,
+            limits_factor=TARGET_SETTING_FACTOR if settings.target_setting else 1.0,
         )
         self.batch_size, self.batch_size_source = submission.batch_size(definition)
         _check_divisible(self.batch_size, backend)
@@ -158,14 +172,15 @@ class _Setup:
             self._metrics,
             data_folder=settings.data_folder,
             seed=seed_for(plan.seed, "evaluation"),
-            is_partial=settings.allow_partial_data,
         )
         return TrialParts(
             workload=self.workload,
             backend=self._backend,
             submission=self._submission,
             rules=settings.rules,
-            hyperparameters=None if plan.point is None else as_hyperparameters(plan.point),
+            hyperparameters=None
+            if plan.point is None
+            else as_hyperparameters(plan.point),
             evaluate=evaluator.evaluate,
             open_queue=self.open_queue,
             clock=clock,
@@ -174,8 +189,17 @@ class _Setup:
             intruders=intruders,
             seed=plan.seed,
             identity=self.identity,
-            max_global_steps=settings.max_global_steps,
+            max_global_steps=self._step_limit(),
             save_checkpoints=settings.save_checkpoints,
+            stop_at_targets=not settings.target_setting,
+        )
+
+    def _step_limit(self) -> int | None:
+        settings = self._plan.settings
+        return (
+            self.workload.step_hint
+            if settings.target_setting
+            else settings.max_global_steps
         )
 
     def describe(self) -> dict[str, Any]:
@@ -200,7 +224,9 @@ class _Setup:
             "batch_size": self.batch_size,
             "batch_size_source": self.batch_size_source,
             "precision": settings.precision,
-            "partial_data": settings.allow_partial_data,
+            "partial_data": self.workload.definition.splits
+            != settings.definition.splits,
+            "target_setting": settings.target_setting,
             "seed": plan.seed,
             "study": plan.study,
             "trial": plan.trial,
@@ -208,6 +234,17 @@ class _Setup:
             "devices": self._backend.describe_devices(),
             **machine.describe(),
         }
+
+
+def _with_counts(settings: Settings) -> WorkloadDefinition:
+    """The definition; with the split sizes of a partial copy where that is accepted."""
+    definition = settings.definition
+    if not settings.allow_partial_data:
+        return definition
+    data = PreparedData.open(
+        settings.data_folder, dataset=definition.dataset, allow_partial=True
+    )
+    return dataclasses.replace(definition, splits=data.splits_like(definition.splits))
 
 
 def _check_divisible(batch_size: int, backend: Backend) -> None:
@@ -246,7 +283,9 @@ def _observers(plan: TrialPlan, workload: Workload) -> Observers:
     if sys.stderr.isatty():
         label = f"{workload.name} study {plan.study} trial {plan.trial}"
         observers.append(
-            ProgressLine(label, workload.definition.target, workload.max_allowed_runtime_sec)
+            ProgressLine(
+                label, workload.definition.target, workload.max_allowed_runtime_sec
+            )
         )
     if plan.settings.tensorboard:
         observers.append(TensorBoard(trial_folder(plan)))
@@ -280,12 +319,13 @@ def main(arguments: list[str]) -> int:
         print(f"algoperf: error: {error}", file=sys.stderr)
         return EXIT_WRONG_INPUT
     except spec.TrainingCompleteError:
-        print("algoperf: error: TrainingCompleteError outside update_params", file=sys.stderr)
+        print(
+            "algoperf: error: TrainingCompleteError outside update_params",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     return EXIT_FAILED if ending.is_failure else 0
 
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
-
-__all__ = ["Outcome", "load_backend", "run_trial", "trial_folder"]

@@ -20,15 +20,19 @@ from algoperf.runner.randomness import seed_for
 Point = Mapping[str, Any]
 _RANGE_KEYS = {"min", "max", "scaling"}
 _SCALINGS = ("linear", "log")
-_SKIPPED_POINTS = 100  # the published search skips as many
 
 
 class SearchSpace:
-    """Ranges or lists of values by name; `{"name": {"min", "max", "scaling"} | {"feasible_points"}}`."""
+    """Ranges or lists of values by name.
+
+    `{"name": {"min": a, "max": b, "scaling": "log" or "linear"} or {"feasible_points": []}}`
+    """
 
     def __init__(self, dimensions: Mapping[str, Any], source: str) -> None:
         if not dimensions:
-            raise BadSearchSpace(f"{source} names no hyperparameter; it must name at least one.")
+            raise BadSearchSpace(
+                f"{source} names no hyperparameter; it must name at least one."
+            )
         for name, dimension in dimensions.items():
             _check_dimension(name, dimension, source)
         self.dimensions = dict(dimensions)
@@ -38,11 +42,18 @@ class SearchSpace:
         columns = [
             [
                 _scale(dimension, value)
-                for value in _halton(base, seed_for("halton", seed, study, base), num_trials)
+                for value in _halton(
+                    base, seed_for("halton", seed, study, base), num_trials
+                )
             ]
-            for base, dimension in zip(_primes(), self.dimensions.values(), strict=False)
+            for base, dimension in zip(
+                _primes(), self.dimensions.values(), strict=False
+            )
         ]
-        return [dict(zip(self.dimensions, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [
+            dict(zip(self.dimensions, row, strict=True))
+            for row in zip(*columns, strict=True)
+        ]
 
 
 class PointList:
@@ -50,7 +61,9 @@ class PointList:
 
     def __init__(self, points: Sequence[Point], source: str) -> None:
         if not points:
-            raise BadSearchSpace(f"{source} is an empty list; it must hold at least one point.")
+            raise BadSearchSpace(
+                f"{source} is an empty list; it must hold at least one point."
+            )
         for number, point in enumerate(points):
             if not isinstance(point, dict) or set(point) != set(points[0]):
                 raise BadSearchSpace(
@@ -67,10 +80,14 @@ class PointList:
         Studies take consecutive parts of one shuffled list, and start over at its end: they
         share points only when the list is too short for all of them.
         """
-        order = np.random.default_rng(seed_for("list", seed)).permutation(len(self._points))
+        order = np.random.default_rng(seed_for("list", seed)).permutation(
+            len(self._points)
+        )
         num_points = min(num_trials, len(order))
         first = (study - 1) * num_points
-        return [self._points[order[(first + i) % len(order)]] for i in range(num_points)]
+        return [
+            self._points[order[(first + i) % len(order)]] for i in range(num_points)
+        ]
 
 
 def load_search_space(path: Path) -> SearchSpace | PointList:
@@ -78,9 +95,13 @@ def load_search_space(path: Path) -> SearchSpace | PointList:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise BadSearchSpace(f"Search space {path} cannot be read: {error.strerror}.") from None
+        raise BadSearchSpace(
+            f"Search space {path} cannot be read: {error.strerror}."
+        ) from None
     except ValueError as error:
-        raise BadSearchSpace(f"Search space {path} is not valid JSON: {error}.") from None
+        raise BadSearchSpace(
+            f"Search space {path} is not valid JSON: {error}."
+        ) from None
     if isinstance(content, list):
         return PointList(content, str(path))
     if isinstance(content, dict):
@@ -93,7 +114,7 @@ def load_search_space(path: Path) -> SearchSpace | PointList:
 
 def as_hyperparameters(point: Point) -> Any:
     """The namedtuple that a submission gets."""
-    return namedtuple("Hyperparameters", point)(**point)  # type: ignore[misc]
+    return namedtuple("Hyperparameters", point)(**point)
 
 
 def _check_name(name: str, source: str) -> None:
@@ -160,7 +181,7 @@ def _scale(dimension: Mapping[str, Any], value: float) -> Any:
         return points[int(value * len(points))]
     low, high = dimension["min"], dimension["max"]
     if dimension["scaling"] == "log":
-        scaled = low * math.exp(value * math.log(high / low))
+        scaled = math.exp((1 - value) * math.log(low) + value * math.log(high))
     else:
         scaled = low + value * (high - low)
     return min(max(scaled, low), high)  # rounding must not leave the range
@@ -172,7 +193,7 @@ def _halton(base: int, seed: int, count: int) -> list[float]:
     digits = [0, *(1 + rng.permutation(base - 1)).tolist()]
     shift = rng.random()
     points = []
-    for index in range(_SKIPPED_POINTS + 1, _SKIPPED_POINTS + 1 + count):
+    for index in range(count):
         value, weight, rest = shift, 1.0 / base, index
         while rest:
             rest, digit = divmod(rest, base)

@@ -9,6 +9,7 @@ import toy_backend
 import toy_workload
 
 from algoperf import rulesets, spec
+from algoperf.errors import BadCheckpoint
 from algoperf.logs import Outcome, TrialLog, read_outcome
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.runner.clock import Clock, Phase
@@ -86,7 +87,9 @@ class Harness:
         self.time.advance(self.evaluation_seconds)
         return self.metrics
 
-    def update_params(self, current_param_container, model_state, optimizer_state, **kwargs):
+    def update_params(
+        self, current_param_container, model_state, optimizer_state, **kwargs
+    ):
         self.steps.append(kwargs["global_step"])
         self.time.advance(1.0)
         return optimizer_state, current_param_container, model_state
@@ -156,7 +159,9 @@ def test_the_first_evaluation_comes_after_step_one(harness):
     assert [row["global_step"] for row in h.rows()] == [1]
 
 
-def test_an_evaluation_is_due_when_the_period_has_passed_since_the_last_one_ended(harness):
+def test_an_evaluation_is_due_when_the_period_has_passed_since_the_last_one_ended(
+    harness,
+):
     h = harness(max_global_steps=25)  # period 10 s, a second a step
     h.run()
     assert [row["global_step"] for row in h.rows()] == [1, 11, 21, 25]
@@ -219,11 +224,14 @@ def test_training_complete_ends_the_run_with_one_last_evaluation(harness):
 
     h.trial = Trial(
         dataclasses.replace(
-            h.parts, submission=dataclasses.replace(h.parts.submission, update_params=stop)
+            h.parts,
+            submission=dataclasses.replace(h.parts.submission, update_params=stop),
         )
     )
     ending = h.run()
-    assert ending.outcome is Outcome.NOT_REACHED and "ended its training" in ending.reason
+    assert (
+        ending.outcome is Outcome.NOT_REACHED and "ended its training" in ending.reason
+    )
     assert [row["global_step"] for row in h.rows()] == [1, 5]
 
 
@@ -266,7 +274,9 @@ def test_an_exception_of_the_submission_names_function_step_and_error(harness):
     def fail(**kwargs):
         raise ValueError("no gradient")
 
-    with pytest.raises(SubmissionError, match=r"update_params failed at step 0.*no gradient"):
+    with pytest.raises(
+        SubmissionError, match=r"update_params failed at step 0.*no gradient"
+    ):
         harness(update_params=fail).run()
 
 
@@ -357,7 +367,9 @@ def test_the_slowest_process_is_the_runs_clock(harness):
     h.backend.num_processes = 2
     h.backend.slowest = lambda seconds: [seconds[0] + 5, *seconds[1:]]
     h.run()
-    assert h.rows()[0]["accumulated_submission_time"] == 1 + 5 + 5  # step, then evaluation
+    assert (
+        h.rows()[0]["accumulated_submission_time"] == 1 + 5 + 5
+    )  # step, then evaluation
 
 
 def test_all_processes_stop_when_one_says_that_training_is_complete(harness):
@@ -368,3 +380,14 @@ def test_all_processes_stop_when_one_says_that_training_is_complete(harness):
     assert len(h.steps) == 1
 
 
+def test_state_that_cannot_be_saved_costs_the_checkpoint_not_the_trial(harness, capsys):
+    h = harness(max_global_steps=12)
+
+    def refuse(tree):
+        raise BadCheckpoint("optimizer_state/0 is an object")
+
+    h.backend.to_leaves = refuse
+    h.parts = dataclasses.replace(h.parts, save_checkpoints=True)
+    h.trial = Trial(h.parts)
+    assert h.run().outcome is Outcome.NOT_REACHED
+    assert capsys.readouterr().err.count("cannot be resumed") == 1

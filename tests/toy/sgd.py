@@ -2,13 +2,21 @@
 
 import numpy as np
 
+BATCH_SIZES = {"blobs": 16, "blobs_mini": 8, "blobs_far": 32}
+
 
 def get_batch_size(workload_name):
-    return {"blobs": 16, "blobs_mini": 8}[workload_name] if "far" not in workload_name else 32
+    if workload_name not in BATCH_SIZES:
+        raise ValueError(f"no batch size for {workload_name}")
+    return BATCH_SIZES[workload_name]
 
 
 def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
-    return {"count": np.zeros((), np.int64), "noise": [np.asarray(rng)], "rule": np.subtract}
+    return {
+        "count": np.zeros((), np.int64),
+        "noise": [np.asarray(rng)],
+        "rule": np.subtract,
+    }
 
 
 def update_params(

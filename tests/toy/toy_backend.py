@@ -38,13 +38,17 @@ DEVICE = Device()
 class ToyModel:
     """A linear classifier: logits = inputs @ weight + bias."""
 
-    def __init__(self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType):
+    def __init__(
+        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+    ):
         self._config = definition.model
         self._model = model
         self._metrics = metrics
         self._backend_loss = softmax_cross_entropy
         shapes = {name: value.shape for name, value in self._init_zeros().items()}
-        self.param_shapes = {name: spec.ShapeTuple(shape) for name, shape in shapes.items()}
+        self.param_shapes = {
+            name: spec.ShapeTuple(shape) for name, shape in shapes.items()
+        }
         self.param_types = {
             "weight": spec.ParameterType.WEIGHT,
             "bias": spec.ParameterType.BIAS,
@@ -71,9 +75,13 @@ class ToyModel:
 
     def check_params(self, params: Any) -> None:
         shapes = {name: np.shape(value) for name, value in dict(params).items()}
-        expected = {name: shape.shape_tuple for name, shape in self.param_shapes.items()}
+        expected = {
+            name: shape.shape_tuple for name, shape in self.param_shapes.items()
+        }
         if shapes != expected:
-            raise BadSubmission(f"parameters have shapes {shapes}; expected {expected}.")
+            raise BadSubmission(
+                f"parameters have shapes {shapes}; expected {expected}."
+            )
 
     def evaluate(self, params, model_state, batch):
         logits, _ = self.forward(

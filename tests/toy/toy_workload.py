@@ -52,7 +52,9 @@ DEFINITION = WorkloadDefinition(
 def examples(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs float64 [n, 4] and labels int64 [n]; the blobs are far apart."""
     size = SPLITS.size("train" if split == "eval_train" else split)
-    rng = np.random.default_rng(["train", "validation", "test"].index(split.removeprefix("eval_")))
+    rng = np.random.default_rng(
+        ["train", "validation", "test"].index(split.removeprefix("eval_"))
+    )
     labels = np.arange(size) % 2
     inputs = rng.standard_normal((size, 4)) + 4.0 * (labels[:, None] - 0.5)
     return inputs, labels
@@ -94,6 +96,8 @@ def summarise(parts) -> dict[str, float]:
 
 def prepare(folder: Path) -> None:
     """Prepared data without any file: the examples are computed."""
-    with Preparation(folder / "blobs", dataset="blobs", format_version=1) as preparation:
+    with Preparation(
+        folder / "blobs", dataset="blobs", format_version=1
+    ) as preparation:
         preparation.identify(source="computed")
         preparation.finish({"train": 64, "validation": 20, "test": 20}, facts={})

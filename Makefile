@@ -1,0 +1,43 @@
+# All set-up happens here: a virtual environment in .venv with both frameworks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint clean
+
+# Times AdamW and NadamW in both frameworks on real digits, two studies each, and ranks them.
+demo: $(READY)
+	$(BIN)/algoperf prepare mnist_mini --data-dir demo/data
+	for algorithm in adamw nadamw; do for framework in jax pytorch; do \
+	  $(BIN)/algoperf run reference_algorithms/$$algorithm/submission_$$framework.py \
+	    --workload mnist_mini --framework $$framework --trials 3 --studies 2 \
+	    --search-space reference_algorithms/$$algorithm/tuning_search_space.json \
+	    --data-dir demo/data --experiment-dir demo/logs --overwrite \
+	    --experiment-name $${algorithm}_$$framework || exit 1; \
+	done; done
+	$(BIN)/algoperf score demo/logs --figure demo/performance_profiles.svg
+
+# All that a change must pass.
+test: lint  ## everything that a change must pass
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# What takes minutes.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The CPU build of PyTorch comes first and pinned: without a GPU, others would bring gigabytes.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[jax,torch,data,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo

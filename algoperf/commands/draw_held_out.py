@@ -1,0 +1,26 @@
+"""`algoperf draw-held-out`: which variants are held out, from a public seed."""
+
+import argparse
+
+from algoperf import registry, rulesets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument(
+        "--seed", required=True, metavar="TEXT", help="public; fixed after the freeze"
+    )
+    parser.add_argument(
+        "--rules",
+        default=rulesets.DEFAULT_RULESET,
+        choices=list(rulesets.RULESETS),
+        help="default: %(default)s",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Prints one workload a line."""
+    draw = registry.scoring_module("held_out").draw_from_registry
+    for name in draw(options.seed, rulesets.ruleset(options.rules)):
+        print(name)
+    return 0

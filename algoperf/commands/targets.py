@@ -1,0 +1,44 @@
+"""`algoperf targets`: sets a workload's targets by the benchmark's procedure."""
+
+import argparse
+from pathlib import Path
+
+from algoperf.runner import target_setting
+from algoperf.runner.settings import default_data_dir
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    add = parser.add_argument
+    add("workload", metavar="WORKLOAD", help="see `algoperf list`")
+    add("--framework", required=True, metavar="NAME", help="jax or pytorch")
+    add("--trials", type=int, default=200, metavar="N", help="points of each algorithm")
+    add("--repeats", type=int, default=20, metavar="N", help="of the best point")
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add(
+        "--data-dir",
+        type=Path,
+        default=default_data_dir(),
+        metavar="DIR",
+        help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Prints the targets and the runs that they rest on."""
+    found = target_setting.search(
+        options.workload,
+        options.framework,
+        options.data_dir,
+        num_trials=options.trials,
+        num_repeats=options.repeats,
+        seed=options.seed,
+    )
+    target = found.target
+    print(f"algorithm: {found.algorithm}, point: {found.point}")
+    print(f"best validation values of the repeats: {found.validation_values}")
+    print(f"best test values of the repeats: {found.test_values}")
+    print(
+        f"{target.metric}: validation {target.validation:.6g}, test {target.test:.6g}"
+    )
+    return 0

@@ -1,0 +1,247 @@
+"""A workload's Flax model on the devices, and what a `model_jax.py` defines.
+
+Required:
+- `build(config) -> flax.linen.Module`. Every parameter is made by a `layers.typed`
+  initializer (the layers of `layers` have them). The module is called as
+  `module(inputs, train=bool, dropout_rate=rate)`; `rate` may be a traced scalar, and
+  keys for dropout come from `self.make_rng("dropout")` when training.
+- `example_batch(config) -> dict[str, np.ndarray]`: a batch as `data.py` would give it,
+  with one or two examples, usually zeros. Shapes and dtypes matter, values do not.
+
+Optional:
+- `forward(module, variables, batch, *, train, rng, update_batch_norm, dropout_rate) ->
+  (logits, new_model_state)` where the default call will not do. `variables` holds
+  `params` and the collections of the model state; `new_model_state` is those
+  collections.
+- `init_variables(module, rngs, batch) -> variables` where the module is not called as
+  above.
+- `outputs(module, variables, batch) -> dict[str, array]`: what is evaluated, instead of
+  `metrics.outputs(xp, logits, batch, per_example)`; compiled.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import meta
+
+from algoperf import spec
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.jax_backend import losses
+from algoperf.jax_backend.layers import Typed, computing_in
+from algoperf.jax_backend.sharding import get_replicate_sharding
+
+
+class BoundModel:
+    """Implements `algoperf.backend.BoundModel` for Flax modules.
+
+    Parameters and model state are plain nested dicts of arrays, replicated on all
+    devices. The model state holds Flax's other collections (`batch_stats`); it is {}
+    without any.
+    """
+
+    def __init__(
+        self,
+        definition: WorkloadDefinition,
+        model: ModuleType,
+        metrics: ModuleType,
+        *,
+        compute_dtype: Any,
+    ) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._loss_type = definition.loss_type
+        self._dtype = compute_dtype
+        with computing_in(compute_dtype):
+            self._module = model.build(definition.model)
+        self._example = dict(model.example_batch(definition.model))
+        boxed = _typed_params(self._shapes(), definition.name)
+        self.param_shapes: spec.ParameterShapeTree = _map_boxes(
+            lambda box: spec.ShapeTuple(box.value.shape), boxed
+        )
+        self.param_types: spec.ParameterTypeTree = _map_boxes(
+            lambda box: box.type, boxed
+        )
+        self._is_output = {
+            tuple(entry.key for entry in path): box.is_output
+            for path, box in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=_is_box)
+        }
+
+    def is_output_param(self, key: str) -> bool:
+        """Whether every parameter under `key`, and at least one, is marked as output.
+
+        key: a top-level name, or a path to a group or parameter with slashes or dots
+        (`decoder/Dense_0/kernel`), also as `jax.tree_util.keystr` writes it.
+        """
+        parts = tuple(re.findall(r"[^\[\]'\"/.]+", key))
+        under = [
+            is_output
+            for path, is_output in self._is_output.items()
+            if path[: len(parts)] == parts
+        ]
+        return bool(parts and under) and all(under)
+
+    def init(self, rng: spec.RandomState) -> spec.ModelInitState:
+        """See `algoperf.backend.BoundModel.init`; rng: a raw key, uint32 [2]."""
+        variables = dict(self._compiled_init(rng))
+        params = variables.pop("params")
+        return params, variables
+
+    def forward(
+        self,
+        params: Any,
+        batch: spec.Batch,
+        model_state: Any,
+        mode: spec.ForwardPassMode,
+        rng: spec.RandomState,
+        update_batch_norm: bool,
+        dropout_rate: Any,
+    ) -> tuple[Any, Any]:
+        """See `spec.Workload.model_fn`. Traceable; logits are float32."""
+        train = mode is spec.ForwardPassMode.TRAIN
+        with computing_in(self._dtype):
+            logits, new_state = self._forward()(
+                self._module,
+                {"params": params, **(model_state or {})},
+                batch,
+                train=train,
+                rng=rng,
+                update_batch_norm=update_batch_norm,
+                dropout_rate=dropout_rate,
+            )
+        updates = train and update_batch_norm and model_state
+        return _at_least_float32(logits), new_state if updates else model_state
+
+    def check_params(self, params: Any) -> None:
+        """See `algoperf.backend.BoundModel.check_params`."""
+        try:
+            found = jax.tree.map(lambda x: spec.ShapeTuple(jnp.shape(x)), params)
+        except TypeError as error:
+            raise BadSubmission(f"the parameters are not arrays: {error}") from None
+        if found != self.param_shapes:
+            raise BadSubmission(
+                "the parameters that were returned do not have the names and shapes of "
+                f"the model: got {found}, expected {self.param_shapes}."
+            )
+
+    def evaluate(
+        self, params: Any, model_state: Any, batch: spec.Batch
+    ) -> dict[str, np.ndarray]:
+        """See `algoperf.backend.BoundModel.evaluate`."""
+        outputs = jax.device_get(self._compiled_evaluate(params, model_state, batch))
+        return {name: np.asarray(output) for name, output in outputs.items()}
+
+    def _forward(self) -> Any:
+        return getattr(self._model, "forward", _default_forward)
+
+    def _init_variables(self, rng: spec.RandomState) -> Any:
+        params_key, dropout_key = jax.random.split(rng)
+        rngs = {"params": params_key, "dropout": dropout_key}
+        init = getattr(self._model, "init_variables", _default_init)
+        with computing_in(self._dtype):
+            return init(self._module, rngs, self._example)
+
+    def _shapes(self) -> Any:
+        """Boxed shapes of all variables; allocates nothing."""
+        return jax.eval_shape(
+            self._init_variables, jax.ShapeDtypeStruct((2,), jnp.uint32)
+        )
+
+    @functools.cached_property
+    def _compiled_init(self) -> Any:
+        def init(rng: spec.RandomState) -> Any:
+            return _plain(meta.unbox(self._init_variables(rng)))
+
+        return jax.jit(init, out_shardings=get_replicate_sharding())
+
+    @functools.cached_property
+    def _compiled_evaluate(self) -> Any:
+        return jax.jit(self._outputs)
+
+    def _outputs(self, params: Any, model_state: Any, batch: spec.Batch) -> Any:
+        if hasattr(self._model, "outputs"):
+            variables = {"params": params, **(model_state or {})}
+            with computing_in(self._dtype):
+                return self._model.outputs(self._module, variables, batch)
+        logits, _ = self.forward(
+            params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
+        )
+        weights = batch.get("weights")
+        loss = losses.loss(self._loss_type, batch["targets"], logits, weights)
+        return self._metrics.outputs(
+            xp=jnp, logits=logits, batch=batch, per_example=loss["per_example"]
+        )
+
+
+def _default_init(module: Any, rngs: Any, batch: Mapping[str, Any]) -> Any:
+    return module.init(rngs, batch["inputs"], train=False, dropout_rate=0.0)
+
+
+def _default_forward(
+    module: Any,
+    variables: Mapping[str, Any],
+    batch: spec.Batch,
+    *,
+    train: bool,
+    rng: spec.RandomState,
+    update_batch_norm: bool,
+    dropout_rate: Any,
+) -> tuple[Any, Any]:
+    """The default call. Running statistics that are not wanted, `forward` drops."""
+    state = {name: value for name, value in variables.items() if name != "params"}
+    rngs = {} if rng is None else {"dropout": rng}
+    result = module.apply(
+        variables,
+        batch["inputs"],
+        train=train,
+        dropout_rate=dropout_rate,
+        rngs=rngs,
+        mutable=list(state) if train and state else False,
+    )
+    return result if train and state else (result, state)
+
+
+def _is_box(node: Any) -> bool:
+    return isinstance(node, Typed)
+
+
+def _map_boxes(function: Any, boxed: Any) -> Any:
+    return jax.tree.map(function, boxed, is_leaf=_is_box)
+
+
+def _typed_params(variables: Mapping[str, Any], workload: str) -> dict[str, Any]:
+    """The parameters of boxed variables; an error that names one without a type."""
+    params: dict[str, Any] = _plain(variables["params"])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_box):
+        if not _is_box(leaf):
+            name = "/".join(str(entry.key) for entry in path)
+            raise AlgoPerfError(
+                f"Parameter {name} of the JAX model of {workload} has no "
+                "ParameterType. Make it with an initializer wrapped in layers.typed, "
+                "or with a layer of algoperf.jax_backend.layers."
+            )
+    return params
+
+
+def _plain(tree: Any) -> Any:
+    """Nested mappings (FrozenDict) as plain dicts; other nodes as they are."""
+    if isinstance(tree, Mapping):
+        return {key: _plain(value) for key, value in tree.items()}
+    return tree
+
+
+def _at_least_float32(tree: Any) -> Any:
+    """bfloat16 logits as float32, so that losses and metrics reduce in it."""
+
+    def widen(x: Any) -> Any:
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x
+
+    return jax.tree.map(widen, tree)

@@ -1,0 +1,153 @@
+"""`algoperf.backend.Backend` for PyTorch: one process a device, DDP between them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from algoperf import spec
+from algoperf.backend import Arrays
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import BadSettings, near
+from algoperf.pytorch_backend import devices, leaves, losses
+from algoperf.pytorch_backend.distributed import (
+    Processes,
+    Rank,
+    current_rank,
+    device_of,
+)
+from algoperf.pytorch_backend.model import BoundModel, Execution
+
+Precision = Literal["float32", "bf16"]
+
+
+def make_backend(*, precision: str = "float32", compile: bool = False) -> "Backend":
+    """The backend of this process; started by torchrun, one of several.
+
+    precision: "float32" (TF32 where the GPU has it) or "bf16" (bfloat16 compute under
+    autocast, float32 parameters). compile: runs models through `torch.compile`.
+    """
+    if precision not in get_args(Precision):
+        raise BadSettings(
+            f"No precision {precision!r}.{near(precision, get_args(Precision))} "
+            f"Choose one of: {', '.join(get_args(Precision))}."
+        )
+    rank = current_rank()
+    return Backend(rank, device_of(rank), precision, compile)
+
+
+class Backend:
+    """Implements `algoperf.backend.Backend`."""
+
+    name = "pytorch"
+
+    def __init__(
+        self, rank: Rank, device: torch.device, precision: str, compile: bool
+    ) -> None:
+        self.rank = rank.rank
+        self.num_processes = self.num_devices = rank.world_size
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.accelerator = devices.accelerator()
+        self._rank = rank
+        self._place = devices.Placer(device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            devices.use_tf32()
+        self.processes = Processes(rank, device)
+
+    def describe_devices(self) -> dict[str, Any]:
+        """See `algoperf.backend.Backend`; `warnings` are sentences for the user."""
+        return {
+            **devices.describe(self.device, self._rank),
+            "precision": self.precision,
+            "compile": self.compile,
+        }
+
+    def keys(self, numbers: np.ndarray) -> Sequence[spec.RandomState]:
+        """See `algoperf.backend.Backend`: int64 [2] each, values in 0..2^32."""
+        return list(numbers.astype(np.int64))
+
+    def place(self, batch: Arrays) -> spec.Batch:
+        """See `algoperf.backend.Backend`; safe to call from several threads."""
+        return self._place(dict(batch))
+
+    def bind(
+        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+    ) -> BoundModel:
+        """See `algoperf.backend.Backend`; `model` has the conventions."""
+        execution = Execution(
+            self.device,
+            self._rank,
+            self.processes,
+            bf16=self.precision == "bf16",
+            compile=self.compile,
+        )
+        return BoundModel(execution, definition, model, metrics)
+
+    def loss(
+        self,
+        loss_type: spec.LossType,
+        labels: Any,
+        logits: Any,
+        mask: Any | None,
+        label_smoothing: float,
+    ) -> dict[str, Any]:
+        """See `losses`. Float32 also inside a submission's own autocast."""
+        with torch.autocast(self.device.type, enabled=False):
+            return losses.loss(loss_type, labels, logits, mask, label_smoothing)
+
+    def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
+        """See `losses.output_activation`."""
+        return losses.output_activation(loss_type, logits)
+
+    def synchronize(self, *trees: Any) -> None:
+        """See `algoperf.backend.Backend`; a CPU has no queue to wait for."""
+        if self.accelerator is not None:
+            self.accelerator.synchronize()
+
+    def slowest(self, seconds: Sequence[float]) -> list[float]:
+        """See `algoperf.backend.Backend`."""
+        return self.processes.maximum(seconds)
+
+    def is_finite(self, params: Any) -> bool:
+        """See `algoperf.backend.Backend`; one reduction over all parameters."""
+        tensors = [p.detach() for p in _tensors(params) if p.is_floating_point()]
+        if not tensors:
+            return True
+        # The largest absolute value cannot overflow, and NaN takes part in a maximum.
+        largest = nn.utils.get_total_norm(tensors, norm_type=math.inf)
+        return bool(torch.isfinite(largest))
+
+    def to_leaves(self, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """See `algoperf.backend.Backend`, and `leaves` for what a tree may hold."""
+        return leaves.to_leaves(tree)
+
+    def from_leaves(
+        self, template: Any, arrays: Arrays, rest: Mapping[str, Any]
+    ) -> Any:
+        """See `algoperf.backend.Backend`; tensors are restored in place too."""
+        return leaves.from_leaves(template, arrays, rest, self.device)
+
+    def close(self) -> None:
+        """See `algoperf.backend.Backend`."""
+        self.processes.close()
+
+
+def _tensors(params: Any) -> Iterator[Tensor]:
+    """The parameters of a module, or the tensors of a nested container."""
+    if isinstance(params, nn.Module):
+        yield from params.parameters()
+    elif isinstance(params, Tensor):
+        yield params
+    elif isinstance(params, Mapping):
+        for part in params.values():
+            yield from _tensors(part)
+    elif isinstance(params, list | tuple):
+        for part in params:
+            yield from _tensors(part)

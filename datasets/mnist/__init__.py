@@ -1,0 +1,1 @@
+"""MNIST: handwritten digits, 28x28 pixels, ten classes."""

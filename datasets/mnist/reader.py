@@ -1,0 +1,55 @@
+"""The prepared MNIST: memory-mapped images and labels of each split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from algoperf.definition import Split
+from algoperf.errors import BadData
+from algoperf.prepared import PreparedData
+
+DATASET = "mnist"
+FORMAT_VERSION = 1
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+KINDS = ("images", "labels")
+
+
+def part_name(split: Split, kind: str) -> str:
+    """The file of the prepared data that holds one array of a split."""
+    return f"{split}-{kind}.npy"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """One split. images: uint8 [n, 28, 28], 255 is ink; labels: uint8 [n], 0 to 9."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_split(data: PreparedData, split: Split) -> Digits:
+    """The arrays of a split, mapped into memory: nothing is read until it is used.
+
+    `eval_train` is a choice of training examples, so it reads the train files.
+    """
+    stored: Split = "train" if split == "eval_train" else split
+    arrays = {kind: _mapped(data, part_name(stored, kind)) for kind in KINDS}
+    count = data.counts[stored]
+    if any(len(array) != count for array in arrays.values()):
+        raise BadData(
+            f"{data.folder}: the {stored} files do not hold the {count:,} examples "
+            "that the manifest promises. Delete the folder and run `algoperf prepare "
+            f"{DATASET}`."
+        )
+    return Digits(**arrays)
+
+
+def _mapped(data: PreparedData, name: str) -> np.ndarray:
+    try:
+        # A plain view of the mapped file: np.memmap's own indexing is slower.
+        return np.asarray(np.load(data.path(name), mmap_mode="r"))
+    except ValueError as error:
+        raise BadData(
+            f"{data.path(name)} is damaged ({error}). Delete that file and run "
+            f"`algoperf prepare {DATASET}` again; it writes this part anew."
+        ) from error

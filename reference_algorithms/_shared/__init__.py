@@ -1,0 +1,1 @@
+"""What the reference algorithms share: batch sizes, schedules, the training step."""

@@ -1,0 +1,121 @@
+"""The training step of the JAX reference algorithms: one jitted program per run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from algoperf import spec
+from algoperf.jax_sharding_utils import get_replicate_sharding
+
+from . import training_log
+from .regularisation import Regularisation, regularisation
+from .schedules import Schedule
+
+TrainStep = Callable[..., tuple[Any, Any, Any, dict[str, jax.Array]]]
+
+
+def on_device(schedule: Schedule) -> optax.Schedule:
+    """For optax: the rate, computed on the device from the optimizer's counter."""
+    return lambda count: schedule(count, jnp)
+
+
+def init(
+    workload: spec.Workload,
+    optimizer: optax.GradientTransformation,
+    params: spec.ParameterContainer,
+    hyperparameters: spec.Hyperparameters,
+) -> tuple[optax.OptState, TrainStep]:
+    """The optimizer state of a run: optax's arrays, replicated, and the jitted step.
+
+    A checkpoint saves the arrays and takes the step from a fresh `init`.
+    """
+    state = jax.jit(optimizer.init, out_shardings=get_replicate_sharding())(params)
+    settings = regularisation(hyperparameters)
+    return state, make_train_step(workload, optimizer.update, settings)
+
+
+def make_train_step(
+    workload: spec.Workload,
+    update_fn: optax.TransformUpdateFn,
+    settings: Regularisation,
+) -> TrainStep:
+    """A jitted function of (params, optax state, model state, batch, rng).
+
+    It returns the new params, optax state and model state, and a dict of device scalars
+    (`loss`, `grad_norm`). The first three arguments are donated: their buffers are
+    reused. Arrays of the batch are sharded along the mesh axis `batch`, as the harness
+    places them; so one sum in the program is a sum over all devices.
+    """
+
+    def mean_loss(
+        params: Any, model_state: Any, batch: spec.Batch, rng: Any
+    ) -> tuple[jax.Array, Any]:
+        logits, new_model_state = workload.model_fn(
+            params,
+            batch,
+            model_state,
+            spec.ForwardPassMode.TRAIN,
+            rng,
+            update_batch_norm=True,
+            dropout_rate=settings.dropout_rate,
+        )
+        loss = workload.loss_fn(
+            batch["targets"],
+            logits,
+            mask_batch=batch.get("weights"),
+            label_smoothing=settings.label_smoothing,
+        )
+        return loss["summed"] / loss["n_valid_examples"], new_model_state
+
+    def train_step(
+        params: Any, state: optax.OptState, model_state: Any, batch: Any, rng: Any
+    ) -> tuple[Any, Any, Any, dict[str, jax.Array]]:
+        value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
+        (loss, model_state), grads = value_and_grad(params, model_state, batch, rng)
+        grad_norm = optax.tree.norm(grads)
+        if settings.grad_clip is not None:
+            grads = _clip(grads, grad_norm, settings.grad_clip)
+        updates, state = update_fn(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        return params, state, model_state, {"loss": loss, "grad_norm": grad_norm}
+
+    replicated = get_replicate_sharding()
+    return jax.jit(
+        train_step,
+        donate_argnums=(0, 1, 2),
+        in_shardings=(replicated, replicated, replicated, None, replicated),
+        out_shardings=replicated,
+    )
+
+
+def _clip(grads: Any, norm: jax.Array, max_norm: float) -> Any:
+    """The published rule; `optax.clip_by_global_norm` adds no 1e-6 to the norm."""
+    scale = jnp.minimum(max_norm / (norm + 1e-6), 1.0)
+    return jax.tree.map(lambda grad: grad * scale, grads)
+
+
+def update_params(
+    workload: spec.Workload,
+    current_param_container: spec.ParameterContainer,
+    current_params_types: spec.ParameterTypeTree,
+    model_state: spec.ModelAuxiliaryState,
+    hyperparameters: spec.Hyperparameters,
+    batch: spec.Batch,
+    loss_type: spec.LossType,
+    optimizer_state: spec.OptimizerState,
+    eval_results: spec.EvalResults,
+    global_step: int,
+    rng: spec.RandomState,
+) -> spec.UpdateReturn:
+    """One step on the global mean loss; enqueued, not awaited (but for every 100th)."""
+    del current_params_types, hyperparameters, loss_type, eval_results
+    state, train_step = optimizer_state
+    params, state, model_state, scalars = train_step(
+        current_param_container, state, model_state, batch, rng
+    )
+    if training_log.is_due(global_step):
+        training_log.append(workload, global_step, **scalars)
+    return (state, train_step), params, model_state

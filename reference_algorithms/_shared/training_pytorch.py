@@ -1,0 +1,114 @@
+"""The training step of the PyTorch reference algorithms, for one process or several."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from algoperf import spec
+
+from . import training_log
+from .regularisation import Regularisation, regularisation
+from .schedules import Schedule
+
+
+def init(optimizer: torch.optim.Optimizer, schedule: Schedule) -> dict[str, Any]:
+    """The optimizer state of a run; both members have a `state_dict`.
+
+    The optimizer's own rate must be 1.0: LambdaLR multiplies it with the schedule's.
+    """
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: float(schedule(step))
+    )
+    return {"optimizer": optimizer, "scheduler": scheduler}
+
+
+def _global_mean(loss: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss to differentiate in this process, and the global mean loss (detached).
+
+    DistributedDataParallel averages gradients over processes. So each process
+    differentiates its sum of losses times (number of processes / global number of valid
+    examples): the average is the gradient of one global mean, also where processes have
+    unequal counts.
+    """
+    summed, num_valid = loss["summed"], loss["n_valid_examples"]
+    if not isinstance(num_valid, torch.Tensor):
+        # Filled on the device: copying a Python number there would wait for it.
+        num_valid = summed.new_full((), num_valid)
+    totals = torch.stack([summed.detach(), num_valid.detach().to(summed.dtype)])
+    num_processes = 1
+    if dist.is_available() and dist.is_initialized():
+        num_processes = dist.get_world_size()
+        dist.all_reduce(totals)
+    return summed * (num_processes / totals[1]), totals[0] / totals[1]
+
+
+def _backward(
+    workload: spec.Workload,
+    model: torch.nn.Module,
+    model_state: spec.ModelAuxiliaryState,
+    batch: spec.Batch,
+    rng: spec.RandomState,
+    settings: Regularisation,
+) -> tuple[torch.Tensor, spec.ModelAuxiliaryState]:
+    """Fills the gradients of the global mean loss; returns it and the model state."""
+    logits, model_state = workload.model_fn(
+        model,
+        batch,
+        model_state,
+        spec.ForwardPassMode.TRAIN,
+        rng,
+        update_batch_norm=True,
+        dropout_rate=settings.dropout_rate,
+    )
+    loss = workload.loss_fn(
+        batch["targets"],
+        logits,
+        mask_batch=batch.get("weights"),
+        label_smoothing=settings.label_smoothing,
+    )
+    objective, mean_loss = _global_mean(loss)
+    objective.backward()
+    return mean_loss, model_state
+
+
+def _clip_or_measure(
+    model: torch.nn.Module, grad_clip: float | None, is_wanted: bool
+) -> torch.Tensor | None:
+    """The global gradient norm before clipping, if needed; clips if asked to."""
+    if grad_clip is not None:
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    if not is_wanted:
+        return None
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(grads)
+
+
+def update_params(
+    workload: spec.Workload,
+    current_param_container: spec.ParameterContainer,
+    current_params_types: spec.ParameterTypeTree,
+    model_state: spec.ModelAuxiliaryState,
+    hyperparameters: spec.Hyperparameters,
+    batch: spec.Batch,
+    loss_type: spec.LossType,
+    optimizer_state: spec.OptimizerState,
+    eval_results: spec.EvalResults,
+    global_step: int,
+    rng: spec.RandomState,
+) -> spec.UpdateReturn:
+    """One step on the global mean loss; enqueued, not awaited (but for every 100th)."""
+    del current_params_types, loss_type, eval_results
+    settings, model = regularisation(hyperparameters), current_param_container
+    optimizer_state["optimizer"].zero_grad()
+    mean_loss, model_state = _backward(
+        workload, model, model_state, batch, rng, settings
+    )
+    is_due = training_log.is_due(global_step)
+    grad_norm = _clip_or_measure(model, settings.grad_clip, is_due)
+    optimizer_state["optimizer"].step()
+    optimizer_state["scheduler"].step()
+    if is_due:
+        training_log.append(workload, global_step, loss=mean_loss, grad_norm=grad_norm)
+    return optimizer_state, model, model_state

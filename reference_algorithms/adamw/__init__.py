@@ -1,0 +1,1 @@
+"""The AdamW reference algorithm."""

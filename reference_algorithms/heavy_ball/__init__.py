@@ -1,0 +1,1 @@
+"""The heavy ball reference algorithm."""

@@ -1,0 +1,1 @@
+"""The NadamW reference algorithm."""

@@ -1,0 +1,1 @@
+"""The Nesterov reference algorithm."""

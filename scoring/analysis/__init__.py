@@ -1,0 +1,1 @@
+"""Analyses of the benchmark paper (arXiv 2306.07179) over logs: tables and figures."""

@@ -1,0 +1,132 @@
+"""Crossing training curves: why a time to target needs a target (paper, figure 1).
+
+Of each submission the run of its median study is shown, and between every two of them
+the times at which their order changes.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from algoperf.definition import Target
+from algoperf.logs import SUBMISSION_SECONDS, Trial
+
+from ..figures import Curve, Figure, Mark
+from ..leaderboard import Leaderboard
+from ..tables import Table, duration
+from ..times import first_hit
+from .values import Report, best_evaluation
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """How two curves go about each other, in seconds of submission time."""
+
+    times: np.ndarray  # at which their order changes, between linear interpolations
+    reached: tuple[float, float]  # when each reached the target; infinity: never
+
+
+def crossings(a: Trial, b: Trial, target: Target) -> Crossing:
+    """When the validation curves of two trials cross, over the time that both cover."""
+    xa, ya = _curve(a, target)
+    xb, yb = _curve(b, target)
+    reached = tuple(first_hit(t, target, "validation").seconds for t in (a, b))
+    if not len(xa) or not len(xb):
+        return Crossing(np.empty(0), (reached[0], reached[1]))
+    start, end = max(xa[0], xb[0]), min(xa[-1], xb[-1])
+    grid = np.unique(np.concatenate([xa, xb, [start, end]]))
+    grid = grid[(grid >= start) & (grid <= end)]
+    difference = np.interp(grid, xa, ya) - np.interp(grid, xb, yb)
+    grid, difference = grid[difference != 0], difference[difference != 0]
+    left = np.flatnonzero(np.sign(difference[:-1]) != np.sign(difference[1:]))
+    before, after = difference[left], difference[left + 1]
+    share = before / (before - after)
+    return Crossing(
+        grid[left] + share * (grid[left + 1] - grid[left]), (reached[0], reached[1])
+    )
+
+
+def report(board: Leaderboard) -> Report:
+    """A table of all pairs and a figure of all curves for each base workload."""
+    tables, figures = [], []
+    for workload in board.pool.bases:
+        target = board.pool.target(workload)
+        runs = {
+            entry.submission: trial
+            for entry in board.entries
+            if (trial := median_run(board, entry.submission, workload)) is not None
+        }
+        if runs:
+            tables.append(_table(workload, target, runs))
+            figures.append(_figure(workload, target, runs))
+    return Report("Crossing training curves", tuple(tables), tuple(figures))
+
+
+def median_run(board: Leaderboard, submission: str, workload: str) -> Trial | None:
+    """The best trial of the study in the middle, by time to the validation target."""
+    target = board.pool.target(workload)
+    studies = board.pool.studies.get((submission, workload), {})
+    best = [
+        min(study, key=lambda trial: _quality(trial, target))
+        for study in studies.values()
+    ]
+    ordered = sorted(best, key=lambda trial: _quality(trial, target))
+    return ordered[(len(ordered) - 1) // 2] if ordered else None
+
+
+def _quality(trial: Trial, target: Target) -> tuple[float, float]:
+    """Sorts by time to the target, then by the best validation value."""
+    value = best_evaluation(trial, target).validation
+    cost = -value if target.better == "higher" else value
+    seconds = first_hit(trial, target, "validation").seconds
+    return seconds, cost if math.isfinite(cost) else math.inf
+
+
+def _curve(trial: Trial, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    values = trial.metric(f"validation/{target.metric}")
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.empty(0), np.empty(0)
+    return trial.columns[SUBMISSION_SECONDS][finite], values[finite]
+
+
+def _table(workload: str, target: Target, runs: Mapping[str, Trial]) -> Table:
+    rows = []
+    for a, b in itertools.combinations(runs, 2):
+        found = crossings(runs[a], runs[b], target)
+        last = duration(float(found.times[-1])) if len(found.times) else "-"
+        times = [duration(seconds) for seconds in found.reached]
+        rows.append([f"{a} / {b}", *times, str(len(found.times)), last])
+    header = ["pair", "first reached", "second reached", "crossings", "last one"]
+    title = f"{workload}: validation {target.metric}, target {target.validation:g}"
+    return Table(title, header, rows)
+
+
+def _figure(workload: str, target: Target, runs: Mapping[str, Trial]) -> Figure:
+    curves = []
+    for name, trial in runs.items():
+        seconds, values = _curve(trial, target)
+        curves.append(
+            Curve(name, (seconds / 3600).tolist(), values.tolist(), kind="line")
+        )
+    tails = [curve.y[len(curve.y) // 10 :] for curve in curves if len(curve.y)]
+    shown = np.concatenate([*tails, [target.validation]])
+    # The first tenth of training would flatten everything that follows.
+    low, high = float(shown.min()), float(shown.max())
+    space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return Figure(
+        title=f"{workload}: training curves",
+        description=(
+            f"Validation {target.metric} over hours of submission time for the median "
+            f"run of each of {len(curves)} submissions, with the target "
+            f"{target.validation:g}."
+        ),
+        x_label="submission time, hours",
+        y_label=f"validation {target.metric} ({target.better} is better)",
+        curves=curves,
+        y_range=(low - space, high + space),
+        marks=[Mark("y", target.validation, "target")],
+    )

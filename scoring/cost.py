@@ -1,0 +1,168 @@
+"""What the results cost, and how results of two years compare."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algoperf.errors import BadLogs
+from algoperf.logs import SUBMISSION_SECONDS, Trial
+
+from .leaderboard import Leaderboard
+from .tables import Table, number
+from .times import median, study_times
+
+_EVALUATION_SECONDS = "accumulated_eval_time"
+_LOGGING_SECONDS = "accumulated_logging_time"
+_TOTAL_SECONDS = "total_duration"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hours of one machine and shares that were not training; NaN if not logged."""
+
+    node_hours: float
+    submission_hours: float
+    evaluation_share: float
+    logging_share: float
+
+
+def last(trial: Trial, column: str) -> float:
+    """The last logged value of a counter; NaN if there is none."""
+    values = trial.columns.get(column)
+    return float(values[-1]) if values is not None and len(values) else math.nan
+
+
+def total_seconds(trial: Trial) -> float:
+    """Wall time until the last evaluation; else the submission time."""
+    total = last(trial, _TOTAL_SECONDS)
+    return total if math.isfinite(total) else last(trial, SUBMISSION_SECONDS)
+
+
+def cost(trials: Sequence[Trial]) -> Cost:
+    """What `trials` cost together, until their last evaluations."""
+    started = [trial for trial in trials if trial.num_evaluations]
+    seconds = math.fsum(total_seconds(trial) for trial in started)
+
+    def share(column: str) -> float:
+        spent = math.fsum(last(trial, column) for trial in started)
+        return spent / seconds if seconds else math.nan
+
+    submission = math.fsum(last(trial, SUBMISSION_SECONDS) for trial in started)
+    return Cost(
+        seconds / 3600,
+        submission / 3600,
+        share(_EVALUATION_SECONDS),
+        share(_LOGGING_SECONDS),
+    )
+
+
+def costs(board: Leaderboard) -> dict[str, Cost]:
+    """Cost by submission, in the leaderboard's order."""
+    names = [entry.submission for entry in board.entries]
+    return {name: cost(board.pool.trials(name)) for name in names}
+
+
+def cost_table(board: Leaderboard) -> Table:
+    """Node-hours and shares by submission."""
+    header = ["submission", "node-hours", "of them submission", "evaluation", "logging"]
+    rows = [
+        [
+            name,
+            number(spent.node_hours, 1),
+            number(spent.submission_hours, 1),
+            _percent(spent.evaluation_share),
+            _percent(spent.logging_share),
+        ]
+        for name, spent in costs(board).items()
+    ]
+    return Table("Cost", header, rows)
+
+
+@dataclass(frozen=True)
+class TuningCost:
+    """After k = 1, 2, ... trials in the trials' order; medians over studies."""
+
+    submission: str
+    workload: str
+    hours_spent: np.ndarray  # [k] wall hours of the first k trials
+    seconds_to_target: (
+        np.ndarray
+    )  # [k] time of the trial that would be chosen; infinity: none
+
+
+def tuning_cost(board: Leaderboard, submission: str, workload: str) -> TuningCost:
+    """What the first k trials of a study cost, and how good the best of them is."""
+    pool = board.pool
+    table = board.hits.table("seconds", compat=board.compat)
+    s, w = pool.submissions.index(submission), pool.scored_workloads.index(workload)
+    chosen, scored = table.chosen_by[s, w], table.scored[s, w]  # [study, trial]
+    studies = pool.studies.get((submission, workload), {})
+    spent = np.zeros(chosen.shape)
+    for k, number_ in enumerate(sorted(studies)):
+        for t, trial in enumerate(studies[number_]):
+            spent[k, t] = np.nan_to_num(total_seconds(trial)) / 3600
+    hours = np.median(spent.cumsum(axis=1), axis=0)
+    return TuningCost(submission, workload, hours, _times_after(chosen, scored))
+
+
+def _times_after(chosen: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    return np.array(
+        [
+            float(median(study_times(chosen[:, :k], scored[:, :k])))
+            for k in range(1, chosen.shape[1] + 1)
+        ]
+    )
+
+
+def tuning_cost_table(board: Leaderboard) -> Table:
+    """Cost to target after k trials, for every submission and base workload."""
+    rows = []
+    for entry in board.entries:
+        for workload in board.pool.bases:
+            found = tuning_cost(board, entry.submission, workload)
+            for k, (hours, seconds) in enumerate(
+                zip(found.hours_spent, found.seconds_to_target, strict=True), start=1
+            ):
+                row = [entry.submission, workload, str(k), number(hours, 2)]
+                rows.append([*row, number(seconds / 3600, 3)])
+    header = ["submission", "workload", "trials", "hours spent", "hours to target"]
+    return Table("Cost to target after k trials", header, rows)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much faster the best of one pool is than the best of an earlier one."""
+
+    factor: float  # geometric mean over what both pools solved; above 1 is faster
+    by_workload: Mapping[str, float]
+    left_out: tuple[str, ...]  # solved in one pool only, or in none
+
+    def table(self) -> Table:
+        """Factor by workload, then the mean."""
+        rows = [[name, f"{factor:.3f}"] for name, factor in self.by_workload.items()]
+        rows += [[name, "-"] for name in self.left_out]
+        rows.append(["geometric mean", number(self.factor, 3)])
+        return Table("Speed-up of the best times", ["workload", "factor"], rows)
+
+
+def year_over_year(earlier: Leaderboard, later: Leaderboard) -> Progress:
+    """Compares the best raw times of two pools, workload by workload."""
+    shared = [name for name in earlier.pool.bases if name in later.pool.bases]
+    if not shared:
+        raise BadLogs("The two sets of results have no base workload in common.")
+    factors = {}
+    for name in shared:
+        before = min(entry.seconds[name] for entry in earlier.entries)
+        after = min(entry.seconds[name] for entry in later.entries)
+        if math.isfinite(before) and math.isfinite(after) and before > 0 and after > 0:
+            factors[name] = before / after
+    logs = [math.log(factor) for factor in factors.values()]
+    mean = math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
+    left_out = tuple(name for name in shared if name not in factors)
+    return Progress(mean, factors, left_out)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if math.isfinite(share) else "-"

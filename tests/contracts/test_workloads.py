@@ -1,0 +1,327 @@
+"""What every workload promises, for all workloads that the registry finds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import both_frameworks as both
+import numpy as np
+import pytest
+
+from algoperf import backend as backends
+from algoperf import registry, spec
+from algoperf.runner.randomness import key_numbers
+
+WORKLOADS = [n for n, d in registry.definitions().items() if d.tier == "mini"]
+FRAMEWORK_PACKAGES = {"jax": "flax", "pytorch": "torch"}
+# Float32 in both frameworks, with sums in different orders.
+TOLERANCE = 1e-4
+each_workload = pytest.mark.parametrize("name", WORKLOADS)
+each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
+
+
+def load(framework):
+    pytest.importorskip(FRAMEWORK_PACKAGES[framework])
+    return backends.load(framework)
+
+
+def init(workload, backend):
+    return workload.init_model_fn(backend.keys(key_numbers(0, "init"))[0])
+
+
+def assert_close(actual, expected, what):
+    scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
+    np.testing.assert_allclose(
+        actual, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, err_msg=what
+    )
+
+
+@pytest.fixture(scope="module")
+def twins(prepared, data_dir):
+    """Workload and parameters in both frameworks, with the same weights."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            import torch
+
+            definition = prepared(name)
+            jax, pytorch = load("jax"), load("pytorch")
+            jax_workload = both.bound(definition, jax)
+            params, state = init(jax_workload, jax)
+            pytorch_workload = both.bound(definition, pytorch)
+            module, _ = init(pytorch_workload, pytorch)
+            weights = both.pytorch_weights(definition, both.flat(params))
+            tensors = {
+                k: torch.tensor(np.ascontiguousarray(v)) for k, v in weights.items()
+            }
+            missing, extra = module.load_state_dict(tensors, strict=False)
+            named = dict(module.named_parameters())
+            assert not extra and not set(missing) & set(named)
+            made[name] = (
+                (jax, jax_workload, params, state),
+                (pytorch, pytorch_workload, module),
+            )
+        return made[name]
+
+    return make
+
+
+@each_workload
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_same_weights_give_the_same_outputs_loss_and_gradients(
+    name, train, twins, prepared, data_dir
+):
+    (jax, jax_workload, params, state), (pytorch, pytorch_workload, module) = twins(
+        name
+    )
+    definition = prepared(name)
+    batch = both.batches(definition, data_dir, "train").batch(0)
+    ours = both.jax_step(jax_workload, jax, params, state, jax.place(batch), train)
+    theirs = both.pytorch_step(
+        pytorch_workload, pytorch, module, pytorch.place(batch), train
+    )
+    for a, b in zip(theirs["logits"], ours["logits"], strict=True):
+        assert_close(a, b, "logits")
+    for key in ("summed", "n_valid_examples", "per_example"):
+        assert_close(theirs["loss"][key], ours["loss"][key], key)
+    grads = both.pytorch_weights(definition, ours["grads"])
+    assert grads.keys() == theirs["grads"].keys()
+    for key, grad in grads.items():
+        assert_close(theirs["grads"][key], grad, f"gradient of {key}")
+
+
+@each_workload
+def test_same_weights_give_the_same_metrics(name, twins, prepared, data_dir):
+    (jax, jax_workload, params, state), (pytorch, pytorch_workload, module) = twins(
+        name
+    )
+    validation = both.batches(prepared(name), data_dir, "validation")
+    ours = both.metrics(jax_workload, jax, validation, params, state)
+    theirs = both.metrics(pytorch_workload, pytorch, validation, module, None)
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert_close(theirs[key], ours[key], key)
+
+
+@each_workload
+@each_framework
+def test_metrics_include_the_target_metric_and_the_number_of_examples(
+    name, framework, prepared, data_dir
+):
+    definition, backend = prepared(name), load(framework)
+    workload = both.bound(definition, backend)
+    params, state = init(workload, backend)
+    validation = both.batches(definition, data_dir, "validation", batch_size=48)
+    found = both.metrics(workload, backend, validation, params, state)
+    assert definition.target.metric in found
+    assert found["num_examples"] == min(96, definition.splits.validation)
+
+
+@each_workload
+@each_framework
+def test_parameter_types_have_the_structure_of_the_parameters(
+    name, framework, prepared
+):
+    backend = load(framework)
+    workload = both.bound(prepared(name), backend)
+    params, _ = init(workload, backend)
+    if framework == "jax":
+        shapes = {path: array.shape for path, array in both.flat(params).items()}
+    else:
+        shapes = {n: tuple(p.shape) for n, p in params.named_parameters()}
+    types = leaves(workload.model_params_types)
+    assert set(types) == set(shapes)
+    assert all(isinstance(t, spec.ParameterType) for t in types.values())
+    assert {
+        k: s.shape_tuple for k, s in leaves(workload.param_shapes).items()
+    } == shapes
+    outputs = [key for key in shapes if workload.is_output_params(key)]
+    assert 0 < len(outputs) < len(shapes)
+
+
+def leaves(tree, prefix=""):
+    if isinstance(tree, dict):
+        return {
+            k: v
+            for key, sub in tree.items()
+            for k, v in leaves(sub, f"{prefix}/{key}").items()
+        }
+    return {prefix.removeprefix("/"): tree}
+
+
+ALL_DEFINITIONS = list(registry.definitions())
+
+
+@pytest.mark.parametrize("name", ALL_DEFINITIONS)
+def test_both_frameworks_have_the_same_number_of_parameters(name):
+    definition = registry.definition(name)
+    counts = []
+    for framework in FRAMEWORK_PACKAGES:
+        workload = both.bound(definition, load(framework))
+        shapes = leaves(workload.param_shapes).values()
+        counts.append(sum(int(np.prod(shape.shape_tuple)) for shape in shapes))
+    assert counts[0] == counts[1] > 0
+
+
+@each_workload
+@each_framework
+def test_padding_never_changes_a_metric(name, framework, prepared, data_dir):
+    definition, backend = prepared(name), load(framework)
+    workload = both.bound(definition, backend)
+    params, state = init(workload, backend)
+    summarise = both.part(definition, "metrics").summarise
+
+    def evaluate(batch_size):
+        opened = both.batches(definition, data_dir, "test", batch_size=batch_size)
+        return summarise(
+            workload.evaluate_batch(params, state, backend.place(opened.batch(index)))
+            for index in range(opened.num_batches)
+        )
+
+    size = definition.splits.test
+    tight = evaluate(size)
+    padded = evaluate(size + 13)
+    for key in tight:
+        assert_close(padded[key], tight[key], key)
+
+
+@each_workload
+def test_a_batch_depends_on_seed_and_index_alone(name, prepared, data_dir):
+    definition = prepared(name)
+    first = both.batches(definition, data_dir, "train")
+    again = both.batches(definition, data_dir, "train")
+    for index in (5, 0, 2, 5):
+        assert_same(first.batch(index), again.batch(index))
+    other = both.batches(definition, data_dir, "train", seed=4)
+    assert not same(first.batch(0), other.batch(0))
+    assert not same(first.batch(0), first.batch(1))
+
+
+@each_workload
+@pytest.mark.parametrize("split", ["train", "eval_train", "validation", "test"])
+def test_shards_are_the_parts_of_the_global_batch(name, split, prepared, data_dir):
+    definition = prepared(name)
+    whole = both.batches(definition, data_dir, split).batch(1)
+    parts = [
+        both.batches(definition, data_dir, split, shard=i, num_shards=4).batch(1)
+        for i in range(4)
+    ]
+    assert_same(joined(parts), whole)
+
+
+def joined(parts):
+    whole = {}
+    for key in parts[0]:
+        values = [part[key] for part in parts]
+        if isinstance(values[0], tuple):
+            whole[key] = tuple(np.concatenate(v) for v in zip(*values, strict=True))
+        else:
+            whole[key] = np.concatenate(values)
+    return whole
+
+
+def same(a, b):
+    try:
+        assert_same(a, b)
+    except AssertionError:
+        return False
+    return True
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_equal(a[key], b[key])
+
+
+@each_workload
+@each_framework
+def test_statistics_stay_when_batch_norm_is_not_to_be_updated(
+    name, framework, prepared, data_dir
+):
+    definition, backend = prepared(name), load(framework)
+    workload = both.bound(definition, backend)
+    params, state = init(workload, backend)
+    batch = backend.place(both.batches(definition, data_dir, "train").batch(0))
+    key = backend.keys(key_numbers(0, "contract"))[0]
+
+    def statistics(params, state):
+        if framework == "jax":
+            return both.flat(state or {})
+        return {k: v.numpy().copy() for k, v in params.named_buffers()}
+
+    before = statistics(params, state)
+    for _ in range(2):
+        _, state = workload.model_fn(
+            params,
+            batch,
+            state,
+            spec.ForwardPassMode.TRAIN,
+            key,
+            update_batch_norm=False,
+        )
+    assert_same(statistics(params, state), before)
+
+
+@each_workload
+def test_a_new_dropout_rate_takes_effect_without_a_recompile(name, prepared, data_dir):
+    backend = load("jax")
+    import jax
+
+    definition = prepared(name)
+    if definition.default_dropout_rate is None:
+        pytest.skip(f"{name} has no dropout")
+    workload = both.bound(definition, backend)
+    params, state = init(workload, backend)
+    batch = backend.place(both.batches(definition, data_dir, "train").batch(0))
+    key = backend.keys(key_numbers(0, "contract"))[0]
+
+    @jax.jit
+    def forward(rate):
+        return workload.model_fn(
+            params, batch, state, spec.ForwardPassMode.TRAIN, key, True, rate
+        )[0]
+
+    plain, dropped = forward(0.0), forward(0.5)
+    assert not np.allclose(jax.tree.leaves(plain)[0], jax.tree.leaves(dropped)[0])
+    assert forward._cache_size() == 1
+
+
+def run_report(name, framework, data_dir, processes=1, devices=1):
+    script = str(Path(both.__file__))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable]
+    if processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone"]
+        command += [*launcher, f"--nproc_per_node={processes}"]
+    result = subprocess.run(
+        [*command, script, name, framework, str(data_dir)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    line = next(li for li in result.stdout.splitlines() if "RESULT " in li)
+    return json.loads(line.partition("RESULT ")[2])
+
+
+@each_workload
+@pytest.mark.parametrize(
+    ("framework", "more"), [("jax", {"devices": 8}), ("pytorch", {"processes": 2})]
+)
+def test_devices_and_processes_change_nothing_but_the_order_of_sums(
+    name, framework, more, prepared, data_dir
+):
+    load(framework)
+    prepared(name)
+    one = run_report(name, framework, data_dir)
+    many = run_report(name, framework, data_dir, **more)
+    assert many["num_devices"] == next(iter(more.values()))
+    assert many["summed"] == pytest.approx(one["summed"], rel=TOLERANCE)
+    assert many["metrics"] == pytest.approx(one["metrics"], rel=TOLERANCE)
+    assert many["gradient_norms"] == pytest.approx(one["gradient_norms"], rel=1e-3)

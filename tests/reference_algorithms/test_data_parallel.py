@@ -1,0 +1,73 @@
+"""The gradient is one global mean, however examples lie on devices and processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_workloads import classification_batch, global_mean_gradient
+
+import algoperf
+
+WORKER = Path(__file__).with_name("data_parallel_worker.py")
+
+
+def begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    root = Path(algoperf.__file__).parents[1]
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, str(WORKER), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result(process: subprocess.Popen[str]) -> dict:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(output.splitlines()[-1])
+
+
+def assert_descended_along_the_global_mean(params: dict) -> None:
+    for name, gradient in global_mean_gradient(classification_batch()).items():
+        np.testing.assert_allclose(params[name], -gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def eight_devices():
+    pytest.importorskip("jax")
+    flags = "--xla_force_host_platform_device_count=8"
+    params = result(begin("jax", XLA_FLAGS=flags, JAX_PLATFORMS="cpu"))
+    assert params["num_devices"] == 8
+    return params
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    pytest.importorskip("torch")
+    meeting = str(tmp_path_factory.mktemp("gloo") / "rendezvous")
+    processes = [begin("pytorch", str(rank), "2", meeting) for rank in range(2)]
+    return [result(process) for process in processes]
+
+
+def test_eight_jax_devices_take_the_gradient_of_the_global_mean(eight_devices):
+    assert_descended_along_the_global_mean(eight_devices)
+
+
+def test_jax_parameters_and_state_stay_replicated(eight_devices):
+    assert eight_devices["is_replicated"]
+
+
+def test_two_processes_with_unequal_counts_take_the_global_mean(two_processes):
+    assert two_processes[0]["num_valid"] != two_processes[1]["num_valid"]
+    for params in two_processes:
+        assert_descended_along_the_global_mean(params)
+
+
+def test_logged_loss_is_the_global_mean(eight_devices, two_processes):
+    for logged in (eight_devices["loss"], two_processes[0]["loss"]):
+        assert logged == pytest.approx(np.log(3), rel=1e-6)

@@ -1,0 +1,145 @@
+import _thread
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from algoperf.pipeline import InputQueue
+from algoperf.runner.intruders import Intruders
+
+WAIT = "import sys; sys.stdin.read()"
+
+
+@pytest.fixture
+def release():
+    """An event that threads of a test wait for; set at its end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+class CountingBatches:
+    num_batches = None
+
+    def batch(self, index):
+        return {"inputs": index}
+
+
+def start_waiting_child(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", WAIT, *arguments], stdin=subprocess.PIPE
+    )
+
+
+def end(child: subprocess.Popen) -> None:
+    child.communicate()
+
+
+def test_a_quiet_process_has_no_intruders():
+    assert Intruders().find() == []
+
+
+def test_a_thread_that_still_runs_is_named(release):
+    intruders = Intruders()
+    threading.Thread(target=release.wait, name="pretraining").start()
+    assert intruders.find() == ["thread 'pretraining'"]
+
+
+def test_a_thread_that_was_joined_is_no_intruder():
+    intruders = Intruders()
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert intruders.find() == []
+
+
+def test_threads_from_before_the_submission_are_no_intruders(release):
+    threading.Thread(target=release.wait).start()
+    assert Intruders().find() == []
+
+
+def test_threads_that_read_batches_ahead_are_no_intruders():
+    intruders = Intruders()
+    queue = InputQueue(CountingBatches(), lambda batch: batch)
+    next(queue)
+    assert intruders.find() == []
+    queue.close()
+
+
+def test_a_thread_cannot_hide_behind_a_name_of_the_harness(release):
+    intruders = Intruders()
+    threading.Thread(target=release.wait, name="algoperf-input_0").start()
+    assert intruders.find() == ["thread 'algoperf-input_0'"]
+
+
+def test_a_thread_started_below_the_threading_module_is_found():
+    intruders = Intruders()
+    started, go_on = _thread.allocate_lock(), _thread.allocate_lock()
+    started.acquire()
+    go_on.acquire()
+
+    def work():
+        started.release()
+        go_on.acquire()
+
+    _thread.start_new_thread(work, ())
+    started.acquire()
+    found = intruders.find()
+    go_on.release()
+    assert len(found) == 1
+
+
+def test_a_child_process_that_still_runs_is_named():
+    intruders = Intruders()
+    child = start_waiting_child()
+    found = intruders.find()
+    end(child)
+    assert len(found) == 1
+    assert found[0].startswith(f"child process {child.pid} (")
+
+
+def test_a_child_process_that_has_ended_is_no_intruder():
+    intruders = Intruders()
+    end(start_waiting_child())
+    assert intruders.find() == []
+
+
+def test_a_child_process_that_ended_without_being_waited_for_is_no_intruder():
+    intruders = Intruders()
+    child = start_waiting_child()
+    child.stdin.close()
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.005)
+    assert intruders.find() == []
+    child.wait()
+
+
+def test_child_processes_from_before_the_submission_are_no_intruders():
+    child = start_waiting_child()
+    intruders = Intruders()
+    assert intruders.find() == []
+    end(child)
+
+
+def test_a_child_process_cannot_hide_behind_an_argument():
+    intruders = Intruders()
+    child = start_waiting_child("multiprocessing.resource_tracker")
+    found = intruders.find()
+    end(child)
+    assert len(found) == 1
+
+
+def test_a_worker_of_a_fork_server_is_found():
+    context = multiprocessing.get_context("forkserver")
+    intruders = Intruders()
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=theirs.recv)
+    worker.start()
+    found = intruders.find()
+    ours.send(None)
+    worker.join()
+    assert any(str(worker.pid) in description for description in found)

@@ -1,0 +1,28 @@
+"""What the runner writes is what scoring reads."""
+
+import dataclasses
+
+from algoperf import logs
+from algoperf.runner import experiment
+from algoperf.scoring.leaderboard import score
+
+
+def test_trials_of_the_toy_benchmark_are_scored(toy):
+    for name in ("sgd", "other"):
+        experiment.run(toy(experiment_name=name))
+    board = score(logs.read(toy().experiment_dir), "paper")
+    assert list(board.scores) == ["other", "sgd"]
+    assert board.pool.tier == "development"
+    assert (board.pool.tuning, board.pool.num_trials) == ("external", 2)
+    assert board.entries[0].score == 1.0
+    assert not any("hardware" in warning for warning in board.warnings)
+
+
+def test_a_trial_without_an_end_is_listed_and_does_not_count(toy):
+    settings = toy(num_trials=1)
+    experiment.run(settings)
+    trials = logs.read(settings.experiment_dir)
+    running = [dataclasses.replace(trial, outcome=None) for trial in trials]
+    board = score(running, "paper")
+    assert list(board.scores.values()) == [0.0]
+    assert any("still running or were cut off" in warning for warning in board.warnings)

@@ -1,0 +1,219 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import algoperf
+from algoperf import cli, registry
+
+HEAVY = ("numpy", "jax", "flax", "optax", "torch", "pandas", "scipy", "tensorflow")
+PRINT_HEAVY = f"""
+import sys
+from algoperf import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process: status, stdout, stderr."""
+
+    def run_command(*arguments) -> tuple[int, str, str]:
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_command
+
+
+def run_module(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "algoperf.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_help_lists_every_command(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    for command in ("run", "score", "prepare", "list", "check"):
+        assert f"\n    {command} " in out
+
+
+@pytest.mark.parametrize("command", cli._COMMANDS)
+def test_every_command_has_help(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert out.startswith(f"usage: algoperf {command}")
+
+
+def test_the_version_is_the_packages(run):
+    assert run("--version") == (0, f"{algoperf.__version__}\n", "")
+
+
+def test_workloads_are_listed_with_targets_and_budgets(run):
+    status, out, _ = run("list")
+    assert status == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("mnist ")]
+    assert line.split()[1:7] == ["development", "accuracy", ">", "0.97", ">", "0.97"]
+
+
+def test_variants_are_listed_when_asked_for(run):
+    _, out, _ = run("list", "--variants")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert names == list(registry.definitions())
+
+
+def test_a_wrong_ruleset_is_refused(run):
+    status, _, err = run("list", "--ruleset", "v0.7")
+    assert status == 2
+    assert "v0.7" in err and "paper" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["lst"], ["list", "--no-such-option"]])
+def test_a_command_line_that_cannot_be_understood_shows_the_usage(run, arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: algoperf")
+
+
+def test_an_unknown_command_lists_all_commands(run):
+    _, _, err = run("lst")
+    assert "'lst'" in err
+    assert all(command in err for command in cli._COMMANDS)
+
+
+def test_mini_data_are_prepared_without_network(run, tmp_path):
+    status, out, _ = run("prepare", "mnist_mini", "--data-dir", tmp_path)
+    assert status == 0
+    assert f"mnist_mini is ready in {tmp_path / 'mnist_mini'}" in out
+    assert "train 3,000, validation 1,000, test 1,000" in out
+
+
+def test_data_that_are_prepared_can_be_verified_and_prepared_again(run, tmp_path):
+    run("prepare", "mnist_mini", "--data-dir", tmp_path)
+    for extra in ([], ["--verify"]):
+        status, out, _ = run("prepare", "mnist_mini", "--data-dir", tmp_path, *extra)
+        assert status == 0 and "is ready" in out
+
+
+def write_submission(folder, space=None):
+    (folder / "submission.py").write_text(
+        "def get_batch_size(workload_name): return 8\n"
+        "def init_optimizer_state(a, b, c, d, e): pass\n"
+        "def update_params(**kwargs): pass\n"
+        "def data_selection(a, b, c, d, e, f, g, h): pass\n"
+    )
+    if space is not None:
+        (folder / "tuning_search_space.json").write_text(json.dumps(space))
+    return folder / "submission.py"
+
+
+def test_a_good_submission_is_found_ok(run, tmp_path):
+    space = {"rate": {"feasible_points": [0.5]}}
+    status, out, _ = run("check", write_submission(tmp_path, space))
+    assert status == 0
+    assert "rate=0.5" in out
+    assert "mnist_mini: batch size 8 (submission)." in out
+    assert out.endswith("verdict: ok\n")
+
+
+def test_a_submission_with_a_wrong_batch_size_is_not_valid(run, tmp_path):
+    path = write_submission(tmp_path)
+    path.write_text(path.read_text().replace("return 8", "return 0"))
+    status, out, _ = run("check", path)
+    assert status == 1
+    assert "problem: mnist:" in out
+    assert out.endswith("verdict: not valid\n")
+
+
+def run_arguments(folder, **changes) -> list:
+    options = {
+        "framework": "jax",
+        "workload": "mnist_mini",
+        "search-space": folder / "tuning_search_space.json",
+        "data-dir": folder / "data",
+        "experiment-dir": folder / "logs",
+        **changes,
+    }
+    return ["run", folder / "submission.py"] + [
+        word for name, value in options.items() for word in (f"--{name}", value)
+    ]
+
+
+WRONG_INPUT = {  # what is wrong: (arguments, given a folder; what the message must say)
+    "workload": (lambda f: run_arguments(f, workload="mnist_mimi"), "'mnist_mini'?"),
+    "framework": (lambda f: run_arguments(f, framework="jaxx"), "Did you mean 'jax'?"),
+    "trials": (lambda f: run_arguments(f, trials=0), "num_trials is 0"),
+    "data": (run_arguments, "algoperf prepare mnist_mini"),
+    "prepare": (lambda f: ["prepare", "mnits"], "Did you mean 'mnist'?"),
+    "raw": (lambda f: ["prepare", "mnist", "--raw", f / "none"], "is not a folder"),
+    "verify": (
+        lambda f: ["prepare", "mnist_mini", "--data-dir", f, "--verify"],
+        "algoperf prepare",
+    ),
+    "data folder": (
+        lambda f: ["prepare", "mnist_mini", "--data-dir", f / "submission.py"],
+        "submission.py",
+    ),
+    "submission": (lambda f: ["check", f / "none.py"], "There is no submission file"),
+    "space": (
+        lambda f: ["check", f / "submission.py", "--search-space", f / "none.json"],
+        "none.json cannot be read",
+    ),
+    "logs": (lambda f: ["score", f / "none"], "none"),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), WRONG_INPUT.values(), ids=WRONG_INPUT.keys()
+)
+def test_wrong_input_is_one_message_and_status_2(run, tmp_path, arguments, said):
+    write_submission(tmp_path, {"rate": {"feasible_points": [0.5]}})
+    status, _, err = run(*arguments(tmp_path))
+    assert status == 2
+    assert err.startswith("algoperf: error: ") and said in err
+
+
+def test_a_process_ends_with_the_status_and_without_a_traceback(tmp_path):
+    result = run_module("check", tmp_path / "none.py")
+    assert result.returncode == 2
+    assert result.stderr.startswith("algoperf: error: There is no submission file")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_fault_of_the_harness_keeps_its_traceback(run, monkeypatch):
+    def fail():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(registry, "definitions", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("list")
+
+
+def test_an_interrupted_command_says_so(run, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "definitions", interrupt)
+    assert run("list") == (130, "", "algoperf: interrupted\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"]])
+def test_looking_around_imports_nothing_heavy(arguments):
+    result = subprocess.run(
+        [sys.executable, "-c", PRINT_HEAVY, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "heavy: []"

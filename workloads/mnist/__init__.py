@@ -1,0 +1,1 @@
+"""MNIST digits with a small multi-layer perceptron: a development workload."""
