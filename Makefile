@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/algoperf score demo/logs --figure demo/performance_profiles.svg
 
 # All that a change must pass.
-test: lint  ## everything that a change must pass
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # What takes minutes.
@@ -31,7 +31,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The CPU build of PyTorch comes first and pinned: without a GPU, others would bring gigabytes.
+# PyTorch comes first and pinned, so that nothing else chooses another build of it.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -5,6 +5,7 @@ found for the whole file, and cells become numbers one column at a time.
 """
 
 import csv
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,8 +25,7 @@ class Columns(Mapping[str, np.ndarray]):
         self.path = path
         self._data = _plain_bytes(path)
         header, _, _ = self._data.partition(b"\n")
-        self._header = _header(path, header)
-        self._index = {name: i for i, name in enumerate(self._header)}
+        self._index = _header(path, header)
         # int [rows, columns]: where each cell ends; row 0 is the header
         self._ends = self._cell_ends()
         # Python reads "7_208" as a number; in a log it is a damaged one.
@@ -42,10 +42,10 @@ class Columns(Mapping[str, np.ndarray]):
         return self._parsed[column]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._header)
+        return iter(self._index)
 
     def __len__(self) -> int:
-        return len(self._header)
+        return len(self._index)
 
     def __contains__(self, column: object) -> bool:
         return column in self._index
@@ -90,7 +90,7 @@ class Columns(Mapping[str, np.ndarray]):
         characters = np.frombuffer(self._data, np.uint8)
         newlines = characters == _NEWLINE
         ends = np.flatnonzero(newlines | (characters == _COMMA)).astype(np.int32)
-        width = len(self._header)
+        width = len(self._index)
         if len(ends) % width == 0:
             grid = ends.reshape(-1, width)
             num_newlines = np.count_nonzero(newlines)
@@ -162,11 +162,18 @@ def _unquoted(path: str | Path, data: bytes) -> bytes:
     return "".join(",".join(row) + "\n" for row in rows).encode()
 
 
-def _header(path: str | Path, line: bytes) -> list[str]:
+def _header(path: str | Path, line: bytes) -> Mapping[str, int]:
+    """Place of each column by name."""
     try:
-        header = line.decode().split(",")
+        names, places = _parsed_header(line)
     except UnicodeDecodeError as error:
         raise BadLogs(f"{path}, line 1: the header is not UTF-8 ({error}).") from None
-    if len(set(header)) < len(header):
-        raise BadLogs(f"{path} names a column twice: {', '.join(header)}.")
-    return header
+    if len(places) < len(names):
+        raise BadLogs(f"{path} names a column twice: {', '.join(names)}.")
+    return places
+
+
+@functools.lru_cache(maxsize=128)  # thousands of files have a few headers
+def _parsed_header(line: bytes) -> tuple[list[str], Mapping[str, int]]:
+    names = line.decode().split(",")
+    return names, {name: i for i, name in enumerate(names)}

@@ -19,7 +19,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,24 +106,26 @@ class Trial:
 
     def metric(self, name: str) -> np.ndarray:
         """Values of e.g. `validation/accuracy`, float64 [evaluations]; NaN if not logged."""
-        missing = np.full(self.num_evaluations, math.nan)
-        return self.columns.get(name, missing)
+        if name in self.columns:
+            return self.columns[name]
+        return np.full(self.num_evaluations, math.nan)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces `path` as a whole: a reader sees the old content or the new."""
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # A file has one writer, so a fixed name will do: a killed write leaves no heap behind.
+    temporary = path.with_name(f".{path.name}.writing")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise BadLogs(
             f"Could not write {path}: {error.strerror}. What was there before is intact; "
             "free some space or choose another folder, then go on with --resume."
@@ -133,7 +134,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes JSON atomically; NaN and infinities are kept as strings."""
-    write_atomically(path, json.dumps(value, indent=2, default=str) + "\n")
+    text = json.dumps(_strict(value), indent=2, default=str, allow_nan=False)
+    write_atomically(path, text + "\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
 
 
 class TrialLog:
@@ -153,9 +165,15 @@ class TrialLog:
         path = self.folder / name
         if not keep_steps or not path.exists():
             return []
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [row for row in rows if float(row[STEP]) <= keep_steps]
+        try:
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            return [row for row in rows if float(row[STEP]) <= keep_steps]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise BadLogs(
+                f"{path} is damaged ({error}), so the trial cannot go on from it. Restore "
+                "the file, or start the trial anew with --overwrite."
+            ) from None
 
     def start(
         self,
@@ -163,7 +181,9 @@ class TrialLog:
         flags: Mapping[str, Any],
         hyperparameters: Mapping[str, Any] | None,
     ) -> None:
-        """Writes what is known before the first step."""
+        """Writes what is known before the first step, and drops rows that are run again."""
+        self._rewrite(EVALUATIONS_FILE, self._evaluations)
+        self._rewrite(SCALARS_FILE, self._scalars)
         write_json(self.folder / f"meta_data_{self._preemptions}.json", meta)
         write_json(self.folder / f"flags_{self._preemptions}.json", flags)
         write_json(self.folder / HYPERPARAMETERS_FILE, dict(hyperparameters or {}))
@@ -179,7 +199,7 @@ class TrialLog:
     ) -> None:
         """Keeps training scalars; they are written at the next evaluation."""
         scalars = {name: float(value) for name, value in metrics.items()}
-        self._scalars.append({STEP: global_step, **scalars})
+        self._scalars.append({**scalars, STEP: global_step})
 
     def flush_scalars(self) -> None:
         """Writes training scalars that are not on disk yet."""
@@ -193,6 +213,12 @@ class TrialLog:
         """Records how the trial ended, and where its wall time went (seconds)."""
         self.flush_scalars()
         write_outcome(self.folder, outcome, reason, accounting)
+
+    def _rewrite(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self._write(name, rows)
+        else:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _write(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         names = dict.fromkeys(key for row in rows for key in row)

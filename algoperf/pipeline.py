@@ -7,6 +7,7 @@ frameworks and any number of processes see the same examples in the same order.
 
 import concurrent.futures
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from algoperf.backend import Arrays
 from algoperf.definition import Split, Splits
+from algoperf.errors import AlgoPerfError, BadData
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,17 @@ class InputQueue(Iterator[Any]):
         self._num_ahead = num_ahead
         self._next = start
         self._pending: deque[concurrent.futures.Future[Any]] = deque()
+        self._threads: set[threading.Thread] = set()
         self._pool = concurrent.futures.ThreadPoolExecutor(
-            num_workers, thread_name_prefix="algoperf-input"
+            num_workers,
+            thread_name_prefix="algoperf-input",
+            initializer=lambda: self._threads.add(threading.current_thread()),
         )
+
+    @property
+    def threads(self) -> frozenset[threading.Thread]:
+        """The threads that read ahead; they are the harness's, not the submission's."""
+        return frozenset(self._threads)
 
     def _fill(self) -> None:
         limit = self._batches.num_batches
@@ -158,13 +168,21 @@ class InputQueue(Iterator[Any]):
             self._next += 1
 
     def _load(self, index: int) -> Any:
-        return self._place(self._batches.batch(index))
+        try:
+            return self._place(self._batches.batch(index))
+        except AlgoPerfError:
+            raise
+        except Exception as error:
+            raise BadData(
+                f"Batch {index} could not be read: {type(error).__name__}: {error}."
+            ) from error
 
     def __next__(self) -> Any:
         self._fill()
         if not self._pending:
             raise StopIteration
-        batch = self._pending.popleft().result()
+        batch = self._pending[0].result()  # an error stays: no batch is ever skipped
+        self._pending.popleft()
         self.position += 1
         self._fill()
         return batch

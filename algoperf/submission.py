@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
-from algoperf.errors import BadSubmission, MissingDependency, near
+from algoperf.errors import AlgoPerfError, BadSubmission, MissingDependency, near
 
 # update_params and prepare_for_eval are called with keywords, the others by position, as the
 # published harness does; so parameters of the others may have any names.
@@ -40,20 +41,38 @@ class Submission:
         mini workload that the submission does not know gets its definition's own.
         """
         try:
-            size, source = self.get_batch_size(definition.name), "submission"
-        except ValueError:
+            return self._size_for(definition.name), "submission"
+        except ValueError as error:
             if definition.tier == "mini":
                 return definition.default_batch_size, f"default of {definition.name}"
             if definition.is_base:
-                raise
-            size = self.get_batch_size(definition.base_name)
-            source = f"submission, for {definition.base_name}"
+                raise _raised(definition.name, error) from error
+        base = definition.base_name
+        try:
+            return self._size_for(base), f"submission, for {base}"
+        except ValueError as error:
+            raise _raised(base, error) from error
+
+    def _size_for(self, name: str) -> int:
+        """What get_batch_size returns; its ValueError means that it does not know `name`."""
+        try:
+            size = self.get_batch_size(name)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise _raised(name, error) from error
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise BadSubmission(
-                f"get_batch_size({definition.name!r}) returned {size!r}; it must return a "
-                "positive int."
+                f"get_batch_size({name!r}) returned {size!r}; it must return a positive int."
             )
-        return int(size), source
+        return int(size)
+
+
+def _raised(name: str, error: Exception) -> BadSubmission:
+    return BadSubmission(
+        f"get_batch_size({name!r}) raised {type(error).__name__}: {error}. It must return "
+        "a positive int; a ValueError says that it does not know a variant."
+    )
 
 
 def load(path: Path) -> Submission:
@@ -89,7 +108,7 @@ def check_functions(module: ModuleType) -> list[str]:
         if function is None and not required:
             continue
         if not callable(function):
-            hint = near(name, vars(module))
+            hint = near(name, vars(module).keys() - {name})
             problems.append(f"the function {name} is missing.{hint}")
             continue
         problem = _signature_problem(name, function, contract)
@@ -132,18 +151,34 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look the module up
     try:
         module_spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("algoperf."):
-            raise BadSubmission(
-                f"{path} imports {error.name}, which does not exist."
-            ) from None
-        raise MissingDependency(
-            f"{path} imports {error.name!r}, which is not installed. Install it, and list it "
-            f"in {path.parent / 'requirements.txt'} so that others are told."
-        ) from None
-    except SyntaxError as error:
-        raise BadSubmission(f"{path}, line {error.lineno}: {error.msg}.") from None
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, AlgoPerfError):
+            raise
+        raise _import_problem(error, path) from error
     return module
+
+
+def _import_problem(error: Exception, path: Path) -> AlgoPerfError:
+    if isinstance(error, SyntaxError):
+        return BadSubmission(f"{error.filename}, line {error.lineno}: {error.msg}.")
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        kind = type(error).__name__
+        where = line_in(error, path)
+        return BadSubmission(f"{path} cannot be imported: {kind}: {error}{where}.")
+    if error.name.startswith("algoperf."):
+        return BadSubmission(f"{path} imports {error.name}, which does not exist.")
+    return MissingDependency(
+        f"{path} imports {error.name!r}, which is not installed. Install it, and list it "
+        f"in {path.parent / 'requirements.txt'} so that others are told."
+    )
+
+
+def line_in(error: BaseException, path: Path) -> str:
+    """` (submission.py, line 12)`: the deepest line of the submission's folder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent == path.parent]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _check_requirements(path: Path) -> None:
@@ -165,6 +200,8 @@ def _is_satisfied(line: str, path: Path) -> bool:
     try:
         requirement = Requirement(line.partition(" #")[0].strip())
     except InvalidRequirement as error:
+        if "/" in line:
+            return True  # a URL or a path: pip's to resolve, with no version to compare
         raise BadSubmission(
             f"{path}: {line!r} is not a requirement ({error})."
         ) from None

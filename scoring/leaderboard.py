@@ -237,7 +237,7 @@ def leaderboard(
             steps=_by_name(pool.scored_workloads, steps[s]),
             ratios=_by_name(pool.bases, ratios[s]),
             ratios_by_steps=_by_name(pool.bases, ratios_by_steps[s]),
-            outcomes=outcome_counts(pool, name),
+            outcomes=outcome_counts(hits, name),
             speedup=speedups.get(name),
         )
         for s, name in enumerate(pool.submissions)

@@ -6,21 +6,19 @@ from collections import Counter
 from algoperf.logs import Outcome, Trial
 
 from .checks import is_unfinished
-from .pool import Pool
 from .targets import ScoredWorkload
-from .times import MISS, first_hit
+from .times import MISS, Hit, Hits
 
 UNFINISHED = "unfinished"
 OUTCOME_NAMES: tuple[str, ...] = (*(outcome.value for outcome in Outcome), UNFINISHED)
 
 
-def outcome_name(trial: Trial, workload: ScoredWorkload) -> str:
+def outcome_name(trial: Trial, workload: ScoredWorkload, hit: Hit) -> str:
     """One of OUTCOME_NAMES; without a record, judged by the target metric."""
     if trial.outcome is not None:
         return trial.outcome.value
     if is_unfinished(trial):
         return UNFINISHED
-    hit = first_hit(trial, workload.target, "validation", workload.budget_seconds)
     if hit is not MISS:
         return Outcome.REACHED.value
     values = trial.metric(f"validation/{workload.target.metric}")
@@ -28,10 +26,13 @@ def outcome_name(trial: Trial, workload: ScoredWorkload) -> str:
     return (Outcome.DIVERGED if diverged else Outcome.NOT_REACHED).value
 
 
-def outcome_counts(pool: Pool, submission: str) -> dict[str, int]:
+def outcome_counts(hits: Hits, submission: str) -> dict[str, int]:
     """Number of trials of each outcome; every name of OUTCOME_NAMES is a key."""
+    pool = hits.pool
     counts = Counter(
-        outcome_name(trial, pool.workloads[trial.id.workload])
+        outcome_name(
+            trial, pool.workloads[trial.id.workload], hits.validation[trial.id]
+        )
         for trial in pool.trials(submission)
     )
     return {name: counts[name] for name in OUTCOME_NAMES}

@@ -5,6 +5,7 @@ workload, study, trial], padded with misses, so that resampling them is plain in
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from algoperf.definition import Target
 from algoperf.errors import BadLogs
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, Trial
+from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, Trial, TrialId
 
 from .checks import is_unfinished
 from .pool import Pool
@@ -51,6 +52,8 @@ def first_hit(
     values = trial.metric(f"{split}/{target.metric}")
     bound = target.bound(split)
     better = values > bound if target.better == "higher" else values < bound
+    if not better.any():
+        return MISS
     seconds = trial.columns[SUBMISSION_SECONDS]
     reached = np.flatnonzero(better & np.isfinite(values) & (seconds <= budget_seconds))
     if not len(reached):
@@ -82,6 +85,7 @@ class Hits:
     """Both targets' hits of all trials of a pool."""
 
     pool: Pool
+    validation: Mapping[TrialId, Hit]  # first evaluation at the validation target
     _tables: dict[tuple[Measure, bool], TimesTable] = field(repr=False)
 
     def table(
@@ -108,6 +112,7 @@ def find_hits(pool: Pool) -> Hits:
     )
     chosen = {key: np.full(shape, math.inf) for key in ("seconds", "steps", "index")}
     scored = {key: np.full(shape, math.inf) for key in MEASURES}
+    validation: dict[TrialId, Hit] = {}
     for s, submission in enumerate(pool.submissions):
         for w, name in enumerate(pool.scored_workloads):
             facts = pool.workloads[name]
@@ -117,7 +122,7 @@ def find_hits(pool: Pool) -> Hits:
                     first = first_hit(
                         trial, facts.target, "validation", facts.budget_seconds
                     )
-                    counts = first
+                    validation[trial.id] = counts = first
                     if split == "test" and first is not MISS:
                         counts = first_hit(
                             trial, facts.target, split, facts.budget_seconds
@@ -134,7 +139,7 @@ def find_hits(pool: Pool) -> Hits:
         for measure in MEASURES
         for compat in (False, True)
     }
-    return Hits(pool, tables)
+    return Hits(pool, validation, tables)
 
 
 def _check_targets(pool: Pool, split: Literal["validation", "test"]) -> None:

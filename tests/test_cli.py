@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,9 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Runs a command in this process: status, stdout, stderr."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # loading a submission adds to it
 
     def run_command(*arguments) -> tuple[int, str, str]:
         try:
@@ -188,6 +190,25 @@ def test_a_process_ends_with_the_status_and_without_a_traceback(tmp_path):
     result = run_module("check", tmp_path / "none.py")
     assert result.returncode == 2
     assert result.stderr.startswith("algoperf: error: There is no submission file")
+    assert "Traceback" not in result.stderr
+
+
+def test_the_published_command_line_tells_wrong_input_alike(tmp_path):
+    runner = Path(__file__).parents[1] / "submission_runner.py"
+    flags = {
+        "framework": "jax",
+        "workload": "mnist_mimi",
+        "submission_path": write_submission(tmp_path),
+        "tuning_ruleset": "self",
+        "experiment_dir": tmp_path / "logs",
+    }
+    words = [f"--{name}={value}" for name, value in flags.items()]
+    result = subprocess.run(
+        [sys.executable, runner, *words], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("submission_runner: error: No workload named")
+    assert "Did you mean 'mnist_mini'?" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -33,8 +33,12 @@ def execute(options: argparse.Namespace) -> int:
     for name, definition in registry.definitions().items():
         try:
             size, source = loaded.batch_size(definition)
-        except (AlgoPerfError, ValueError) as error:
-            problems.append(f"{name}: get_batch_size: {error}")
+        except AlgoPerfError as error:
+            is_unknown = isinstance(error.__cause__, ValueError)
+            if definition.tier == "full" or not is_unknown:
+                problems.append(f"{name}: {error}")
+            else:
+                print(f"{name}: not supported, and not scored: {error}")
             continue
         print(f"{name}: batch size {size:,} ({source}).")
     for problem in problems:

@@ -28,8 +28,9 @@ from algoperf.jax_backend.model import BoundModel
 PRECISIONS = {"float32": None, "bf16": jnp.bfloat16}  # name: layers' compute dtype
 # TF32 where the GPU has it, as the benchmark's rules for both frameworks say.
 MATMUL_PRECISION = "tensorfloat32"
-# Compiling takes about 8 ms for each key of a group, so that larger groups do not pay.
-_KEYS_PER_DISPATCH = 64
+# Compiling takes about 10 ms for each key of a group; a key costs 3 us in groups of 8, 1.5 us in
+# groups of 64 (two CPU cores).
+_KEYS_PER_DISPATCH = 8
 
 
 def make_backend(*, precision: str = "float32") -> "JaxBackend":

@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, checked when read.
 
 `ckpt-<step>/` holds `arrays.safetensors` and `meta.json` (the rest of the state, the run's
-identity, and the checksum of the arrays). It is written into a hidden folder, synced and renamed.
+identity, and checksums of both files). It is written into a hidden folder, synced and renamed.
 """
 
 import hashlib
@@ -36,38 +36,46 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
     """Writes `ckpt-<step>` atomically and removes all but the newest `keep`."""
-    from safetensors.numpy import save_file  # installed with either framework
+    from safetensors import SafetensorError  # installed with either framework
 
-    folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{_TEMPORARY}{checkpoint.step}"
     final = folder / f"{_PREFIX}{checkpoint.step}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    raw = {name: _as_storable(array) for name, array in checkpoint.arrays.items()}
     try:
-        save_file(raw, temporary / _ARRAYS)
-        meta = {
-            "step": checkpoint.step,
-            "identity": checkpoint.identity,
-            "rest": checkpoint.rest,
-            "dtypes": {n: str(a.dtype) for n, a in checkpoint.arrays.items()},
-            "sha256": _sha256(temporary / _ARRAYS),
-        }
-        (temporary / _META).write_text(json.dumps(meta))
-    except OSError as error:
+        temporary.mkdir(parents=True)
+        _write(temporary, checkpoint)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise BadCheckpoint(
-            f"Could not write {final}: {error.strerror or error}. Earlier checkpoints are intact; "
+            f"Could not write {final}: {error}. Earlier checkpoints are intact; "
             "free some space and go on with --resume."
         ) from error
-    for path in (temporary / _ARRAYS, temporary / _META, temporary):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    _sync(folder)
-    for old in _steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"{_PREFIX}{old}")
+    # Those of later steps were passed over as damaged; they must not displace this one.
+    steps = _steps(folder)
+    kept = [step for step in steps if step <= checkpoint.step][-keep:]
+    for step in set(steps) - set(kept):
+        shutil.rmtree(folder / f"{_PREFIX}{step}", ignore_errors=True)
     return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.numpy import save_file
+
+    arrays, meta = folder / _ARRAYS, folder / _META
+    save_file({n: _as_storable(a) for n, a in checkpoint.arrays.items()}, arrays)
+    state = {
+        "step": checkpoint.step,
+        "identity": checkpoint.identity,
+        "rest": checkpoint.rest,
+        "dtypes": {n: str(a.dtype) for n, a in checkpoint.arrays.items()},
+        "sha256": _sha256(arrays),
+    }
+    meta.write_text(json.dumps({"sha256": _sha256_of_json(state), "state": state}))
+    for path in (arrays, meta, folder):
+        _sync(path)
 
 
 def load_latest(
@@ -79,7 +87,7 @@ def load_latest(
     ruleset …) is refused with `BadCheckpoint`.
     """
     for leftover in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)  # another process may sweep too
     for step in reversed(_steps(folder)):
         path = folder / f"{_PREFIX}{step}"
         try:
@@ -97,7 +105,10 @@ def load_latest(
 def _load(path: Path) -> Checkpoint:
     from safetensors.numpy import load_file
 
-    meta = json.loads((path / _META).read_text())
+    content = json.loads((path / _META).read_text())
+    meta = content["state"]
+    if _sha256_of_json(meta) != content["sha256"]:
+        raise ValueError(f"the checksum of {_META} differs")
     if _sha256(path / _ARRAYS) != meta["sha256"]:
         raise ValueError("the checksum of its arrays differs")
     arrays = {
@@ -125,9 +136,10 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _as_storable(array: np.ndarray) -> np.ndarray:
-    """Types that numpy itself lacks (bfloat16 …) are stored as their bytes."""
-    array = np.ascontiguousarray(array)
-    if array.dtype.kind in "biufc" and array.dtype.isbuiltin == 1:
+    """Types that safetensors or numpy lacks (complex128, bfloat16 …) are stored as bytes."""
+    array = np.asarray(array, order="C")  # np.ascontiguousarray would make scalars 1-d
+    dtype = array.dtype
+    if dtype.kind in "biuf" and dtype.isbuiltin == 1 and dtype.itemsize <= 8:
         return array
     shape = array.shape
     return array.reshape(-1).view(np.uint8).reshape(*shape, array.dtype.itemsize)
@@ -136,15 +148,19 @@ def _as_storable(array: np.ndarray) -> np.ndarray:
 def _from_storable(array: np.ndarray, dtype: str) -> np.ndarray:
     if str(array.dtype) == dtype:
         return array
-    import ml_dtypes  # installed with either framework
+    import ml_dtypes  # noqa: F401  # installed with either framework; tells numpy its types
 
-    kind = np.dtype(getattr(ml_dtypes, dtype))
+    kind = np.dtype(dtype)
     return np.ascontiguousarray(array).reshape(-1).view(kind).reshape(array.shape[:-1])
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

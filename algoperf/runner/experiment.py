@@ -1,5 +1,6 @@
 """Plans the trials of a run and runs them one after the other, each in its own process."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,6 +9,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from algoperf import logs, prepared
 from algoperf.errors import AlgoPerfError, BadLogs, BadSettings
@@ -155,7 +158,7 @@ def _run_in_process(plan: TrialPlan) -> Ending:
         try:
             status = process.wait()
         finally:
-            _end_group(process)
+            _end_family(process)
     if status == EXIT_WRONG_INPUT:
         raise WrongInput("")
     folder_of_trial = trial_folder(plan)
@@ -182,12 +185,20 @@ def _command(settings: Settings, plan: Path) -> list[str]:
     ]
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends whatever a trial's process has left behind."""
-    try:
+def _end_family(process: subprocess.Popen[bytes]) -> None:
+    """Ends whatever a trial's process has left behind.
+
+    torchrun gives each worker a process group of its own, so descendants are ended one by one
+    while their parent still lives, and then its group.
+    """
+    family = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     process.wait()
 
 

@@ -35,15 +35,23 @@ def describe() -> dict[str, Any]:
 
 def commit() -> str:
     """The commit of the code, `-dirty` if files differ from it; `unknown` outside git."""
+    # A virtual environment may lie inside the repository of another project.
+    if not _git("ls-files", "--error-unmatch", "__init__.py"):
+        return "unknown"
+    described = _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return described or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the folder of the code; nothing where it fails."""
     folder = Path(algoperf.__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=10
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return result.stdout.strip() if result.returncode == 0 else "unknown"
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def code_digest(submission_path: Path) -> str:

@@ -1,7 +1,6 @@
 """How a trial ended: sorts errors by whose they are, and words the reason."""
 
 import contextlib
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from algoperf import spec
 from algoperf.errors import AlgoPerfError, BadData
 from algoperf.logs import Outcome
+from algoperf.submission import line_in
 
 TRACEBACK_FILE = "traceback.txt"
 
@@ -45,16 +45,9 @@ def blamed_on(function: str, step: int, path: Path) -> Iterator[None]:
     except (spec.TrainingCompleteError, BadData, SubmissionError):
         raise
     except Exception as error:
-        where = _line_in(error, path)
+        where = line_in(error, path)
         text = f"{type(error).__name__}: {error}{where}"
         raise SubmissionError(function, step, text) from error
-
-
-def _line_in(error: BaseException, path: Path) -> str:
-    """` (submission.py, line 12)`: the deepest line of the submission's folder."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent == path.parent]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def ending_of(error: Exception) -> Ending:

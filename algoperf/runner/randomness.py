@@ -8,7 +8,7 @@ import numpy as np
 from algoperf import spec
 from algoperf.backend import Backend
 
-_KEYS_PER_CHUNK = 256
+_STEPS_PER_CHUNK = 16
 KEYS_PER_STEP = 3  # data selection, update, preparing for an evaluation
 
 
@@ -42,9 +42,9 @@ class StepKeys:
 
     def __call__(self, step: int) -> Sequence[spec.RandomState]:
         """`KEYS_PER_STEP` keys for a step, counted from 0."""
-        chunk, offset = divmod(step, _KEYS_PER_CHUNK)
+        chunk, offset = divmod(step, _STEPS_PER_CHUNK)
         if chunk != self._chunk:
-            count = _KEYS_PER_CHUNK * KEYS_PER_STEP
+            count = _STEPS_PER_CHUNK * KEYS_PER_STEP
             numbers = key_numbers(self._seed, "step", chunk, count)
             self._keys = self._backend.keys(numbers)
             self._chunk = chunk

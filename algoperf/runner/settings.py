@@ -94,7 +94,8 @@ class Settings:
                 f"num_processes is {self.num_processes}, but {self.framework} uses all "
                 "devices from one process. Leave num_processes at 1."
             )
-        if not self.experiment_name or "/" in self.experiment_name:
+        name = self.experiment_name
+        if name in ("", ".", "..") or "/" in name:
             raise BadSettings(
                 f"experiment_name is {self.experiment_name!r}; it must be a folder's name."
             )

@@ -5,7 +5,7 @@ What is charged to the submission is what is indented under `with clock.submissi
 
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,15 +72,18 @@ class Trial:
         self._p = parts
         self._clock = parts.clock
         self._keys = StepKeys(parts.backend, parts.seed)
-        self._queue: InputQueue
+        self._queue: InputQueue | None = None
+        self._batches: Iterator[spec.Batch] = iter(())
+        # The submission's own copy: what it does to it changes nothing that is logged.
+        self._shown_results: list[tuple[int, dict[str, float]]] = []
         self._budget = parts.workload.max_allowed_runtime_sec
         self._types = parts.workload.model_params_types
         self._can_save = True
 
     def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
         """Trains from the start, or from a checkpoint, to the end."""
-        self._initialise(saved)
         try:
+            self._initialise(saved)
             while True:
                 ending = (
                     self._step()
@@ -90,7 +93,8 @@ class Trial:
                 if ending:
                     return ending
         finally:
-            self._queue.close()
+            if self._queue is not None:
+                self._queue.close()
 
     def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
         p, state = self._p, self.state
@@ -101,6 +105,7 @@ class Trial:
             state.params, state.model_state = p.workload.init_model_fn(init_key)
             p.backend.synchronize(state.params, state.model_state)
             self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
+            self._batches = (batch for batch in self._queue)  # nothing but an iterator
         # A resumed trial has paid for its optimizer state already.
         is_timed = p.rules.time_optimizer_init and saved is None
         with self._clock.submission() if is_timed else self._clock.setup():
@@ -142,7 +147,7 @@ class Trial:
         with blamed_on("data_selection", state.global_step, p.submission.path):
             batch = p.submission.data_selection(
                 p.workload,
-                self._queue,
+                self._batches,
                 state.optimizer_state,
                 state.params,
                 state.model_state,
@@ -160,7 +165,7 @@ class Trial:
                 batch=batch,
                 loss_type=p.workload.loss_type,
                 optimizer_state=state.optimizer_state,
-                eval_results=state.eval_results,
+                eval_results=self._shown_results,
                 global_step=state.global_step,
                 rng=update_key,
                 **extra,
@@ -266,14 +271,15 @@ class Trial:
                 hyperparameters=p.hyperparameters,
                 loss_type=p.workload.loss_type,
                 optimizer_state=state.optimizer_state,
-                eval_results=state.eval_results,
+                eval_results=self._shown_results,
                 global_step=state.global_step,
                 rng=key,
             )
         self._take("prepare_for_eval", returned)
 
     def _broken_rule(self) -> Ending | None:
-        found = self._p.intruders.find()
+        assert self._queue is not None
+        found = self._p.intruders.find(self._queue.threads)
         if not found:
             return None
         return Ending(
@@ -286,6 +292,7 @@ class Trial:
     def _record(self, metrics: dict[str, float]) -> None:
         p, state = self._p, self.state
         state.eval_results.append((state.global_step, metrics))
+        self._shown_results.append((state.global_step, dict(metrics)))
         target = p.workload.definition.target
         state.validation_reached |= target.reached(metrics, "validation")
         state.test_reached |= target.reached(metrics, "test")
@@ -341,7 +348,7 @@ class Trial:
             return
         rest = {
             "leaves": leaves,
-            "position": self._queue.position,
+            "position": self._queue.position if self._queue else 0,
             "eval_results": state.eval_results,
             "validation_reached": state.validation_reached,
             "test_reached": state.test_reached,
@@ -363,6 +370,7 @@ class Trial:
         state.optimizer_state = restored["optimizer_state"]
         state.global_step = saved.step
         state.eval_results = [(int(step), dict(m)) for step, m in rest["eval_results"]]
+        self._shown_results = [(step, dict(m)) for step, m in state.eval_results]
         state.validation_reached = rest["validation_reached"]
         state.test_reached = rest["test_reached"]
         state.evaluated_at = rest["evaluated_at"]

@@ -78,7 +78,8 @@ def run_trial(
     saved = _latest_checkpoint(folder, setup.identity)
     clock = Clock(earlier=saved.rest["seconds"] if saved else None, started=started)
     log = _open_log(plan, setup, saved) if backend.rank == 0 else None
-    observers = _observers(plan, setup.workload) if log else Observers()
+    with intruders.harness():
+        observers = _observers(plan, setup.workload) if log else Observers()
     setup.workload.metrics_logger = log
     if log is not None:
         for warning in backend.describe_devices().get("warnings", ()):

@@ -6,8 +6,9 @@ all studies got the same points.)
 """
 
 import json
+import keyword
 import math
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,20 @@ class PointList:
                 f"{source} is an empty list; it must hold at least one point."
             )
         for number, point in enumerate(points):
-            if not isinstance(point, dict) or set(point) != set(points[0]):
+            where = f"{source}: point {number}"
+            if not isinstance(point, dict) or not point:
+                raise BadSearchSpace(
+                    f"{where} must be an object of at least one hyperparameter; it is "
+                    f"{point!r}."
+                )
+            if set(point) != set(points[0]):
                 raise BadSearchSpace(
                     f"{source}: point {number} must be an object with the same names as "
                     f"point 0: {', '.join(points[0])}."
                 )
-            for name in point:
+            for name, value in point.items():
                 _check_name(name, source)
+                _check_value(value, f"{where}, {name!r}")
         self._points = list(points)
 
     def points(self, seed: int, study: int, num_trials: int) -> list[Point]:
@@ -93,12 +101,12 @@ class PointList:
 def load_search_space(path: Path) -> SearchSpace | PointList:
     """Reads and checks a search-space file; errors name the file, the entry and the remedy."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_pairs_hook=_object)
     except OSError as error:
         raise BadSearchSpace(
             f"Search space {path} cannot be read: {error.strerror}."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSearchSpace(
             f"Search space {path} is not valid JSON: {error}."
         ) from None
@@ -117,12 +125,28 @@ def as_hyperparameters(point: Point) -> Any:
     return namedtuple("Hyperparameters", point)(**point)
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python's own reader silently takes the last of two equal names."""
+    counts = Counter(name for name, _ in pairs)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice in one object")
+    return dict(pairs)
+
+
 def _check_name(name: str, source: str) -> None:
-    if not name.isidentifier() or name.startswith("_"):
+    is_usable = name.isidentifier() and not keyword.iskeyword(name)
+    if not is_usable or name.startswith("_"):
         raise BadSearchSpace(
             f"{source}: {name!r} cannot be the name of a hyperparameter; use letters, digits "
-            "and underscores, beginning with a letter (submissions read hyperparameters.NAME)."
+            "and underscores, beginning with a letter, and no word of Python's own "
+            "(submissions read hyperparameters.NAME)."
         )
+
+
+def _check_value(value: Any, where: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadSearchSpace(f"{where}: {value!r} must be a finite number.")
 
 
 def _check_dimension(name: str, dimension: Any, source: str) -> None:
@@ -147,6 +171,8 @@ def _check_dimension(name: str, dimension: Any, source: str) -> None:
                 f"{where}: 'feasible_points' must be a list of at least one value, and stand "
                 "alone, without 'min', 'max' or 'scaling'."
             )
+        for value in points:
+            _check_value(value, where)
         return
     _check_range(dimension, where)
 
@@ -157,8 +183,7 @@ def _check_range(dimension: Mapping[str, Any], where: str) -> None:
         raise BadSearchSpace(f"{where} lacks {', '.join(sorted(missing))}.")
     low, high, scaling = dimension["min"], dimension["max"], dimension["scaling"]
     for bound in (low, high):
-        is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
-        if not is_number or not math.isfinite(bound):
+        if not _is_finite_number(bound):
             raise BadSearchSpace(f"{where}: {bound!r} must be a finite number.")
     if scaling not in _SCALINGS:
         raise BadSearchSpace(
@@ -172,6 +197,15 @@ def _check_range(dimension: Mapping[str, Any], where: str) -> None:
             f"{where}: log scaling needs min above 0, not {low}; use a small positive number "
             "or linear scaling."
         )
+
+
+def _is_finite_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def _scale(dimension: Mapping[str, Any], value: float) -> Any:

@@ -29,10 +29,10 @@ def write_submission(tmp_path, toy_folder, old, new):
 @pytest.fixture
 def altered(toy, tmp_path):
     """Settings for the toy submission with one piece of its text replaced."""
-    from conftest import TOY_FOLDER
+    from toy_workload import FOLDER
 
     def make(old, new, **changes):
-        path = write_submission(tmp_path, TOY_FOLDER, old, new)
+        path = write_submission(tmp_path, FOLDER, old, new)
         return toy(submission_path=path, num_trials=1, **changes)
 
     return make
@@ -206,12 +206,12 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 def test_a_checkpoint_of_another_submission_is_refused(
     often_evaluated, monkeypatch, tmp_path
 ):
-    from conftest import TOY_FOLDER
+    from toy_workload import FOLDER
 
     settings = often_evaluated(**SLOW)
     run_and_crash(settings, monkeypatch, at_evaluation=3)
     other = tmp_path / "other"
-    shutil.copytree(TOY_FOLDER, other)
+    shutil.copytree(FOLDER, other)
     (other / "sgd.py").write_text((other / "sgd.py").read_text() + "\n# changed\n")
     resumed = often_evaluated(
         **SLOW, submission_path=other / "sgd.py", on_existing="resume"

@@ -66,8 +66,23 @@ def test_threads_that_read_batches_ahead_are_no_intruders():
     intruders = Intruders()
     queue = InputQueue(CountingBatches(), lambda batch: batch)
     next(queue)
-    assert intruders.find() == []
+    assert intruders.find(queue.threads) == []
     queue.close()
+
+
+def test_threads_that_the_harness_starts_for_itself_are_no_intruders(release):
+    intruders = Intruders()
+    with intruders.harness():
+        threading.Thread(target=release.wait).start()
+    assert intruders.find() == []
+
+
+def test_a_thread_started_after_the_harness_own_is_found(release):
+    intruders = Intruders()
+    with intruders.harness():
+        pass
+    threading.Thread(target=release.wait, name="pretraining").start()
+    assert intruders.find() == ["thread 'pretraining'"]
 
 
 def test_a_thread_cannot_hide_behind_a_name_of_the_harness(release):

@@ -7,7 +7,7 @@ import numpy as np
 from algoperf.runner import randomness
 from algoperf.runner.randomness import KEYS_PER_STEP, StepKeys, key_numbers, seed_for
 
-CHUNK = randomness._KEYS_PER_CHUNK
+CHUNK = randomness._STEPS_PER_CHUNK
 PRINT_SEEDS = """
 from algoperf.runner.randomness import key_numbers, seed_for, trial_seed
 print(seed_for("data", 7), trial_seed(7, "mnist", 1, 2), key_numbers(7, "init").tolist())

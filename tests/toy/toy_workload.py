@@ -19,6 +19,8 @@ from algoperf.pipeline import Batches, DataRequest, ExampleBatches
 from algoperf.prepared import Preparation
 from algoperf.spec import LossType
 
+FOLDER = Path(__file__).parent
+
 
 @dataclass(frozen=True)
 class ModelConfig:
