@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from algoperf.errors import AlgoPerfError
+from algoperf import losses as shared
 from algoperf.spec import LossType
 
 LossDict = dict[str, Any]
@@ -62,14 +62,13 @@ def softmax_cross_entropy(
     (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes.
     """
     logits, labels = _as_float(logits), jnp.asarray(labels)
-    _check_labels(labels, logits)
+    shared.check_labels(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:-1])
     logits = _where(mask, logits)
     if labels.ndim == logits.ndim:
         labels = _where(mask, _as_float(labels))
         if _is_used(label_smoothing):
-            classes = logits.shape[-1]
-            labels = (1 - label_smoothing) * labels + label_smoothing / classes
+            labels = shared.smooth_distributions(labels, label_smoothing)
         return _reduce(optax.softmax_cross_entropy(logits, labels), mask)
     labels = _where(mask, labels.astype(jnp.int32))
     per_example = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -90,13 +89,11 @@ def sigmoid_cross_entropy(
     one label per example.
     """
     logits, labels = _as_float(logits), _as_float(labels)
-    _check_equal_shapes(labels, logits)
+    shared.check_equal_shapes(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape)
     logits, labels = _where(mask, logits), _where(mask, labels)
     if _is_used(label_smoothing):
-        has_tasks = labels.ndim > 1 and labels.shape[-1] > 1
-        classes = labels.shape[-1] if has_tasks else 2
-        labels = (1 - label_smoothing) * labels + label_smoothing / classes
+        labels = shared.smooth_binary(labels, label_smoothing)
     return _reduce(optax.sigmoid_binary_cross_entropy(logits, labels), mask)
 
 
@@ -105,7 +102,7 @@ def _regression(
 ) -> LossDict:
     """per_example [batch]: mean of `error(logits - labels)` over the other axes."""
     logits, labels = _as_float(logits), _as_float(labels)
-    _check_equal_shapes(labels, logits)
+    shared.check_equal_shapes(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:1])
     difference = _where(mask, logits) - _where(mask, labels)
     other_axes = tuple(range(1, difference.ndim))
@@ -131,7 +128,7 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
         weights = jnp.ones(targets.shape[:1], jnp.float32)
     is_frame &= (weights != 0)[:, None]
     is_token &= (weights != 0)[:, None]
-    feasible = _fits(targets, is_token, is_frame)
+    feasible = shared.ctc_frames_needed(targets, is_token) <= is_frame.sum(axis=-1)
     # optax picks label scores with a matrix product, which TF32 would round to 10 bits.
     with jax.default_matmul_precision("highest"):
         per_example = optax.ctc_loss(
@@ -148,13 +145,6 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
         "per_example": per_example,
         "n_infeasible": jnp.logical_not(feasible).sum(),
     }
-
-
-def _fits(targets: jax.Array, is_token: jax.Array, is_frame: jax.Array) -> jax.Array:
-    """Whether there is a frame for each token and for a blank between equal ones."""
-    repeats = (targets[:, 1:] == targets[:, :-1]) & is_token[:, 1:]
-    needed = is_token.sum(axis=-1) + repeats.sum(axis=-1)
-    return needed <= is_frame.sum(axis=-1)
 
 
 def _reduce(per_example: jax.Array, mask: jax.Array | None) -> LossDict:
@@ -185,7 +175,7 @@ def _where(mask: jax.Array | None, x: jax.Array) -> jax.Array:
     """`x` with 0 where the mask is 0."""
     if mask is None:
         return x
-    mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+    mask = shared.with_trailing_axes(mask, x.ndim)
     return jnp.where(mask != 0, x, jnp.zeros((), x.dtype))
 
 
@@ -194,27 +184,6 @@ def _expand(mask: Any | None, shape: tuple[int, ...]) -> jax.Array | None:
     if mask is None:
         return None
     mask = _as_float(mask)
-    if mask.shape != shape[: mask.ndim]:
-        raise AlgoPerfError(
-            f"The mask has shape {mask.shape}, the losses {shape}. Give one weight for "
-            "each loss, or for each example."
-        )
-    mask = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
+    shared.check_mask(mask.shape, shape)
+    mask = shared.with_trailing_axes(mask, len(shape))
     return jnp.broadcast_to(mask, shape)
-
-
-def _check_equal_shapes(labels: jax.Array, logits: jax.Array) -> None:
-    if labels.shape != logits.shape:
-        raise AlgoPerfError(
-            f"Labels have shape {labels.shape}, logits {logits.shape}; this loss needs "
-            "equal shapes: broadcasting would pair every label with every logit."
-        )
-
-
-def _check_labels(labels: jax.Array, logits: jax.Array) -> None:
-    if labels.shape not in (logits.shape, logits.shape[:-1]):
-        raise AlgoPerfError(
-            f"Labels have shape {labels.shape}, logits {logits.shape}. Softmax "
-            f"cross-entropy takes class numbers of shape {logits.shape[:-1]} or "
-            f"distributions of shape {logits.shape}."
-        )

@@ -124,6 +124,12 @@ class BoundModel:
             found = jax.tree.map(lambda x: spec.ShapeTuple(jnp.shape(x)), params)
         except TypeError as error:
             raise BadSubmission(f"the parameters are not arrays: {error}") from None
+        arrays = [x for x in jax.tree.leaves(params) if isinstance(x, jax.Array)]
+        if any(array.is_deleted() for array in arrays):
+            raise BadSubmission(
+                "the parameters were donated to a jitted function and are gone; return "
+                "what that function returned, and raise before calling it."
+            )
         if found != self.param_shapes:
             raise BadSubmission(
                 "the parameters that were returned do not have the names and shapes of "

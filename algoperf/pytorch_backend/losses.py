@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algoperf.errors import AlgoPerfError
+from algoperf import losses as shared
 from algoperf.spec import LossType
 
 LossDict = dict[str, Any]
@@ -65,14 +65,13 @@ def softmax_cross_entropy(
     (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes.
     """
     logits = _as_float(logits)
-    _check_labels(labels, logits)
+    shared.check_labels(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:-1])
     logits, labels = _where(mask, logits), _where(mask, labels)
     if labels.ndim == logits.ndim:
         smooth = labels.to(logits.dtype)
         if label_smoothing != 0:
-            classes = logits.shape[-1]
-            smooth = (1 - label_smoothing) * smooth + label_smoothing / classes
+            smooth = shared.smooth_distributions(smooth, label_smoothing)
         losses = -(smooth * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
         return _reduce(losses, mask)
     losses = functional.cross_entropy(
@@ -97,13 +96,11 @@ def sigmoid_cross_entropy(
     one label per example.
     """
     logits = _as_float(logits)
-    _check_equal_shapes(labels, logits)
+    shared.check_equal_shapes(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape)
     logits, labels = _where(mask, logits), _where(mask, labels.to(logits.dtype))
     if label_smoothing != 0:
-        has_tasks = labels.ndim > 1 and labels.shape[-1] > 1
-        classes = labels.shape[-1] if has_tasks else 2
-        labels = (1 - label_smoothing) * labels + label_smoothing / classes
+        labels = shared.smooth_binary(labels, label_smoothing)
     losses = functional.binary_cross_entropy_with_logits(
         logits, labels, reduction="none"
     )
@@ -118,7 +115,7 @@ def _regression(
 ) -> LossDict:
     """per_example [batch]: mean of `error(logits - labels)` over the other axes."""
     logits = _as_float(logits)
-    _check_equal_shapes(labels, logits)
+    shared.check_equal_shapes(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:1])
     difference = _where(mask, logits) - _where(mask, labels.to(logits.dtype))
     rows = difference.reshape(difference.shape[0], -1)
@@ -146,7 +143,7 @@ def ctc_loss(
     is_token = is_token & (weights != 0)[:, None]
     is_frame = is_frame & (weights != 0)[:, None]
     num_tokens, num_frames = is_token.sum(dim=-1), is_frame.sum(dim=-1)
-    feasible = _frames_needed(targets, is_token) <= num_frames
+    feasible = shared.ctc_frames_needed(targets, is_token) <= num_frames
     scores = scores.masked_fill(~is_frame[..., None], 0.0)
     losses = functional.ctc_loss(
         torch.log_softmax(scores, dim=-1).transpose(0, 1),
@@ -166,12 +163,6 @@ def ctc_loss(
         "per_example": per_example,
         "n_infeasible": (~feasible).sum(),
     }
-
-
-def _frames_needed(targets: Tensor, is_token: Tensor) -> Tensor:
-    """int [batch]: one for each token, and for a blank between equal neighbours."""
-    repeats = (targets[:, 1:] == targets[:, :-1]) & is_token[:, 1:]
-    return is_token.sum(dim=-1) + repeats.sum(dim=-1)
 
 
 def _reduce(per_example: Tensor, mask: Tensor | None) -> LossDict:
@@ -196,7 +187,7 @@ def _where(mask: Tensor | None, x: Tensor) -> Tensor:
     """`x` with 0 where the mask is 0."""
     if mask is None:
         return x
-    mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+    mask = shared.with_trailing_axes(mask, x.ndim)
     return x.masked_fill(mask == 0, 0)
 
 
@@ -205,29 +196,6 @@ def _expand(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     if mask is None:
         return None
     mask = _as_float(mask)
-    if mask.shape != shape[: mask.ndim]:
-        raise AlgoPerfError(
-            f"The mask has shape {tuple(mask.shape)}, the losses {tuple(shape)}. Give "
-            "one weight for each loss, or for each example."
-        )
-    mask = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
+    shared.check_mask(mask.shape, shape)
+    mask = shared.with_trailing_axes(mask, len(shape))
     return mask.expand(shape)
-
-
-def _check_equal_shapes(labels: Tensor, logits: Tensor) -> None:
-    if labels.shape != logits.shape:
-        raise AlgoPerfError(
-            f"Labels have shape {tuple(labels.shape)}, logits {tuple(logits.shape)}; "
-            "this loss needs equal shapes, because broadcasting would pair every label "
-            "with every logit."
-        )
-
-
-def _check_labels(labels: Tensor, logits: Tensor) -> None:
-    if labels.shape not in (logits.shape, logits.shape[:-1]):
-        raise AlgoPerfError(
-            f"Labels have shape {tuple(labels.shape)}, logits {tuple(logits.shape)}. "
-            "Softmax cross-entropy takes class numbers of shape "
-            f"{tuple(logits.shape[:-1])} or distributions of shape "
-            f"{tuple(logits.shape)}."
-        )

@@ -37,6 +37,8 @@ DEFINITION = WorkloadDefinition(
     train_mean=(TRAIN_MEAN,),
     train_stddev=(TRAIN_STDDEV,),
     tier="development",
+    # Threads do not pay at this size, and cost dearly where cores are shared.
+    environment={"pytorch": {"OMP_NUM_THREADS": "1"}},
     mini=Variant(
         target=Target("accuracy", validation=0.9215, test=0.906),
         fields={
