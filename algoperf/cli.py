@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ EXIT_WRONG_INPUT = 2
 _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "run": ("run", "time a submission on a workload until its targets are hit"),
     "score": ("score", "rank submissions from their logs"),
+    "report": ("report", "write a report of a leaderboard as one file"),
+    "watch": ("watch", "follow running trials in the terminal"),
     "analyze": ("analyze", "run an analysis of the benchmark paper over logs"),
     "draw-held-out": ("draw_held_out", "draw held-out workloads from a public seed"),
     "prepare": ("prepare", "turn raw data into the form that workloads read"),
@@ -57,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if str(error):
             print(f"algoperf: error: {error}", file=sys.stderr)
         return EXIT_WRONG_INPUT
+    except BrokenPipeError:  # `algoperf … | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("algoperf: interrupted", file=sys.stderr)
         return 130

@@ -1,0 +1,89 @@
+"""Puts a report together: from a `Leaderboard` to a `Document`."""
+
+from pathlib import Path
+
+import algoperf
+
+from ..leaderboard import Leaderboard
+from ..uncertainty import Uncertainty, bootstrap
+from . import provenance, results, robustness, runs
+from .document import Document
+
+_FEW_STUDIES = 3
+
+
+def make_document(
+    board: Leaderboard, *, command: str = "", targets_file: Path | None = None
+) -> Document:
+    """Everything that a report says about a leaderboard.
+
+    command: what was typed to write it. targets_file: the file of targets that was used.
+    """
+    pool = board.pool
+    can_resample = pool.num_studies * pool.num_trials > 1
+    found = bootstrap(board) if can_resample else None
+    sections = [
+        results.leaderboard_section(board, found),
+        results.profiles_section(board),
+        *([results.certainty_section(found)] if found and _is_race(board) else []),
+        *([robustness.pool_section(board)] if _is_race(board) else []),
+        results.workloads_section(board, found),
+        runs.outcomes_section(board),
+        runs.cost_section(board),
+        robustness.sensitivity_section(board),
+        provenance.rules_section(board),
+        provenance.machines_section(board),
+        provenance.reproduce_section(board, command, targets_file),
+    ]
+    return Document(
+        title="Training-algorithm benchmark report",
+        summary=_summary(board),
+        sections=sections,
+        banner=_banner(board),
+        warnings=[*pool.warnings, *_own_warnings(board, found)],
+        notes=pool.notes,
+        leaderboard=board.as_dict(),
+        generator=f"algoperf {algoperf.__version__}",
+    )
+
+
+def _is_race(board: Leaderboard) -> bool:
+    return len(board.entries) > 1
+
+
+def _summary(board: Leaderboard) -> list[tuple[str, str]]:
+    pool = board.pool
+    num_trials = sum(sum(entry.outcomes.values()) for entry in board.entries)
+    workloads = f"{len(pool.bases)} base"
+    if pool.held_out:
+        workloads += f" + {len(pool.held_out)} held out"
+    return [
+        ("rules", pool.ruleset.name),
+        ("tuning", pool.tuning),
+        ("submissions", str(len(board.entries))),
+        ("workloads", workloads),
+        ("studies", str(pool.num_studies)),
+        ("trials", f"{num_trials:,}"),
+    ]
+
+
+def _banner(board: Leaderboard) -> str:
+    if board.pool.tier != "full":
+        return (
+            "Development tier: these workloads are small stand-ins for trying things out. "
+            "Nothing here is a benchmark result."
+        )
+    if board.compat:
+        return (
+            "Compatibility mode: scores repeat two known errors of the published scorer, "
+            "to check published leaderboards against."
+        )
+    return ""
+
+
+def _own_warnings(board: Leaderboard, found: Uncertainty | None) -> list[str]:
+    count = board.pool.num_studies
+    if found is None or count >= _FEW_STUDIES:
+        return []
+    studies = "study" if count == 1 else "studies"
+    return [f"intervals from {count} {studies} are too narrow to rely on"]

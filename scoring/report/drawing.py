@@ -1,0 +1,173 @@
+"""Pieces of SVG for a report's charts: scales, axes, marks and thinned curves.
+
+Colours are classes (`c0` to `c7`) that the page's style defines for light and dark. What
+`figures.py` draws stands alone, with labels beside the curves; these charts share a legend.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from ..figures import ticks
+
+NUM_COLOURS = 8
+_DASHES = ("", "7 4", "2 3", "9 3 2 3")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps numbers from `low` to `high` to places from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The place of a number."""
+        share = (value - self.low) / ((self.high - self.low) or 1.0)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, wanted: int) -> list[float]:
+        """Round numbers along the scale."""
+        return ticks(self.low, self.high, wanted)
+
+
+def place(value: float) -> str:
+    """A coordinate with at most one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def short(value: float) -> str:
+    """A number on an axis."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def colour(series: int) -> str:
+    """The class of a submission's colour."""
+    return f"c{series % NUM_COLOURS}"
+
+
+def dash(series: int, *, always: bool) -> str:
+    """An attribute that tells curves apart beyond their colours.
+
+    With `always` neighbours differ, for those who do not see the colours; else only
+    submissions that share a colour.
+    """
+    turn = series // NUM_COLOURS
+    pattern = _DASHES[(turn + series if always else turn) % len(_DASHES)]
+    return f' stroke-dasharray="{pattern}"' if pattern else ""
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """A straight line of a class."""
+    return (
+        f'<line class="{kind}" x1="{place(x1)}" y1="{place(y1)}" x2="{place(x2)}" '
+        f'y2="{place(y2)}"/>'
+    )
+
+
+def text(
+    x: float, y: float, words: str, *, anchor: str = "start", kind: str = ""
+) -> str:
+    """Words at a place; anything may stand in them."""
+    named = f' class="{kind}"' if kind else ""
+    return (
+        f'<text x="{place(x)}" y="{place(y)}" text-anchor="{anchor}"{named}>'
+        f"{escape(words)}</text>"
+    )
+
+
+def path(corners: str, series: int, kind: str, *, dashed: bool = False) -> str:
+    """A curve of a submission; `dashed`: as `dash` always does."""
+    pattern = dash(series, always=dashed)
+    return f'<path class="{kind} {colour(series)}" d="{corners}"{pattern}/>'
+
+
+def dot(x: float, y: float, series: int, tip: str, kind: str = "dot") -> str:
+    """A point that tells something: its title is shown on hover."""
+    return (
+        f'<g class="tip"><title>{escape(tip)}</title>'
+        f'<circle class="hit" cx="{place(x)}" cy="{place(y)}" r="8"/>'
+        f'<circle class="{kind} {colour(series)}" cx="{place(x)}" cy="{place(y)}" '
+        'r="3.2"/></g>'
+    )
+
+
+def group(series: int, parts: Sequence[str]) -> str:
+    """What belongs to one submission; the page hides and shows it as a whole."""
+    return f'<g data-s="{series}">{"".join(parts)}</g>'
+
+
+def x_axis(scale: Scale, top: float, bottom: float, label: str, wanted: int = 5) -> str:
+    """Vertical grid lines, numbers under them and the axis' name."""
+    parts = []
+    for value in scale.ticks(wanted):
+        x = scale.at(value)
+        parts.append(line(x, top, x, bottom, "grid"))
+        parts.append(text(x, bottom + 15, short(value), anchor="middle", kind="tick"))
+    middle = (scale.start + scale.end) / 2
+    parts.append(line(scale.start, bottom, scale.end, bottom, "axis"))
+    parts.append(text(middle, bottom + 31, label, anchor="middle", kind="name"))
+    return "".join(parts)
+
+
+def y_axis(scale: Scale, left: float, right: float, wanted: int = 5) -> str:
+    """Horizontal grid lines and numbers beside them."""
+    parts = []
+    for value in scale.ticks(wanted):
+        y = scale.at(value)
+        parts.append(line(left, y, right, y, "grid"))
+        parts.append(text(left - 7, y + 4, short(value), anchor="end", kind="tick"))
+    return "".join(parts)
+
+
+def step_path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
+    """A step function that starts at the bottom of `y`."""
+    commands = [f"M{place(x.at(xs[0]))} {place(y.at(y.low))}"]
+    for a, b in zip(xs, ys, strict=True):
+        commands.append(f"H{place(x.at(a))}V{place(y.at(b))}")
+    return "".join(commands)
+
+
+def curve_path(
+    xs: np.ndarray, ys: np.ndarray, x: Scale, y: Scale, num_bins: int = 40
+) -> str:
+    """A line through [point] values, thinned; values that are not finite interrupt it."""
+    finite = np.isfinite(ys)
+    edges = np.flatnonzero(np.diff(finite.astype(int))) + 1
+    commands: list[str] = []
+    for part in np.split(np.arange(len(ys)), edges):
+        if not len(part) or not finite[part[0]]:
+            continue
+        bins = max(2, math.ceil(num_bins * len(part) / len(ys)))
+        kept = part[thinned(xs[part], ys[part], bins)]
+        points = [
+            f"{place(x.at(a))} {place(y.at(b))}"
+            for a, b in zip(xs[kept].tolist(), ys[kept].tolist(), strict=True)
+        ]
+        # A lone point is drawn by its round ends.
+        commands.append("M" + "L".join(points) + ("h0" if len(points) == 1 else ""))
+    return "".join(commands)
+
+
+def thinned(xs: np.ndarray, ys: np.ndarray, num_bins: int) -> np.ndarray:
+    """Indices of points that look like all of them.
+
+    Kept are both ends and, in each of `num_bins` equal spans of `xs` (ascending), the
+    lowest and the highest point.
+    """
+    count = len(xs)
+    if count <= 2 * num_bins + 2:
+        return np.arange(count)
+    span = float(xs[-1] - xs[0]) or 1.0
+    bins = np.minimum(((xs - xs[0]) / span * num_bins).astype(int), num_bins - 1)
+    order = np.lexsort([ys, bins])
+    last = np.flatnonzero(np.diff(bins[order], append=num_bins))
+    first = np.concatenate([[0], last[:-1] + 1])
+    return np.unique(np.concatenate([[0, count - 1], order[first], order[last]]))

@@ -1,0 +1,256 @@
+"""The style sheet of the HTML report: light and dark, narrow and wide, screen and paper."""
+
+# Text has a contrast of at least 4.5 : 1 against its background, curves of 3 : 1
+# (tests/scoring/test_report_html.py computes both).
+LIGHT = {
+    "page": "#ffffff",
+    "raised": "#f6f7f9",
+    "ink": "#1b1f24",
+    "quiet": "#57606a",
+    "line": "#d5dae0",
+    "shade": "#00000026",
+    "link": "#0b5cad",
+    "warn-page": "#fff6e0",
+    "warn-ink": "#6b4400",
+    "warn-line": "#d9a520",
+    "stop-page": "#fdeceb",
+    "stop-ink": "#8a1c16",
+    "stop-line": "#d0453b",
+    "heat": "#cfe0f6",
+    "c0": "#2f6fc4",
+    "c1": "#c8561a",
+    "c2": "#1c8264",
+    "c3": "#b03a8c",
+    "c4": "#6d54c9",
+    "c5": "#857009",
+    "c6": "#c03545",
+    "c7": "#55707f",
+}
+DARK = {
+    "page": "#14171a",
+    "raised": "#1c2024",
+    "ink": "#e6e8eb",
+    "quiet": "#a5aeb8",
+    "line": "#353b42",
+    "shade": "#00000099",
+    "link": "#7ab7ff",
+    "warn-page": "#2e2510",
+    "warn-ink": "#f3d58f",
+    "warn-line": "#a8821f",
+    "stop-page": "#351917",
+    "stop-ink": "#ffb4ad",
+    "stop-line": "#c0463d",
+    "heat": "#27466e",
+    "c0": "#6ea8f0",
+    "c1": "#f0935a",
+    "c2": "#4fc49b",
+    "c3": "#e27fc0",
+    "c4": "#a895f0",
+    "c5": "#cdb43f",
+    "c6": "#f07f88",
+    "c7": "#9db5c3",
+}
+NUM_HEATS = 10
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+
+def _heats() -> str:
+    return "\n".join(
+        f".h{i}{{background:color-mix(in srgb,var(--heat) {i * 100 // NUM_HEATS}%,"
+        "var(--page))}"
+        for i in range(1, NUM_HEATS + 1)
+    )
+
+
+def _series() -> str:
+    names = [name for name in LIGHT if name[0] == "c" and name[1:].isdigit()]
+    return "\n".join(
+        f".{name}{{stroke:var(--{name})}}.dot.{name}{{fill:var(--{name})}}"
+        for name in names
+    )
+
+
+def css() -> str:
+    """The whole style sheet."""
+    return "\n".join(
+        [
+            f":root{{color-scheme:light dark;{_variables(LIGHT)}}}",
+            f"@media (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}",
+            _PAGE,
+            _TABLES,
+            _heats(),
+            _CHARTS,
+            _series(),
+            _NARROW,
+            f"@media print{{:root{{color-scheme:light;{_variables(LIGHT)}}}{_PRINT}}}",
+            "",
+        ]
+    )
+
+
+_PAGE = """
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%;scroll-padding-top:1rem}
+body{margin:0;background:var(--page);color:var(--ink);
+  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+main,header,footer{max-width:1160px;margin:0 auto;padding:0 24px}
+header{padding-top:40px}
+h1{font-size:1.9rem;line-height:1.2;margin:0 0 20px;letter-spacing:-.012em}
+h2{font-size:1.35rem;line-height:1.3;margin:0 0 6px;letter-spacing:-.006em}
+h3{font-size:.95rem;line-height:1.35;margin:0 0 4px;overflow-wrap:anywhere}
+section{margin:52px 0 0}
+p{margin:0 0 12px}
+a{color:var(--link)}
+.lead{max-width:76ch;color:var(--quiet);margin-bottom:20px}
+.note{font-size:.85rem;color:var(--quiet);margin:8px 0 0;max-width:90ch}
+.skip{position:absolute;left:-999px;top:8px;padding:8px 14px;background:var(--page);z-index:9}
+.skip:focus{left:12px}
+:focus-visible{outline:2px solid var(--link);outline-offset:2px;border-radius:3px}
+.facts{display:flex;flex-wrap:wrap;gap:10px 36px;margin:0 0 24px}
+.facts div{min-width:0}
+.facts dt{font-size:.8rem;color:var(--quiet)}
+.facts dd{margin:0;font-size:1.1rem;font-weight:600;overflow-wrap:anywhere}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:4px 20px;margin:0;padding:12px 0;
+  border-top:1px solid var(--line);border-bottom:1px solid var(--line);font-size:.92rem}
+nav a{display:inline-block;padding:3px 0;text-decoration:none}
+nav a:hover{text-decoration:underline}
+.banner,.warnings,.notes{border-left:4px solid var(--line);border-radius:4px;
+  padding:12px 18px;margin:0 0 16px;background:var(--raised)}
+.banner{background:var(--stop-page);color:var(--stop-ink);border-color:var(--stop-line);
+  font-weight:600}
+.warnings{background:var(--warn-page);color:var(--warn-ink);border-color:var(--warn-line)}
+.warnings h2,.notes h2{font-size:1rem;margin-bottom:2px}
+.warnings ul,.notes ul{margin:0;padding-left:20px}
+.warnings li,.notes li{overflow-wrap:anywhere}
+pre{background:var(--raised);border:1px solid var(--line);border-radius:6px;padding:12px 14px;
+  margin:0 0 20px;overflow-x:auto;font:13.5px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,monospace;
+  white-space:pre-wrap;overflow-wrap:anywhere}
+.label{font-weight:600;font-size:.95rem;margin:0 0 6px}
+footer{color:var(--quiet);font-size:.85rem;padding-top:40px;padding-bottom:48px}
+"""
+
+_TABLES = """
+.block{margin:0 0 28px}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px;background:
+  linear-gradient(90deg,var(--page) 40%,transparent) 0 0/36px 100% no-repeat local,
+  linear-gradient(270deg,var(--page) 40%,transparent) 100% 0/36px 100% no-repeat local,
+  linear-gradient(90deg,var(--shade),transparent) 0 0/14px 100% no-repeat scroll,
+  linear-gradient(270deg,var(--shade),transparent) 100% 0/14px 100% no-repeat scroll,
+  var(--page)}
+table{border-collapse:separate;border-spacing:0;width:100%;font-size:.9rem;line-height:1.4;
+  font-variant-numeric:tabular-nums}
+caption{text-align:left;padding:11px 14px 9px;font-weight:600;font-size:.95rem;
+  border-bottom:1px solid var(--line)}
+caption span{position:sticky;left:14px;display:inline-block;max-width:min(100%,82vw)}
+th,td{padding:8px 14px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+tbody tr:last-child>*{border-bottom:0}
+thead th{font-weight:600;font-size:.82rem;color:var(--quiet);vertical-align:bottom;
+  background:var(--raised)}
+thead th:not(.n){white-space:nowrap}
+tbody th{font-weight:500;position:sticky;left:0;background:var(--page);min-width:7.5rem}
+.n{text-align:right}
+td.n{white-space:nowrap}
+td:not(.n){min-width:6rem;overflow-wrap:anywhere}
+small{display:block;font-size:.8rem;color:var(--quiet)}
+tbody tr:hover>th,tbody tr:hover>td:not([class*=h]){background:var(--raised)}
+[class*=" h"] small,td[class^=h] small{color:var(--ink)}
+th button{all:unset;cursor:pointer;color:inherit;font:inherit;text-align:inherit}
+th button:focus-visible{outline:2px solid var(--link);outline-offset:3px;border-radius:2px}
+th button:hover{color:var(--ink);text-decoration:underline}
+th button::after{content:"\\2195";opacity:.45;margin-left:.3em;font-size:.9em}
+th[aria-sort=ascending] button::after{content:"\\2191";opacity:1}
+th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
+th[aria-sort=ascending],th[aria-sort=descending]{color:var(--ink)}
+details.block{margin:0 0 10px}
+summary{cursor:pointer;color:var(--link);font-size:.95rem;padding:6px 0}
+details[open]>summary{margin-bottom:6px}
+.measure{display:flex;justify-content:flex-end;align-items:center;gap:16px}
+.whisker{flex:0 0 auto;width:150px;height:18px}
+.whisker line{stroke:var(--line);stroke-width:1.5}
+.whisker .range{stroke:var(--c0);stroke-width:3;stroke-linecap:round;opacity:.55}
+.whisker circle{fill:var(--c0)}
+.live{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+"""
+
+_CHARTS = """
+.charts{display:grid;gap:20px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
+.charts.wide{grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr))}
+figure{margin:0;padding:14px 14px 8px;border:1px solid var(--line);border-radius:8px;min-width:0}
+figcaption{font-weight:600;font-size:.95rem;margin:0 0 6px;overflow-wrap:anywhere}
+figcaption small{display:inline-block;font-weight:400;margin-left:.5em}
+figure svg{display:block;width:100%;height:auto}
+svg text{fill:var(--quiet);font-size:11.5px;font-family:inherit}
+.charts.wide svg text{font-size:10px}
+svg text.target{fill:var(--ink)}
+svg .grid{stroke:var(--line);stroke-width:1;opacity:.7}
+svg .axis{stroke:var(--quiet);stroke-width:1}
+svg .row{stroke:var(--line);stroke-width:1}
+svg line.target{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 3}
+.profile,.curve,.spread{fill:none;stroke-linejoin:round;stroke-linecap:round}
+.profile{stroke-width:2;stroke-linecap:butt}
+.curve{stroke-width:1.1;opacity:.75}
+.spread{stroke-width:5;opacity:.3}
+.dot{stroke:var(--page)!important;stroke-width:1}
+.hit{fill:transparent;stroke:none}
+.tip:hover .dot{stroke:var(--ink)!important;stroke-width:1.5}
+.faded{opacity:.12}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:6px 8px;margin:0 0 14px;padding:0}
+.legend li>*{display:inline-flex;align-items:center;gap:8px;font:inherit;font-size:.88rem;
+  color:var(--ink);background:none;border:1px solid var(--line);border-radius:99px;
+  padding:3px 13px 3px 10px;overflow-wrap:anywhere;text-align:left}
+.legend button{cursor:pointer}
+.legend button:hover{background:var(--raised)}
+.legend [aria-pressed=false]{color:var(--quiet);text-decoration:line-through;
+  border-style:dashed}
+.legend [aria-pressed=false] svg{opacity:.25}
+.legend b{font-weight:600;font-variant-numeric:tabular-nums}
+.swatch{flex:0 0 auto;width:26px;height:8px}
+#bubble{position:fixed;z-index:8;pointer-events:none;max-width:min(320px,90vw);padding:7px 11px;
+  border-radius:6px;background:var(--ink);color:var(--page);font-size:.82rem;line-height:1.4;
+  white-space:pre-line;overflow-wrap:anywhere;box-shadow:0 2px 10px rgb(0 0 0/.25)}
+#bubble[hidden]{display:none}
+"""
+
+_NARROW = """
+@media (max-width:640px){
+main,header,footer{padding-left:16px;padding-right:16px}
+header{padding-top:24px}
+h1{font-size:1.5rem}
+section{margin-top:40px}
+th,td{padding:7px 10px}
+caption{padding-left:10px}
+caption span{left:10px}
+table{font-size:.86rem}
+tbody th{max-width:9.5rem;overflow-wrap:anywhere}
+.whisker{display:none}
+figure{padding:12px 8px 6px}
+figcaption{padding-left:4px}
+.charts.wide svg text{font-size:14px}
+.facts{gap:8px 26px}
+}
+"""
+
+_PRINT = """
+body{font-size:10pt}
+main,header,footer{max-width:none;padding:0}
+nav,.skip,th button::after,#bubble,.live{display:none}
+section{margin-top:24pt}
+h2,.lead,caption{break-after:avoid}
+tr,figure,.banner,.warnings,.legend{break-inside:avoid}
+.scroll{overflow:visible;border-color:#999}
+table{font-size:7.5pt}
+th,td{padding:3pt 5pt}
+tbody th{position:static;min-width:0}
+td:not(.n){min-width:0}
+.whisker{width:80px}
+.charts,.charts.wide{grid-template-columns:repeat(2,1fr);gap:10pt}
+caption,.label,figcaption{font-size:9pt}
+thead th,small,.note{font-size:7pt}
+summary{display:none}
+details::details-content{content-visibility:visible;block-size:auto}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+@page{margin:14mm}
+"""

@@ -1,0 +1,218 @@
+"""The live view: what is in the folder now, however unfinished."""
+
+import io
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from algoperf import cli
+from algoperf.commands import watch
+from algoperf.logs import Outcome, TrialId, TrialLog
+from algoperf.scoring.report.live import Progress, Watcher, screen
+
+META = {
+    "target": {
+        "metric": "accuracy",
+        "better": "higher",
+        "validation": 0.9,
+        "test": 0.8,
+    },
+    "budget_seconds": 1000.0,
+}
+
+
+def folder_of(root: Path, submission: str = "a", number: int = 1) -> Path:
+    folder = TrialId(submission, 1, "w", "jax", number).folder(root)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def started(folder: Path, *evaluations: tuple[float, float]) -> TrialLog:
+    log = TrialLog(folder)
+    log.start(META, {}, None)
+    for seconds, accuracy in evaluations:
+        times = {"accumulated_submission_time": seconds, "score": seconds}
+        log.add_evaluation(
+            {"global_step": 10 * seconds, **times, "validation/accuracy": accuracy}
+        )
+    return log
+
+
+def look(root: Path, now: float = 0.0) -> Progress:
+    (progress,) = Watcher(root).look(now)
+    return progress
+
+
+def test_a_running_trial_shows_its_step_best_value_and_budget(tmp_path):
+    started(folder_of(tmp_path), (100, 0.7), (250, 0.6))
+    progress = look(tmp_path)
+    assert (progress.state, progress.step, progress.best) == ("running", 2500, 0.7)
+    assert (progress.seconds, progress.budget_seconds) == (250, 1000)
+    text = screen([progress])
+    assert "accuracy 0.7 (> 0.9)" in text and "[##........] 25%" in text
+    assert "12.5 min" in text  # left
+
+
+def test_a_trial_at_its_target_says_so(tmp_path):
+    started(folder_of(tmp_path), (100, 0.95))
+    assert look(tmp_path).reached
+    assert "(> 0.9, reached)" in screen([look(tmp_path)])
+
+
+def test_an_ended_trial_shows_its_outcome(tmp_path):
+    log = started(folder_of(tmp_path), (100, 0.95))
+    log.finish(Outcome.REACHED, "", {})
+    progress = look(tmp_path)
+    assert progress.state == "reached" and not progress.is_open
+
+
+def test_a_trial_before_its_first_evaluation_is_starting(tmp_path):
+    started(folder_of(tmp_path))
+    assert look(tmp_path).state == "starting"
+    assert "accuracy - (> 0.9)" in screen([look(tmp_path)])
+
+
+def test_an_empty_trial_folder_is_starting(tmp_path):
+    folder_of(tmp_path)
+    assert look(tmp_path).state == "starting"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("eval_measurements.csv", "global_step,accumulated_submission_time\n1,2"),
+        ("eval_measurements.csv", ""),
+        ("eval_measurements.csv", "global_step\nx\n"),
+        ("meta_data_0.json", '{"target": {"met'),
+        ("meta_data_0.json", '{"target": 3}'),
+        ("outcome.json", "{}"),
+        ("hparams.json", "\x00"),
+    ],
+)
+def test_half_written_files_make_a_line_of_their_own(tmp_path, name, content):
+    started(folder_of(tmp_path, number=1), (100, 0.5))
+    folder = folder_of(tmp_path, number=2)
+    started(folder, (100, 0.5))
+    (folder / name).write_text(content)
+    good, broken = Watcher(tmp_path).look(0.0)
+    assert (good.state, broken.state) == ("running", "unreadable")
+    assert str(folder) in screen([good, broken])
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    folder = folder_of(tmp_path)
+    log = started(folder, (100, 0.5))
+    watcher = Watcher(tmp_path)
+    assert watcher.look(0.0)[0].best == 0.5
+    log.add_evaluation(
+        {
+            "global_step": 2000,
+            "accumulated_submission_time": 200,
+            "score": 200,
+            "validation/accuracy": 0.6,
+        }
+    )
+    assert watcher.look(0.0)[0].best == 0.6
+
+
+def test_unchanged_trials_are_not_read_again(tmp_path, monkeypatch):
+    started(folder_of(tmp_path), (100, 0.5))
+    watcher = Watcher(tmp_path)
+    first = watcher.look(0.0)
+    monkeypatch.setattr("algoperf.logs.read_trial", None)
+    assert watcher.look(0.0) == first
+
+
+def test_it_shows_how_long_a_trial_has_been_silent(tmp_path):
+    folder = folder_of(tmp_path)
+    started(folder, (100, 0.5))
+    for path in folder.iterdir():
+        os.utime(path, (1000, 1000))
+    progress = look(tmp_path, now=1042.0)
+    assert progress.silent_seconds == 42
+    assert "42.0 s ago" in screen([progress])
+
+
+def test_published_logs_without_records_have_no_end_recorded(tmp_path):
+    folder = folder_of(tmp_path)
+    started(folder, (100, 0.5))
+    (folder / "meta_data_0.json").unlink()
+    progress = look(tmp_path)
+    assert progress.state == "no end recorded" and not progress.is_open
+    assert "no target known" in screen([progress])
+
+
+def progress(number: int, state: str, silent: float = 0.0) -> Progress:
+    identity = TrialId("a", 1, "w", "jax", number)
+    return Progress(identity, state, silent_seconds=silent)
+
+
+def test_running_trials_come_first_then_those_that_ended_last():
+    text = screen(
+        [progress(1, "reached", 50), progress(2, "running"), progress(3, "reached", 5)]
+    )
+    places = [text.index(f"1/{number}") for number in (2, 3, 1)]
+    assert places == sorted(places)
+    assert text.startswith("3 trials: 1 running, 2 reached")
+
+
+def test_a_small_terminal_gets_what_fits():
+    text = screen([progress(i, "reached", i) for i in range(50)], width=60, height=12)
+    lines = text.splitlines()
+    assert len(lines) <= 12 and max(map(len, lines)) <= 60
+    assert lines[-1] == "... and 45 more"
+
+
+def test_names_cannot_drive_the_terminal():
+    identity = TrialId("a\x1b[2J\nb", 1, "w\x07", "jax", 1)
+    text = screen([Progress(identity, "running", best=math.nan)])
+    assert "\x1b" not in text and "\x07" not in text and "a?[2J?b" in text
+
+
+def test_once_prints_and_exits(tmp_path, capsys):
+    started(folder_of(tmp_path), (100, 0.5))
+    assert cli.main(["watch", str(tmp_path), "--once"]) == 0
+    assert "1 trials: 1 running" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_no_error(tmp_path, capsys):
+    assert cli.main(["watch", str(tmp_path), "--once"]) == 0
+    assert capsys.readouterr().out == "No trials yet.\n"
+
+
+def test_a_missing_folder_is_wrong_input(tmp_path, capsys):
+    assert cli.main(["watch", str(tmp_path / "no"), "--once"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "nan"])
+def test_an_interval_must_be_positive(tmp_path, capsys, interval):
+    assert cli.main(["watch", str(tmp_path), "--interval", interval]) == 2
+    assert "more than 0 seconds" in capsys.readouterr().err
+
+
+def test_frames_are_drawn_over_each_other_until_interrupted():
+    frames = iter(["one\ntwo", "three"])
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    out = io.StringIO()
+    watch.follow(lambda size: next(frames), 0.5, out, sleep=sleep)
+    assert slept == [0.5, 0.5]
+    first, second, third = out.getvalue().split("\x1b[H")
+    assert first == "\x1b[?25l\x1b[2J"
+    assert second == "one\x1b[K\ntwo\x1b[K\n\x1b[J"
+    assert third == "three\x1b[K\n\x1b[J\x1b[?25h"
+
+
+def test_the_cursor_comes_back_after_an_error():
+    out = io.StringIO()
+    with pytest.raises(ZeroDivisionError):
+        watch.follow(lambda size: str(1 // 0), 1.0, out)
+    assert out.getvalue().endswith("\x1b[?25h")
