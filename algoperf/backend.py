@@ -64,6 +64,14 @@ class BoundModel(Protocol):
         """Raises `BadSubmission` unless `params` have the names and shapes of the model."""
         ...
 
+    def isolate(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """What is evaluated: copies of the values, held by fixed code and plain containers.
+
+        Nothing that a submission has attached to what it returned (hooks, patched methods,
+        classes of its own) survives.
+        """
+        ...
+
     def evaluate(self, params: Any, model_state: Any, batch: spec.Batch) -> Arrays:
         """One placed evaluation batch to numpy outputs of the *global* batch.
 
@@ -83,6 +91,26 @@ class Backend(Protocol):
 
     def describe_devices(self) -> dict[str, Any]:
         """Kind, count and memory of the devices, and the framework's versions and flags."""
+        ...
+
+    def device_memory_bytes(self) -> int | None:
+        """Bytes in use on this process's fullest device; None where nobody counts them."""
+        ...
+
+    def process_settings(self) -> dict[str, Any]:
+        """Settings of the framework that change what is computed or how fast, by name."""
+        ...
+
+    def seed(self, seed: int) -> None:
+        """Seeds the framework's global generators; nothing where it has none."""
+        ...
+
+    def rng_state(self) -> dict[str, np.ndarray]:
+        """The state of the framework's global generators."""
+        ...
+
+    def set_rng_state(self, state: Arrays) -> None:
+        """The inverse of `rng_state`."""
         ...
 
     def keys(self, numbers: np.ndarray) -> Sequence[spec.RandomState]:

@@ -8,6 +8,7 @@ frameworks and any number of processes see the same examples in the same order.
 import concurrent.futures
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import numpy as np
 from algoperf.backend import Arrays
 from algoperf.definition import Split, Splits
 from algoperf.errors import AlgoPerfError, BadData
+
+_MONOTONIC = time.perf_counter  # taken before a submission is loaded
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class InputQueue(Iterator[Any]):
     """Draws placed batches in order while a small pool reads the next ones.
 
     `position` is the number of batches drawn: saving it and opening a queue at `start` with
-    it continues exactly.
+    it continues exactly. `wait_seconds` adds up how long somebody waited for a batch that was
+    not read yet.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class InputQueue(Iterator[Any]):
         num_ahead: int = 4,
     ) -> None:
         self.position = start
+        self.wait_seconds = 0.0
         self._batches = batches
         self._place = place
         self._num_ahead = num_ahead
@@ -181,7 +186,12 @@ class InputQueue(Iterator[Any]):
         self._fill()
         if not self._pending:
             raise StopIteration
-        batch = self._pending[0].result()  # an error stays: no batch is ever skipped
+        first = self._pending[0]
+        if not first.done():
+            began = _MONOTONIC()
+            concurrent.futures.wait((first,))
+            self.wait_seconds += _MONOTONIC() - began
+        batch = first.result()  # an error stays: no batch is ever skipped
         self._pending.popleft()
         self.position += 1
         self._fill()

@@ -69,7 +69,9 @@ class Manifest:
             version = content.pop("manifest_version")
             if version == _MANIFEST_VERSION:
                 files = {k: PartFile(**v) for k, v in content.pop("files").items()}
-                return cls(files=files, **content)
+                manifest = cls(files=files, **content)
+                manifest._check_types()
+                return manifest
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadData(
                 f"{path} is damaged ({error}). Delete the folder and prepare it again."
@@ -78,6 +80,24 @@ class Manifest:
             f"{path} has manifest version {version}; this version of algoperf reads "
             f"{_MANIFEST_VERSION}. Delete the folder and prepare it again."
         )
+
+    def _check_types(self) -> None:
+        """Raises `TypeError` where a value is none that `to_json` writes."""
+        counts, facts, source = self.counts, self.facts, self.source
+        is_good = (
+            isinstance(self.dataset, str)
+            and all(isinstance(value, dict) for value in (counts, facts, source))
+            and all(map(_is_count, (self.format_version, *counts.values())))
+            and (self.subset is None or _is_count(self.subset))
+            and all(_is_count(part.size_bytes) for part in self.files.values())
+            and all(isinstance(part.sha256, str) for part in self.files.values())
+        )
+        if not is_good:
+            raise TypeError("a value has the wrong type")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class Preparation:

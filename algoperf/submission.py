@@ -59,7 +59,7 @@ class Submission:
             size = self.get_batch_size(name)
         except ValueError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _raised(name, error) from error
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise BadSubmission(
@@ -68,7 +68,7 @@ class Submission:
         return int(size)
 
 
-def _raised(name: str, error: Exception) -> BadSubmission:
+def _raised(name: str, error: BaseException) -> BadSubmission:
     return BadSubmission(
         f"get_batch_size({name!r}) raised {type(error).__name__}: {error}. It must return "
         "a positive int; a ValueError says that it does not know a variant."
@@ -151,7 +151,7 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look the module up
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, AlgoPerfError):
             raise
@@ -159,7 +159,7 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _import_problem(error: Exception, path: Path) -> AlgoPerfError:
+def _import_problem(error: BaseException, path: Path) -> AlgoPerfError:
     if isinstance(error, SyntaxError):
         return BadSubmission(f"{error.filename}, line {error.lineno}: {error.msg}.")
     if not isinstance(error, ModuleNotFoundError) or not error.name:

@@ -12,7 +12,10 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 
 
 class Workload:
-    """Implements `spec.Workload` for every workload and framework. Nobody subclasses it."""
+    """Implements `spec.Workload` for every workload and framework. Nobody subclasses it.
+
+    Once made it is read-only, but for `metrics_logger`.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,19 @@ class Workload:
         self._step_hint = int(limits_factor * limits.step_hint)
         factor = limits_factor * ruleset.budget_factor(tuning)
         self._budget_seconds = factor * limits.budget_seconds
+        self._is_complete = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "metrics_logger" and "_is_complete" in self.__dict__:
+            raise AttributeError(
+                f"workload.{name} belongs to the benchmark and cannot be changed."
+            )
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(
+            f"workload.{name} belongs to the benchmark and cannot be removed."
+        )
 
     @property
     def name(self) -> str:
@@ -90,6 +106,14 @@ class Workload:
     def check_params(self, params: spec.ParameterContainer) -> None:
         """Harness only: see `BoundModel.check_params`."""
         self._model.check_params(params)
+
+    def isolated(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Harness only: what is evaluated instead of what a submission has returned.
+
+        Fixed code with copies of the values; a backend without that is trusted.
+        """
+        isolate = getattr(self._model, "isolate", None)
+        return isolate(params, model_state) if isolate else (params, model_state)
 
     def evaluate_batch(self, params: Any, model_state: Any, batch: Any) -> Any:
         """Harness only: see `BoundModel.evaluate`."""

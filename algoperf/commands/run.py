@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import experiment
+from algoperf.runner import calibration, experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_data_dir
+from algoperf.runner.watchdog import HANG_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end after N steps",
     )
     add(
+        "--eval-every-steps",
+        dest="eval_period_steps",
+        type=int,
+        metavar="N",
+        help="evaluate by steps, not by time, so that a run can be repeated exactly",
+    )
+    add(
+        "--hang-seconds",
+        type=float,
+        default=HANG_SECONDS,
+        metavar="S",
+        help="end a trial in which nothing moves for so long; default: %(default)g",
+    )
+    add(
         "--experiment-dir",
         type=Path,
         default=Path("experiments"),
@@ -103,6 +118,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-checkpoints", dest="save_checkpoints", action="store_false")
     add("--tensorboard", action="store_true", help="also write TensorBoard events")
+    add(
+        "--calibrate",
+        type=Path,
+        metavar="FILE",
+        help="first compare this machine's speed with the one in FILE, or record it there",
+    )
     existing = parser.add_mutually_exclusive_group()
     for choice, text in (
         ("resume", "go on with unfinished trials"),
@@ -123,4 +144,8 @@ def execute(options: argparse.Namespace) -> int:
     values = {k: v for k, v in vars(options).items() if k != "execute"}
     if values["experiment_name"] is None:
         values["experiment_name"] = options.submission_path.resolve().parent.name
-    return 0 if experiment.run(Settings(**values)) else 1
+    reference = values.pop("calibrate")
+    settings = Settings(**values)
+    if reference is not None:
+        calibration.check(settings, reference)
+    return 0 if experiment.run(settings) else 1

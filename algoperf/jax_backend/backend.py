@@ -88,6 +88,27 @@ class JaxBackend:
             },
         }
 
+    def device_memory_bytes(self) -> int | None:
+        """See `algoperf.backend.Backend`."""
+        stats = [d.memory_stats() or {} for d in sharding.get_mesh().devices.flat]
+        return max(
+            (s["bytes_in_use"] for s in stats if "bytes_in_use" in s), default=None
+        )
+
+    def process_settings(self) -> dict[str, Any]:
+        """See `algoperf.backend.Backend`: every setting of `jax.config`."""
+        return {name: repr(value) for name, value in jax.config.values.items()}
+
+    def seed(self, seed: int) -> None:
+        """See `algoperf.backend.Backend`: JAX has no global generator."""
+
+    def rng_state(self) -> dict[str, np.ndarray]:
+        """See `algoperf.backend.Backend`."""
+        return {}
+
+    def set_rng_state(self, state: Arrays) -> None:
+        """See `algoperf.backend.Backend`."""
+
     def keys(self, numbers: np.ndarray) -> Sequence[spec.RandomState]:
         """Raw keys, uint32 [2] and replicated, from uint32 [n, 2].
 

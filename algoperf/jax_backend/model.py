@@ -143,6 +143,16 @@ class BoundModel:
         outputs = jax.device_get(self._compiled_evaluate(params, model_state, batch))
         return {name: np.asarray(output) for name, output in outputs.items()}
 
+    def isolate(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """See `algoperf.backend.BoundModel.isolate`: plain dicts of plain arrays."""
+        try:
+            rebuilt = _rebuilt(self.param_shapes, params)
+            return rebuilt, jax.tree.map(jnp.asarray, _plain(model_state))
+        except (KeyError, TypeError) as error:
+            raise BadSubmission(
+                f"the parameters or the model state are no dicts of arrays: {error!r}."
+            ) from None
+
     def _forward(self) -> Any:
         return getattr(self._model, "forward", _default_forward)
 
@@ -233,6 +243,16 @@ def _typed_params(variables: Mapping[str, Any], workload: str) -> dict[str, Any]
                 "or with a layer of algoperf.jax_backend.layers."
             )
     return params
+
+
+def _rebuilt(shapes: Any, tree: Any) -> Any:
+    """`tree` in plain dicts with the keys of `shapes`."""
+    if isinstance(shapes, dict):
+        return {key: _rebuilt(part, tree[key]) for key, part in shapes.items()}
+    array = jnp.asarray(tree)
+    if array.shape != shapes.shape_tuple:
+        raise TypeError(f"shape {array.shape} instead of {shapes.shape_tuple}")
+    return array
 
 
 def _plain(tree: Any) -> Any:

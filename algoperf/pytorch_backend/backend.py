@@ -69,6 +69,33 @@ class Backend:
             "compile": self.compile,
         }
 
+    def device_memory_bytes(self) -> int | None:
+        """See `algoperf.backend.Backend`: what tensors occupy on the GPU."""
+        if self.device.type != "cuda":
+            return None
+        return torch.cuda.memory_allocated(self.device)
+
+    def process_settings(self) -> dict[str, Any]:
+        """See `algoperf.backend.Backend`."""
+        return devices.process_settings(self.device)
+
+    def seed(self, seed: int) -> None:
+        """See `algoperf.backend.Backend`."""
+        torch.manual_seed(seed)
+
+    def rng_state(self) -> dict[str, np.ndarray]:
+        """See `algoperf.backend.Backend`: of the CPU and this process's GPU."""
+        state = {"cpu": torch.get_rng_state().numpy()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device).numpy()
+        return state
+
+    def set_rng_state(self, state: Arrays) -> None:
+        """See `algoperf.backend.Backend`."""
+        torch.set_rng_state(torch.tensor(state["cpu"]))
+        if "cuda" in state:
+            torch.cuda.set_rng_state(torch.tensor(state["cuda"]), self.device)
+
     def keys(self, numbers: np.ndarray) -> Sequence[spec.RandomState]:
         """See `algoperf.backend.Backend`: int64 [2] each, values in 0..2^32."""
         return list(numbers.astype(np.int64))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import ml_dtypes
 import numpy as np
 import torch
+from torch import nn
 
 from algoperf.pytorch_backend.distributed import Rank
 
@@ -121,6 +122,32 @@ def use_tf32() -> None:
     """Lets float32 products and convolutions use TF32, which is JAX's default."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
+
+
+def process_settings(device: torch.device) -> dict[str, Any]:
+    """Settings of this process that change what is computed, or how fast."""
+    module = nn.modules.module  # hooks on all modules have no public reader
+    hooks = (
+        module._global_forward_hooks,
+        module._global_forward_pre_hooks,
+        module._global_buffer_registration_hooks,
+        module._global_parameter_registration_hooks,
+    )
+    return {
+        "torch default dtype": torch.get_default_dtype(),
+        "torch default device": torch.get_default_device(),
+        "torch float32 matmul precision": torch.get_float32_matmul_precision(),
+        "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "number of threads": torch.get_num_threads(),
+        "autocast": torch.is_autocast_enabled(device.type),
+        "gradients": torch.is_grad_enabled(),
+        "anomaly detection": torch.is_anomaly_enabled(),
+        "hooks on all modules": sum(map(len, hooks)),
+        "torch function modes": torch._C._len_torch_function_stack(),
+    }
 
 
 def describe(device: torch.device, rank: Rank) -> dict[str, Any]:

@@ -12,6 +12,7 @@ What a `model_pytorch.py` defines (see `layers` for the conventions of its modul
 """
 
 import contextlib
+import functools
 import inspect
 import math
 import weakref
@@ -196,6 +197,33 @@ class BoundModel:
                 "the parameters that were returned do not have the names and shapes of "
                 f"the model: got {found}, expected {self.param_shapes}."
             )
+
+    def isolate(self, params: nn.Module, model_state: Any) -> tuple[nn.Module, Any]:
+        """See `algoperf.backend.BoundModel.isolate`: a module that nobody else has."""
+        given = unwrap(params)
+        values = {
+            **dict(nn.Module.named_parameters(given)),
+            **dict(nn.Module.named_buffers(given)),
+        }
+        own = self._evaluated
+        with torch.no_grad():
+            for name, tensor in (*own.named_parameters(), *own.named_buffers()):
+                if name not in values or values[name].shape != tensor.shape:
+                    raise BadSubmission(
+                        f"the parameters that were returned have no {name!r} of shape "
+                        f"{tuple(tensor.shape)}."
+                    )
+                tensor.copy_(values[name])
+        return own, model_state
+
+    @functools.cached_property
+    def _evaluated(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            module = self._model.build(self._definition.model)
+        module.to(self._execution.device).requires_grad_(False)
+        if self._execution.compile:
+            module.compile(fullgraph=True, dynamic=False)
+        return module.eval()
 
     def evaluate(
         self, params: nn.Module, model_state: Any, batch: spec.Batch

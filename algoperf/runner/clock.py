@@ -83,6 +83,23 @@ class Clock:
         """Wall time of the trial, earlier parts included."""
         return self._now() - self._begin
 
+    @property
+    def is_submission(self) -> bool:
+        """Whether the submission's clock runs now."""
+        return self._running is Phase.SUBMISSION
+
+    def go_on_from(self, earlier: Mapping[str, float]) -> None:
+        """Continues a resumed trial: `earlier` is its accounting at the checkpoint.
+
+        What this process has done so far counts as set-up: the trial has paid for the import
+        of its submission before.
+        """
+        self._seconds[Phase.SETUP] += self._seconds[Phase.SUBMISSION]
+        self._seconds[Phase.SUBMISSION] = 0.0
+        for phase in Phase:
+            self._seconds[phase] += earlier.get(phase.value, 0.0)
+        self._begin -= earlier.get("total", 0.0)
+
     def raise_submission_to(self, seconds: float) -> None:
         """Takes over the slowest process's submission time: a run's clock is the maximum."""
         self._seconds[Phase.SUBMISSION] = max(self._seconds[Phase.SUBMISSION], seconds)

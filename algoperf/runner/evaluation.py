@@ -25,13 +25,16 @@ class Evaluator:
         *,
         data_folder: Path,
         seed: int,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_batch` is called after every batch: a sign of life."""
         self._workload = workload
         self._backend = backend
         self._open_batches: Callable[[DataRequest], Batches] = data.open_batches
         self._summarise = metrics.summarise
         self._folder = data_folder
         self._seed = seed
+        self._on_batch = on_batch
 
     def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
         """Metrics of all evaluation splits, keys like `validation/accuracy`."""
@@ -77,3 +80,4 @@ class Evaluator:
         ) as queue:
             for batch in queue:
                 yield self._workload.evaluate_batch(params, model_state, batch)
+                self._on_batch()

@@ -1,6 +1,5 @@
 """Plans the trials of a run and runs them one after the other, each in its own process."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -10,24 +9,28 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from algoperf import logs, prepared
 from algoperf.errors import AlgoPerfError, BadLogs, BadSettings
 from algoperf.logs import Outcome
-from algoperf.runner.outcomes import Ending
+from algoperf.runner.outcomes import STACKS_FILE, Ending
+from algoperf.runner.preemption import Preempted, StopRequest
+from algoperf.runner.processes import Family
 from algoperf.runner.randomness import trial_seed
 from algoperf.runner.settings import Settings, TrialPlan
 from algoperf.runner.trial_process import (
     EXIT_WRONG_INPUT,
+    OwnProcess,
     load_backend,
     run_trial,
     trial_folder,
 )
 from algoperf.runner.tuning import load_search_space
+from algoperf.runner.watchdog import EXIT_HANGS, is_overdue
 
 # Outcomes after which `--resume` leaves a trial alone.
 _FINAL = set(Outcome) - {Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED}
+_MODULE = "algoperf.runner.trial_process"
+_LOOK_SECONDS = 5.0
 
 
 class WrongInput(AlgoPerfError):
@@ -74,19 +77,27 @@ def plan_trials(settings: Settings) -> list[TrialPlan]:
 def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
     """Runs all trials of a run; True if none of them failed.
 
+    SIGTERM stops the running trial at its next step, with a checkpoint, and raises `Preempted`.
     Under `torchrun` every process calls this and runs the trials itself; otherwise each trial
     gets a process, so that nothing (compiled code, threads, memory) passes from one to the next.
     """
     _check_input(settings)
     plans = plan_trials(settings)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or not settings.isolate:
+    if _is_under_torchrun() or not settings.isolate:
         return _run_here(plans, settings, say)
     endings = []
-    for plan in _plans_left(plans, settings, say):
-        ending = _run_in_process(plan)
-        say(_sentence(plan, ending))
-        endings.append(ending)
+    with StopRequest().listen() as stop:
+        for plan in _plans_left(plans, settings, say):
+            ending = _run_in_process(plan)
+            say(_sentence(plan, ending))
+            endings.append(ending)
+            if stop.is_set or ending.outcome is Outcome.PREEMPTED:
+                raise Preempted
     return not any(ending.is_failure for ending in endings)
+
+
+def _is_under_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _check_input(settings: Settings) -> None:
@@ -130,6 +141,7 @@ def _plans_left(
 def _run_here(
     plans: list[TrialPlan], settings: Settings, say: Callable[[str], None]
 ) -> bool:
+    own = OwnProcess() if _is_under_torchrun() else None
     backend = load_backend(settings)
     is_good = True
     try:
@@ -139,39 +151,66 @@ def _run_here(
         for plan in [
             plan for plan, wanted in zip(plans, is_left, strict=True) if wanted
         ]:
-            ending = run_trial(plan, backend)
+            ending = run_trial(plan, backend, own_process=own)
             is_good &= not ending.is_failure
             if backend.rank == 0:
                 say(_sentence(plan, ending))
+            if ending.outcome is Outcome.PREEMPTED:
+                raise Preempted
     finally:
         backend.close()
     return is_good
 
 
 def _run_in_process(plan: TrialPlan) -> Ending:
+    folder_of_trial = trial_folder(plan)
     with tempfile.TemporaryDirectory(prefix="algoperf-") as folder:
-        path = Path(folder) / "plan.json"
+        path, alive = Path(folder) / "plan.json", Path(folder) / "alive"
         path.write_text(plan.dumps())
-        process = subprocess.Popen(
-            _command(plan.settings, path), start_new_session=True
-        )
+        family = Family(_command(plan.settings, path, alive))
+        stop = StopRequest()
         try:
-            status = process.wait()
+            with stop.listen(then=lambda: family.notify(_MODULE)):
+                status = _wait(family, alive)
         finally:
-            _end_family(process)
+            family.end()
     if status == EXIT_WRONG_INPUT:
         raise WrongInput("")
-    folder_of_trial = trial_folder(plan)
     outcome, reason = logs.read_outcome(folder_of_trial)
     if outcome is None:
-        outcome, reason = Outcome.INFRASTRUCTURE_CRASHED, _died(status)
+        outcome, reason = _ended_without_a_word(status, folder_of_trial, stop)
         if folder_of_trial.is_dir():
             logs.write_outcome(folder_of_trial, outcome, reason)
     return Ending(outcome, reason)
 
 
-def _command(settings: Settings, plan: Path) -> list[str]:
-    module = ["-m", "algoperf.runner.trial_process", str(plan)]
+def _wait(family: Family, alive: Path) -> int | None:
+    """The status with which a trial's process ends; None if it had to be ended from here."""
+    while True:
+        try:
+            return family.process.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            if is_overdue(alive):
+                return None
+
+
+def _ended_without_a_word(
+    status: int | None, folder: Path, stop: StopRequest
+) -> tuple[Outcome, str]:
+    if stop.is_set:
+        return Outcome.PREEMPTED, "SIGTERM ended it before its first step"
+    stacks = folder / STACKS_FILE.format(rank=0)
+    if status == EXIT_HANGS and stacks.is_file() and stacks.stat().st_size:
+        reason = f"it hung in native code; {stacks.name} shows what every thread did"
+    elif status is None:
+        reason = "its process stood still as a whole, and was ended"
+    else:
+        reason = _died(status)
+    return Outcome.INFRASTRUCTURE_CRASHED, reason
+
+
+def _command(settings: Settings, plan: Path, alive: Path) -> list[str]:
+    module = ["-m", _MODULE, str(plan), str(os.getpid()), str(alive)]
     if settings.num_processes == 1:
         return [sys.executable, *module]
     count = f"--nproc_per_node={settings.num_processes}"
@@ -183,23 +222,6 @@ def _command(settings: Settings, plan: Path) -> list[str]:
         count,
         *module,
     ]
-
-
-def _end_family(process: subprocess.Popen[bytes]) -> None:
-    """Ends whatever a trial's process has left behind.
-
-    torchrun gives each worker a process group of its own, so descendants are ended one by one
-    while their parent still lives, and then its group.
-    """
-    family = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _died(status: int) -> str:

@@ -1,5 +1,6 @@
 """Finds threads and child processes of a submission that live while the clock is stopped."""
 
+import concurrent.futures.thread
 import contextlib
 import sys
 import threading
@@ -36,6 +37,7 @@ class Intruders:
             if isinstance(thread, threading.Thread)
             else f"thread number {thread}"
             for thread in new
+            if not _helps_to_compile(thread) and not _is_idle_worker(thread)
         )
         return threads + self._new_children()
 
@@ -58,6 +60,28 @@ def _threads() -> set[threading.Thread | int]:
     """Threads that run Python code now; by number if `threading` does not know them."""
     named = {thread.ident: thread for thread in threading.enumerate()}
     return {named.get(number, number) for number in sys._current_frames()}
+
+
+def _helps_to_compile(thread: threading.Thread | int) -> bool:
+    """Whether a thread is one that PyTorch's compiler starts and leaves waiting."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None and type(thread) is tqdm.TMonitor:
+        return True
+    torch = sys.modules.get("torch")
+    code = getattr(getattr(thread, "_target", None), "__code__", None)
+    if torch is None or torch.__file__ is None or code is None:
+        return False
+    return Path(torch.__file__).parent / "_inductor" in Path(code.co_filename).parents
+
+
+def _is_idle_worker(thread: threading.Thread | int) -> bool:
+    """Whether a thread waits in a pool's loop for work, and there is none; compilers keep some."""
+    number = thread.ident if isinstance(thread, threading.Thread) else thread
+    frame = sys._current_frames().get(number or 0)
+    if frame is None or frame.f_code is not concurrent.futures.thread._worker.__code__:
+        return False
+    names = frame.f_locals
+    return names.get("work_item") is None and names["work_queue"].empty()
 
 
 def _idle_helpers() -> set[int | None]:

@@ -1,7 +1,7 @@
 """Shows how a trial goes, to people: progress on stderr, TensorBoard. Never on the clock."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -11,6 +11,20 @@ from algoperf.logs import STEP, SUBMISSION_SECONDS
 from algoperf.runner.clock import Clock
 
 _SECONDS_BETWEEN_UPDATES = 0.5
+
+
+class Scalars:
+    """The `metrics_logger` of a submission: appends scalars to the logs, and can do no more."""
+
+    __slots__ = ("append_scalar_metrics",)
+
+    def __init__(self, append: Callable[[Mapping[str, float], int], None]) -> None:
+        def append_scalar_metrics(
+            metrics: Mapping[str, float], global_step: int
+        ) -> None:
+            append(metrics, global_step)
+
+        self.append_scalar_metrics = append_scalar_metrics
 
 
 class Observer(Protocol):

@@ -1,7 +1,10 @@
 """Seeds and step keys as pure functions of what they are for."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +32,55 @@ def key_numbers(seed: int, purpose: str, chunk: int = 0, count: int = 1) -> np.n
         2 * count, np.uint32
     )
     return words.reshape(count, 2)
+
+
+class ProcessRandomness:
+    """The global generators of Python, NumPy and the framework.
+
+    The harness draws from none of them. Submissions may, so they are seeded when a trial starts
+    and kept in checkpoints.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend: Any = backend
+        self._has_own = hasattr(backend, "rng_state")
+
+    def seed(self, seed: int) -> None:
+        """Starts all of them from the trial's seed."""
+        random.seed(seed_for(seed, "python"))
+        np.random.seed(seed_for(seed, "numpy") % 2**32)
+        if self._has_own:
+            self._backend.seed(seed_for(seed, "framework"))
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays, and what is not an array as JSON."""
+        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        arrays = {"numpy": np.asarray(keys)}
+        if self._has_own:
+            arrays |= {
+                f"framework/{k}": v for k, v in self._backend.rng_state().items()
+            }
+        rest = {
+            "python": json.dumps(random.getstate()),
+            "numpy": [kind, position, has_gauss, gauss],
+        }
+        return arrays, rest
+
+    def restore(
+        self, arrays: Mapping[str, np.ndarray], rest: Mapping[str, Any]
+    ) -> None:
+        """The inverse of `state`."""
+        version, words, gauss = json.loads(rest["python"])
+        random.setstate((version, tuple(words), gauss))
+        kind, *numbers = rest["numpy"]
+        np.random.set_state((kind, arrays["numpy"], *numbers))
+        if self._has_own:
+            own = {
+                name.removeprefix("framework/"): array
+                for name, array in arrays.items()
+                if name.startswith("framework/")
+            }
+            self._backend.set_rng_state(own)
 
 
 class StepKeys:

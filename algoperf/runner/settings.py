@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner.watchdog import HANG_SECONDS
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"
@@ -53,6 +55,10 @@ class Settings:
     tensorboard: bool = False
     target_setting: bool = False  # shorter, and does not stop at the targets
     isolate: bool = True  # a process of its own for each trial
+    # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
+    # exactly, since seconds differ from run to run.
+    eval_period_steps: int | None = None
+    hang_seconds: float = HANG_SECONDS  # see `watchdog`
 
     def __post_init__(self) -> None:
         check_framework(self.framework)
@@ -85,10 +91,14 @@ class Settings:
             "first_trial",
             "num_processes",
         )
-        for name in (*counts, "max_global_steps", "last_trial"):
+        for name in (*counts, "max_global_steps", "last_trial", "eval_period_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadSettings(f"{name} is {value}; it must be at least 1.")
+        if not 0 < self.hang_seconds < math.inf:
+            raise BadSettings(
+                f"hang_seconds is {self.hang_seconds}; it must be a finite number above 0."
+            )
         if self.num_processes > 1 and self.framework != "pytorch":
             raise BadSettings(
                 f"num_processes is {self.num_processes}, but {self.framework} uses all "

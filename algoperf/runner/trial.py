@@ -20,9 +20,13 @@ from algoperf.runner.clock import Clock, Phase
 from algoperf.runner.intruders import Intruders
 from algoperf.runner.observers import Observers
 from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on
-from algoperf.runner.randomness import StepKeys, key_numbers
+from algoperf.runner.preemption import StopRequest
+from algoperf.runner.randomness import ProcessRandomness, StepKeys, key_numbers
+from algoperf.runner.watchdog import Progress
 from algoperf.submission import Submission
 from algoperf.workload import Workload
+
+_RANDOM = "harness/random/"  # of the arrays of a checkpoint
 
 
 @dataclass
@@ -62,6 +66,11 @@ class TrialParts:
     max_global_steps: int | None = None
     save_checkpoints: bool = True
     stop_at_targets: bool = True
+    eval_period_steps: int | None = None  # instead of the workload's seconds
+    find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
+    memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
+    progress: Progress = field(default_factory=Progress)
+    stop: StopRequest = field(default_factory=StopRequest)
 
 
 class Trial:
@@ -79,19 +88,30 @@ class Trial:
         self._budget = parts.workload.max_allowed_runtime_sec
         self._types = parts.workload.model_params_types
         self._can_save = True
+        self._is_stopping = False  # somebody wants the trial to end at this step
+        self._saved_at: int | None = None
+        self._randomness = ProcessRandomness(parts.backend)
+        self._earlier_data_wait = 0.0
+
+    @property
+    def data_wait_seconds(self) -> float:
+        """How long the submission has waited for batches."""
+        own = self._queue.wait_seconds if self._queue is not None else 0.0
+        return self._earlier_data_wait + own
 
     def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
         """Trains from the start, or from a checkpoint, to the end."""
         try:
             self._initialise(saved)
-            while True:
+            ending = self._ending_of_resumed() if saved is not None else None
+            while ending is None:
                 ending = (
                     self._step()
                     or self._spent()
                     or (self._evaluate() if self._is_evaluation_due() else None)
+                    or (self._stop() if self._is_stopping else None)
                 )
-                if ending:
-                    return ending
+            return ending
         finally:
             if self._queue is not None:
                 self._queue.close()
@@ -99,6 +119,7 @@ class Trial:
     def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
         p, state = self._p, self.state
         with self._clock.setup():
+            self._randomness.seed(p.seed)
             init_key, optimizer_key = p.backend.keys(
                 key_numbers(p.seed, "init", count=2)
             )
@@ -108,15 +129,17 @@ class Trial:
             self._batches = (batch for batch in self._queue)  # nothing but an iterator
         # A resumed trial has paid for its optimizer state already.
         is_timed = p.rules.time_optimizer_init and saved is None
-        with self._clock.submission() if is_timed else self._clock.setup():
-            with blamed_on("init_optimizer_state", 0, p.submission.path):
-                state.optimizer_state = p.submission.init_optimizer_state(
-                    p.workload,
-                    state.params,
-                    state.model_state,
-                    p.hyperparameters,
-                    optimizer_key,
-                )
+        with (
+            self._clock.submission() if is_timed else self._clock.setup(),
+            blamed_on("init_optimizer_state", 0, p.submission.path),
+        ):
+            state.optimizer_state = p.submission.init_optimizer_state(
+                p.workload,
+                state.params,
+                state.model_state,
+                p.hyperparameters,
+                optimizer_key,
+            )
             p.backend.synchronize(state.optimizer_state)
         if saved is not None:
             with self._clock.setup():
@@ -132,6 +155,8 @@ class Trial:
                 state.training_complete = True
         if not state.training_complete:
             state.global_step += 1
+        p.progress.num_steps += 1
+        self._is_stopping = p.stop.is_set
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
         p.observers.on_step(state.global_step, self._clock)
@@ -203,11 +228,16 @@ class Trial:
     def _agree_with_other_processes(self) -> None:
         """The clock of a run is its slowest process's, and all stop when one wants to."""
         state = self.state
-        slowest, complete = self._p.backend.slowest(
-            [self._clock.submission_seconds, float(state.training_complete)]
+        slowest, complete, stopping = self._p.backend.slowest(
+            [
+                self._clock.submission_seconds,
+                float(state.training_complete),
+                float(self._is_stopping),
+            ]
         )
         self._clock.raise_submission_to(slowest)
         state.training_complete = bool(complete)
+        self._is_stopping = bool(stopping)
 
     def _spent(self) -> Ending | None:
         seconds = self._clock.submission_seconds
@@ -223,20 +253,24 @@ class Trial:
         return limit is not None and self.state.global_step >= limit
 
     def _is_evaluation_due(self) -> bool:
-        since = self._clock.submission_seconds - self.state.evaluated_at
         return (
-            since >= self._p.workload.eval_period_time_sec
+            self._is_period_over()
             or self.state.training_complete
             or self._is_last_step()
         )
+
+    def _is_period_over(self) -> bool:
+        steps = self._p.eval_period_steps
+        if steps is not None:
+            return (self.state.global_step - 1) % steps == 0
+        since = self._clock.submission_seconds - self.state.evaluated_at
+        return since >= self._p.workload.eval_period_time_sec
 
     def _evaluate(self) -> Ending | None:
         p, state = self._p, self.state
         with self._clock.submission():
             self._prepare_for_evaluation()
-            p.backend.synchronize(
-                state.optimizer_state, state.params, state.model_state
-            )
+            self._await_submission()
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
         ending = self._spent() or self._broken_rule()
@@ -245,17 +279,42 @@ class Trial:
         with self._clock.evaluation():
             with blamed_on("update_params", state.global_step, p.submission.path):
                 p.workload.check_params(state.params)
-            metrics = dict(p.evaluate(state.params, state.model_state))
-            is_finite = p.backend.is_finite(state.params)
+                params, model_state = p.workload.isolated(
+                    state.params, state.model_state
+                )
+            metrics = dict(p.evaluate(params, model_state))
+            is_finite = p.backend.is_finite(params)
         with self._clock.logging():
             self._record(metrics)
-        if p.save_checkpoints:
-            with self._clock.checkpoint():
-                self._save()
-        if p.backend.num_processes > 1:
-            p.backend.slowest([0.0])  # all wait until the first has logged and saved
         state.evaluated_at = self._clock.submission_seconds
+        with self._clock.checkpoint():
+            self._save()
+        p.progress.sign()
+        p.progress.is_patient = False
         return self._decide(is_finite)
+
+    def _await_submission(self) -> None:
+        """Waits for all that the submission has enqueued; its errors surface here too."""
+        p, state = self._p, self.state
+        with blamed_on("update_params", state.global_step, p.submission.path):
+            p.backend.synchronize(
+                state.optimizer_state, state.params, state.model_state
+            )
+
+    def _stop(self) -> Ending:
+        """Leaves a checkpoint of this very step, and ends."""
+        step = self.state.global_step
+        with self._clock.submission():
+            self._await_submission()
+        with self._clock.checkpoint():
+            self._save()
+        saved = (
+            "" if self._saved_at == step else " (without a checkpoint of its last step)"
+        )
+        return Ending(
+            Outcome.PREEMPTED,
+            f"SIGTERM ended it after step {step}{saved}; go on with --resume",
+        )
 
     def _prepare_for_evaluation(self) -> None:
         p, state = self._p, self.state
@@ -279,15 +338,21 @@ class Trial:
 
     def _broken_rule(self) -> Ending | None:
         assert self._queue is not None
+        at = f"at the evaluation after step {self.state.global_step}"
         found = self._p.intruders.find(self._queue.threads)
-        if not found:
-            return None
-        return Ending(
-            Outcome.INVALID,
-            "a submission must not compute while the clock is stopped, but at the evaluation "
-            f"after step {self.state.global_step} there was {', '.join(found)}; join threads "
-            "and end processes before update_params returns",
-        )
+        if found:
+            return Ending(
+                Outcome.INVALID,
+                f"a submission must not compute while the clock is stopped, but {at} there "
+                f"was {', '.join(found)}; join threads and end processes before "
+                "update_params returns",
+            )
+        breaches = self._p.find_breaches()
+        if breaches:
+            return Ending(
+                Outcome.INVALID, f"rules were broken {at}: {'; '.join(breaches[:5])}"
+            )
+        return None
 
     def _record(self, metrics: dict[str, float]) -> None:
         p, state = self._p, self.state
@@ -304,6 +369,7 @@ class Trial:
             "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
             "accumulated_checkpoint_time": self._clock.seconds(Phase.CHECKPOINT),
             "total_duration": self._clock.total_seconds,
+            **p.memory(),
             **metrics,
         }
         if p.log is not None:
@@ -317,6 +383,9 @@ class Trial:
         )
         if not is_finite:
             return Ending(Outcome.DIVERGED, f"parameters were NaN or infinite {at}")
+        for name, value in state.eval_results[-1][1].items():
+            if name.endswith("loss") and not math.isfinite(value):
+                return Ending(Outcome.DIVERGED, f"{name} was {value} {at}")
         is_reached = state.validation_reached and state.test_reached
         if is_reached and self._p.stop_at_targets:
             return Ending(Outcome.REACHED, f"validation and test targets reached {at}")
@@ -328,6 +397,13 @@ class Trial:
             return Ending(Outcome.NOT_REACHED, f"the step limit was reached {at}")
         return None
 
+    def _ending_of_resumed(self) -> Ending | None:
+        """The ending of a trial that was killed between its last checkpoint and its end."""
+        state = self.state
+        if not state.eval_results or state.eval_results[-1][0] != state.global_step:
+            return None
+        return self._decide(self._p.backend.is_finite(state.params))
+
     def _saved_state(self) -> dict[str, Any]:
         state = self.state
         return {
@@ -337,8 +413,21 @@ class Trial:
         }
 
     def _save(self) -> None:
+        """Writes a checkpoint where that is wanted; all processes wait for the first's."""
+        p = self._p
+        step = self.state.global_step
+        if p.save_checkpoints and self._can_save and self._saved_at != step:
+            p.progress.is_patient, was_patient = True, p.progress.is_patient
+            self._write_checkpoint()
+            p.progress.sign()
+            p.progress.is_patient = was_patient
+        if p.backend.num_processes > 1:
+            p.backend.slowest([0.0])
+
+    def _write_checkpoint(self) -> None:
         p, state = self._p, self.state
-        if p.log is None or not self._can_save:
+        if p.log is None:
+            self._saved_at = state.global_step
             return
         try:
             arrays, leaves = p.backend.to_leaves(self._saved_state())
@@ -346,25 +435,37 @@ class Trial:
             p.observers.warn(f"This trial cannot be resumed: {error}")
             self._can_save = False
             return
+        random_arrays, random_rest = self._randomness.state()
+        arrays = arrays | {f"{_RANDOM}{k}": v for k, v in random_arrays.items()}
         rest = {
             "leaves": leaves,
+            "random": random_rest,
+            "data_wait": self.data_wait_seconds,
             "position": self._queue.position if self._queue else 0,
             "eval_results": state.eval_results,
             "validation_reached": state.validation_reached,
             "test_reached": state.test_reached,
-            "evaluated_at": self._clock.submission_seconds,
+            "training_complete": state.training_complete,
+            "evaluated_at": state.evaluated_at,
             "seconds": self._clock.accounting(),
         }
         checkpoint.save(
             p.log.folder / checkpoint.FOLDER,
             checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
         )
+        self._saved_at = state.global_step
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         state, rest = self.state, saved.rest
+        arrays = {k: v for k, v in saved.arrays.items() if not k.startswith(_RANDOM)}
         restored = self._p.backend.from_leaves(
-            self._saved_state(), saved.arrays, rest["leaves"]
+            self._saved_state(), arrays, rest["leaves"]
         )
+        own = {k: v for k, v in saved.arrays.items() if k.startswith(_RANDOM)}
+        self._randomness.restore(
+            {k.removeprefix(_RANDOM): v for k, v in own.items()}, rest["random"]
+        )
+        self._earlier_data_wait = rest["data_wait"]
         state.params = restored["params"]
         state.model_state = restored["model_state"]
         state.optimizer_state = restored["optimizer_state"]
@@ -373,4 +474,5 @@ class Trial:
         self._shown_results = [(step, dict(m)) for step, m in state.eval_results]
         state.validation_reached = rest["validation_reached"]
         state.test_reached = rest["test_reached"]
+        state.training_complete = rest["training_complete"]
         state.evaluated_at = rest["evaluated_at"]

@@ -1,40 +1,63 @@
 """Puts one trial together and runs it; as a program, in a process of its own.
 
-`python -m algoperf.runner.trial_process PLAN.json` exits with 0 when the trial ended regularly,
-1 when it failed (the logs say how), 2 when what was given is wrong.
+`python -m algoperf.runner.trial_process PLAN.json LAUNCHER ALIVE` exits with 0 when the trial
+ended regularly, 1 when it failed (the logs say how), 2 when what was given is wrong, 75 when
+SIGTERM stopped it. LAUNCHER is the id of the process without which this one ends; ALIVE a file
+that the watchdog keeps fresh.
 """
 
+import contextlib
 import dataclasses
 import os
 import sys
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
 
 from algoperf import backend as backends
-from algoperf import registry, spec
+from algoperf import registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSettings
-from algoperf.logs import TrialId, TrialLog
+from algoperf.logs import Outcome, TrialId, TrialLog, write_outcome
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.prepared import PreparedData
 from algoperf.rulesets import TARGET_SETTING_FACTOR
-from algoperf.runner import checkpoint, machine
+from algoperf.runner import checkpoint, machine, outcomes, processes
 from algoperf.runner.clock import Clock
 from algoperf.runner.evaluation import Evaluator
+from algoperf.runner.folder_lock import locked
+from algoperf.runner.forbidden import ForbiddenActs
+from algoperf.runner.guards import Guards
 from algoperf.runner.intruders import Intruders
-from algoperf.runner.observers import Observer, Observers, ProgressLine, TensorBoard
-from algoperf.runner.outcomes import TRACEBACK_FILE, Ending, SubmissionError, ending_of
-from algoperf.runner.randomness import seed_for
+from algoperf.runner.memory import Memory
+from algoperf.runner.observers import (
+    Observer,
+    Observers,
+    ProgressLine,
+    Scalars,
+    TensorBoard,
+)
+from algoperf.runner.outcomes import (
+    STACKS_FILE,
+    TRACEBACK_FILE,
+    Ending,
+    SubmissionError,
+    ending_of,
+)
+from algoperf.runner.preemption import EXIT_PREEMPTED, StopRequest
+from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings, TrialPlan
 from algoperf.runner.trial import Trial, TrialParts
 from algoperf.runner.tuning import as_hyperparameters
-from algoperf.submission import Submission, load
+from algoperf.runner.watchdog import Progress, Watchdog
+from algoperf.submission import load
 from algoperf.workload import Workload
 
 EXIT_FAILED = 1
@@ -64,27 +87,54 @@ def load_backend(settings: Settings) -> Backend:
     return backends.load(settings.framework, **options)
 
 
+@dataclass(frozen=True)
+class OwnProcess:
+    """That this process runs one trial and nothing else, and may be ended with it."""
+
+    launcher: psutil.Process | None = None  # without which the trial has no purpose
+    alive: Path | None = None  # kept fresh by the watchdog
+
+
 def run_trial(
-    plan: TrialPlan, backend: Backend, *, started: float | None = None
+    plan: TrialPlan,
+    backend: Backend,
+    *,
+    started: float | None = None,
+    own_process: OwnProcess | None = None,
 ) -> Ending:
     """Runs a trial to its end and logs it; raises only what is wrong with the input.
 
     `started`: when the process began, on the clock of `time.perf_counter`.
     """
-    folder = trial_folder(plan)
-    intruders = Intruders()  # before any code of the submission has run
-    submission = load(plan.settings.submission_path)
-    setup = _Setup(plan, backend, submission)
+    is_first = backend.rank == 0
+    with (
+        StopRequest().listen() as stop,
+        locked(trial_folder(plan)) if is_first else contextlib.nullcontext(),
+    ):
+        setup = _Setup(plan, backend, Clock(started=started), stop)
+        with setup.forbidden, contextlib.ExitStack() as stack:
+            if own_process is not None:
+                with setup.intruders.harness():
+                    stack.enter_context(_watchdog(plan, setup, own_process))
+            return _run(plan, setup)
+
+
+def _run(plan: TrialPlan, setup: "_Setup") -> Ending:
+    """Loads the submission, on its clock, and trains."""
+    backend, folder = setup.backend, trial_folder(plan)
+    with setup.clock.submission():
+        setup.load_submission()
     saved = _latest_checkpoint(folder, setup.identity)
-    clock = Clock(earlier=saved.rest["seconds"] if saved else None, started=started)
+    if saved is not None:
+        setup.clock.go_on_from(saved.rest["seconds"])
     log = _open_log(plan, setup, saved) if backend.rank == 0 else None
-    with intruders.harness():
+    with setup.intruders.harness():
         observers = _observers(plan, setup.workload) if log else Observers()
-    setup.workload.metrics_logger = log
     if log is not None:
+        setup.workload.metrics_logger = Scalars(log.append_scalar_metrics)
         for warning in backend.describe_devices().get("warnings", ()):
             observers.warn(warning)
-    trial = Trial(setup.parts(clock, log, observers, intruders))
+    trial = Trial(setup.parts(log, observers))
     try:
         ending = trial.run(saved)
     except Exception as error:
@@ -93,20 +143,45 @@ def run_trial(
     finally:
         observers.close()
     if log is not None:
-        log.finish(ending.outcome, ending.reason, clock.accounting())
+        seconds = setup.clock.accounting()
+        log.finish(ending.outcome, ending.reason, seconds)
+        shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
+        marks = outcomes.marks_of(shares, setup.forbidden.started)
+        outcomes.add_to_outcome(folder, shares=shares, marks=marks)
     return ending
+
+
+def _watchdog(plan: TrialPlan, setup: "_Setup", own: OwnProcess) -> Watchdog:
+    folder, rank = trial_folder(plan), setup.backend.rank
+
+    def record(reason: str) -> None:
+        if rank == 0:
+            outcome, seconds = Outcome.INFRASTRUCTURE_CRASHED, setup.clock.accounting()
+            write_outcome(folder, outcome, reason, seconds)
+
+    return Watchdog(
+        setup.progress,
+        folder / STACKS_FILE.format(rank=rank),
+        on_hang=record,
+        hang_seconds=plan.settings.hang_seconds,
+        alive=own.alive,
+        launcher=own.launcher,
+        is_one_of_many=setup.backend.num_processes > 1,
+    )
 
 
 class _Setup:
     """Builds the parts of a trial from its plan."""
 
     def __init__(
-        self, plan: TrialPlan, backend: Backend, submission: Submission
+        self, plan: TrialPlan, backend: Backend, clock: Clock, stop: StopRequest
     ) -> None:
         settings, definition = plan.settings, _with_counts(plan.settings)
         self._plan = plan
-        self._backend = backend
-        self._submission = submission
+        self.backend = backend
+        self.clock = clock
+        self.progress = Progress()
+        self._stop = stop
         self._data = registry.module("workloads", definition.folder, "data")
         self._metrics = registry.module("workloads", definition.folder, "metrics")
         model = registry.module("workloads", definition.folder, f"model_{backend.name}")
@@ -119,8 +194,49 @@ class _Setup:
             tuning=settings.tuning,
             limits_factor=TARGET_SETTING_FACTOR if settings.target_setting else 1.0,
         )
-        self.batch_size, self.batch_size_source = submission.batch_size(definition)
-        _check_divisible(self.batch_size, backend)
+        self._evaluator = Evaluator(
+            self.workload,
+            backend,
+            self._data,
+            self._metrics,
+            data_folder=settings.data_folder,
+            seed=seed_for(plan.seed, "evaluation"),
+            on_batch=self.progress.sign,
+        )
+        self._watch_for_cheats(model)
+
+    def _watch_for_cheats(self, model: ModuleType) -> None:
+        """Takes down how things are before any code of the submission has run."""
+        settings, workload = self._plan.settings, self.workload
+        self.intruders = Intruders()
+        self._guards = Guards(
+            modules=(self._data, self._metrics, model),
+            objects={
+                "workload": workload,
+                "model": workload._model,
+                "backend": self.backend,
+                "evaluator": self._evaluator,
+            },
+            value=workload.definition,
+            settings=getattr(self.backend, "process_settings", dict),
+        )
+        datasets = registry.wing_folder("datasets") / workload.definition.dataset
+        self.forbidden = ForbiddenActs(
+            lambda: self.clock.is_submission,
+            data=(settings.data_folder, datasets),
+            logs=(settings.experiment_dir / settings.experiment_name,),
+            submission=settings.submission_path.parent,
+        )
+
+    def load_submission(self) -> None:
+        """Imports the submission's file and asks for its batch size."""
+        ProcessRandomness(self.backend).seed(self._plan.seed)
+        definition = self.workload.definition
+        self._submission = load(self._plan.settings.submission_path)
+        self.batch_size, self.batch_size_source = self._submission.batch_size(
+            definition
+        )
+        _check_divisible(self.batch_size, self.backend)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -135,7 +251,7 @@ class _Setup:
             "seed": self._plan.seed,
             "hyperparameters": self._plan.point,
             "batch size": self.batch_size,
-            "number of processes": self._backend.num_processes,
+            "number of processes": self.backend.num_processes,
             "submission code": machine.code_digest(settings.submission_path),
             "benchmark code": machine.commit(),
         }
@@ -150,50 +266,45 @@ class _Setup:
             batch_size=self.batch_size,
             seed=seed_for(self._plan.seed, "data"),
             config=definition.data,
-            shard=self._backend.rank,
-            num_shards=self._backend.num_processes,
+            shard=self.backend.rank,
+            num_shards=self.backend.num_processes,
         )
-        return InputQueue(
-            self._data.open_batches(request), self._backend.place, start=position
+        queue = InputQueue(
+            self._data.open_batches(request), self.backend.place, start=position
         )
+        self.forbidden.harness_threads = lambda: queue.threads
+        return queue
 
-    def parts(
-        self,
-        clock: Clock,
-        log: TrialLog | None,
-        observers: Observers,
-        intruders: Intruders,
-    ) -> TrialParts:
+    def parts(self, log: TrialLog | None, observers: Observers) -> TrialParts:
         """Everything that the trial is made of."""
         plan, settings = self._plan, self._plan.settings
-        evaluator = Evaluator(
-            self.workload,
-            self._backend,
-            self._data,
-            self._metrics,
-            data_folder=settings.data_folder,
-            seed=seed_for(plan.seed, "evaluation"),
-        )
+        point = plan.point
         return TrialParts(
             workload=self.workload,
-            backend=self._backend,
+            backend=self.backend,
             submission=self._submission,
             rules=settings.rules,
-            hyperparameters=None
-            if plan.point is None
-            else as_hyperparameters(plan.point),
-            evaluate=evaluator.evaluate,
+            hyperparameters=None if point is None else as_hyperparameters(point),
+            evaluate=self._evaluator.evaluate,
             open_queue=self.open_queue,
-            clock=clock,
+            clock=self.clock,
             log=log,
             observers=observers,
-            intruders=intruders,
+            intruders=self.intruders,
             seed=plan.seed,
             identity=self.identity,
             max_global_steps=self._step_limit(),
             save_checkpoints=settings.save_checkpoints,
             stop_at_targets=not settings.target_setting,
+            eval_period_steps=settings.eval_period_steps,
+            find_breaches=self._breaches,
+            memory=Memory(self.backend),
+            progress=self.progress,
+            stop=self._stop,
         )
+
+    def _breaches(self) -> list[str]:
+        return self._guards.find() + self.forbidden.found
 
     def _step_limit(self) -> int | None:
         settings = self._plan.settings
@@ -228,11 +339,12 @@ class _Setup:
             "partial_data": self.workload.definition.splits
             != settings.definition.splits,
             "target_setting": settings.target_setting,
+            "eval_period_steps": settings.eval_period_steps,
             "seed": plan.seed,
             "study": plan.study,
             "trial": plan.trial,
-            "num_processes": self._backend.num_processes,
-            "devices": self._backend.describe_devices(),
+            "num_processes": self.backend.num_processes,
+            "devices": self.backend.describe_devices(),
             **machine.describe(),
         }
 
@@ -308,24 +420,33 @@ def _process_started() -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the plan in the file that is named by the only argument."""
+    """Runs the plan in the file that is named by the first argument."""
     plan = TrialPlan.loads(Path(arguments[0]).read_text())
+    processes.adopt_orphans()
+    own = OwnProcess(_process(int(arguments[1])), Path(arguments[2]))
     try:
         backend = load_backend(plan.settings)
         try:
-            ending = run_trial(plan, backend, started=_process_started())
+            ending = run_trial(
+                plan, backend, started=_process_started(), own_process=own
+            )
         finally:
             backend.close()
+            processes.end_descendants()
     except AlgoPerfError as error:
         print(f"algoperf: error: {error}", file=sys.stderr)
         return EXIT_WRONG_INPUT
-    except spec.TrainingCompleteError:
-        print(
-            "algoperf: error: TrainingCompleteError outside update_params",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+    if ending.outcome is Outcome.PREEMPTED:
+        return EXIT_PREEMPTED
     return EXIT_FAILED if ending.is_failure else 0
+
+
+def _process(number: int) -> psutil.Process:
+    """The process of that id; where it has ended, one that will be found to have ended."""
+    try:
+        return psutil.Process(number)
+    except psutil.NoSuchProcess:
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

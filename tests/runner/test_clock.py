@@ -202,3 +202,22 @@ def test_replacing_the_clocks_own_reference_has_no_effect(monkeypatch):
     with clock.submission():
         sum(range(10_000))
     assert clock.submission_seconds > 0
+
+
+def test_a_resumed_trial_has_paid_for_its_import_already(fake_time):
+    clock = Clock(fake_time)
+    with clock.submission():
+        fake_time.advance(2)
+    clock.go_on_from({"submission": 30.0, "setup": 5.0, "total": 40.0})
+    assert clock.submission_seconds == 30
+    assert clock.seconds(Phase.SETUP) == 5 + 2
+    assert clock.total_seconds == 40 + 2
+
+
+def test_a_clock_knows_whether_the_submission_is_charged_now(fake_time):
+    clock = Clock(fake_time)
+    assert not clock.is_submission
+    with clock.submission():
+        assert clock.is_submission
+    with clock.evaluation():
+        assert not clock.is_submission

@@ -190,6 +190,16 @@ def test_a_resumed_trial_equals_one_that_was_never_interrupted(
     assert (np.diff(seconds) > 0).all()
 
 
+def test_a_trial_killed_after_its_last_evaluation_ends_the_same(toy, monkeypatch):
+    """Its targets are reached: training on from the checkpoint would be another trial."""
+    settings = toy(num_trials=1)
+    run_and_crash(settings, monkeypatch, at_evaluation=1)
+    experiment.run(toy(num_trials=1, on_existing="resume"))
+    (trial,) = trials(settings)
+    assert trial.outcome is Outcome.REACHED
+    assert trial.columns["global_step"].tolist() == [1]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     often_evaluated, monkeypatch, capsys
 ):

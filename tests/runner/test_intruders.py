@@ -1,4 +1,5 @@
 import _thread
+import concurrent.futures
 import multiprocessing
 import subprocess
 import sys
@@ -158,3 +159,46 @@ def test_a_worker_of_a_fork_server_is_found():
     ours.send(None)
     worker.join()
     assert any(str(worker.pid) in description for description in found)
+
+
+def test_the_monitor_of_a_progress_bar_in_compilers_is_no_intruder():
+    tqdm = pytest.importorskip("tqdm")
+    intruders = Intruders()
+    monitor = tqdm.TMonitor(tqdm.tqdm, 1_000)
+    found = intruders.find()
+    monitor.exit()
+    assert found == []
+
+
+def test_a_thread_that_calls_itself_a_monitor_is_found(release):
+    intruders = Intruders()
+    threading.Thread(target=release.wait, name="tqdm_monitor").start()
+    assert intruders.find() == ["thread 'tqdm_monitor'"]
+
+
+def test_a_pool_without_work_is_no_intruder():
+    intruders = Intruders()
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    pool.submit(int).result()
+    while intruders.find():  # until its thread waits again
+        time.sleep(0.001)
+    pool.shutdown()
+
+
+def test_a_pool_that_works_is_found(release):
+    intruders = Intruders()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.submit(release.wait)
+    assert len(intruders.find()) == 1
+    release.set()
+    pool.shutdown()
+
+
+def test_a_pool_with_work_that_it_has_not_begun_is_found(release):
+    intruders = Intruders()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    futures = [pool.submit(release.wait) for _ in range(3)]
+    assert len(intruders.find()) == 1
+    release.set()
+    concurrent.futures.wait(futures)
+    pool.shutdown()

@@ -1,12 +1,22 @@
 import importlib.util
+import json
 
+import numpy as np
 import pytest
 
 from algoperf import spec
 from algoperf.errors import BadData, BadLogs
-from algoperf.logs import Outcome
+from algoperf.logs import Outcome, write_outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on, ending_of
+from algoperf.runner.outcomes import (
+    Ending,
+    SubmissionError,
+    add_to_outcome,
+    blamed_on,
+    ending_of,
+    marks_of,
+    time_shares,
+)
 
 SUBMISSION = """
 import helper
@@ -104,10 +114,20 @@ def test_errors_that_say_whose_they_are_pass_as_they_are(tmp_path, error):
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_a_request_to_stop_is_nobodys_error(tmp_path, error):
-    with pytest.raises(error), blamed_on("update_params", 1, tmp_path):
-        raise error
+def test_a_request_to_stop_is_nobodys_error(tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        blamed_on("update_params", 1, tmp_path),
+    ):
+        raise KeyboardInterrupt
+
+
+def test_a_submission_that_exits_has_crashed(tmp_path):
+    with (
+        pytest.raises(SubmissionError, match="SystemExit: 0"),
+        blamed_on("update_params", 1, tmp_path),
+    ):
+        raise SystemExit(0)
 
 
 def test_a_failing_disk_is_not_blamed_on_the_submission(tmp_path):
@@ -136,5 +156,99 @@ def test_a_message_for_people_is_the_reason_as_it_is():
 
 
 def test_any_other_error_is_the_infrastructures_with_its_kind():
-    ending = ending_of(MemoryError("host"))
-    assert ending == Ending(Outcome.INFRASTRUCTURE_CRASHED, "MemoryError: host")
+    ending = ending_of(ZeroDivisionError("metric"))
+    assert ending == Ending(Outcome.INFRASTRUCTURE_CRASHED, "ZeroDivisionError: metric")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as PyTorch names a GPU without memory."""
+
+
+class JaxRuntimeError(RuntimeError):
+    """JAX has one type for all errors of its runtime."""
+
+
+DEVICE_MEMORY = [
+    OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", DEVICE_MEMORY)
+def test_a_device_without_memory_is_told_apart(error, tmp_path):
+    with (
+        pytest.raises(SubmissionError, match="the device ran out of memory") as caught,
+        blamed_on("update_params", 3, tmp_path / "submission.py"),
+    ):
+        raise error
+    assert ending_of(caught.value).outcome is Outcome.SUBMISSION_CRASHED
+
+
+@pytest.mark.parametrize("error", DEVICE_MEMORY)
+def test_a_device_without_memory_in_an_evaluation_is_the_infrastructures(error):
+    ending = ending_of(error)
+    assert ending.outcome is Outcome.INFRASTRUCTURE_CRASHED
+    assert ending.reason.startswith("the device ran out of memory: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2 TiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+    ],
+)
+def test_a_host_without_memory_is_the_infrastructures(error, tmp_path):
+    with (
+        pytest.raises(type(error)) as caught,
+        blamed_on("update_params", 3, tmp_path / "submission.py"),
+    ):
+        raise error
+    ending = ending_of(caught.value)
+    assert ending.outcome is Outcome.INFRASTRUCTURE_CRASHED
+    assert ending.reason.startswith("the host ran out of memory: ")
+
+
+def test_an_array_that_is_too_large_in_a_submission_is_the_hosts_memory(tmp_path):
+    path = tmp_path / "submission.py"
+    path.write_text("def update_params(numpy):\n    numpy.zeros(2**56)\n")
+    found = importlib.util.spec_from_file_location("greedy", path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    with pytest.raises(MemoryError), blamed_on("update_params", 0, path):
+        module.update_params(np)
+
+
+SECONDS = {
+    "setup": 10.0,
+    "submission": 50.0,
+    "evaluation": 20.0,
+    "logging": 1.0,
+    "checkpoint": 4.0,
+    "total": 100.0,
+}
+
+
+def test_shares_are_of_submission_time_for_data_and_of_wall_time_for_the_rest():
+    assert time_shares(SECONDS, data_wait_seconds=5.0) == {
+        "data_wait": 0.1,
+        "evaluation": 0.2,
+        "logging": 0.01,
+        "checkpoint": 0.04,
+    }
+
+
+def test_a_trial_without_any_time_has_shares_of_nothing():
+    assert set(time_shares({}, 0.0).values()) == {0.0}
+
+
+@pytest.mark.parametrize(("wait", "is_marked"), [(2.5, False), (2.6, True)])
+def test_waiting_for_data_above_five_percent_marks_a_trial(wait, is_marked):
+    assert bool(marks_of(time_shares(SECONDS, wait), [])) is is_marked
+
+
+def test_facts_are_added_to_a_recorded_end(tmp_path):
+    write_outcome(tmp_path, Outcome.REACHED, "fast", {"total": 1.0})
+    add_to_outcome(tmp_path, marks=["slow disk"])
+    content = json.loads((tmp_path / "outcome.json").read_text())
+    assert content["marks"] == ["slow disk"] and content["reason"] == "fast"

@@ -72,8 +72,7 @@ class Harness:
             intruders=Intruders(),
             seed=1,
             identity={},
-            save_checkpoints=False,
-            **changes,
+            **{"save_checkpoints": False, **changes},
         )
         self.trial = Trial(self.parts)
 
@@ -391,3 +390,80 @@ def test_state_that_cannot_be_saved_costs_the_checkpoint_not_the_trial(harness, 
     h.trial = Trial(h.parts)
     assert h.run().outcome is Outcome.NOT_REACHED
     assert capsys.readouterr().err.count("cannot be resumed") == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged(harness):
+    h = harness()
+    h.metrics = {**MISSED, "validation/loss": float("inf")}
+    ending = h.run()
+    assert ending.outcome is Outcome.DIVERGED
+    assert "validation/loss was inf at step 1" in ending.reason
+    assert len(h.rows()) == 1
+
+
+def test_evaluations_are_due_by_steps_where_that_is_asked_for(harness):
+    h = harness(max_global_steps=10, eval_period_steps=4)
+    h.run()
+    assert [row["global_step"] for row in h.rows()] == [1, 5, 9, 10]
+
+
+def test_a_request_to_stop_ends_the_trial_after_the_step(harness):
+    h = harness(save_checkpoints=True)
+
+    def stop_at_four(**kwargs):
+        h.parts.stop.is_set |= kwargs["global_step"] == 3
+        return h.update_params(**kwargs)
+
+    submission = dataclasses.replace(h.parts.submission, update_params=stop_at_four)
+    h.trial = Trial(dataclasses.replace(h.parts, submission=submission))
+    ending = h.run()
+    assert ending.outcome is Outcome.PREEMPTED and "after step 4" in ending.reason
+    assert (h.folder / "checkpoints" / "ckpt-4").is_dir()
+
+
+def test_all_processes_stop_when_one_is_asked_to(harness):
+    h = harness()
+    h.backend.num_processes = 2
+    h.backend.slowest = lambda seconds: [*seconds[:2], *[1.0 for _ in seconds[2:]]]
+    assert h.run().outcome is Outcome.PREEMPTED
+    assert len(h.steps) == 1
+
+
+def test_a_stop_waits_for_device_work_on_the_clock(harness, fake_time):
+    h = harness(definition={"eval_period_seconds": 1_000})
+
+    def enqueue(**kwargs):
+        h.parts.stop.is_set |= kwargs["global_step"] == 2
+        toy_backend.DEVICE.enqueue(lambda: fake_time.advance(20))
+        return h.update_params(**kwargs)
+
+    submission = dataclasses.replace(h.parts.submission, update_params=enqueue)
+    h.trial = Trial(dataclasses.replace(h.parts, submission=submission))
+    h.run()
+    assert h.parts.clock.submission_seconds == 3 * (1 + 20)
+
+
+def test_a_breach_of_a_rule_makes_the_trial_invalid_before_its_evaluation(harness):
+    h = harness(find_breaches=lambda: ["time.time was replaced"])
+    ending = h.run()
+    assert ending.outcome is Outcome.INVALID
+    assert "time.time was replaced" in ending.reason
+    assert h.num_evaluations == 0
+
+
+def test_memory_in_use_stands_in_every_row(harness):
+    h = harness(max_global_steps=1, memory=lambda: {"host_memory_bytes": 5})
+    h.run()
+    assert h.rows()[0]["host_memory_bytes"] == 5
+
+
+def test_an_error_of_queued_work_is_the_submissions(harness):
+    def enqueue(current_param_container, **kwargs):
+        def fail():
+            raise ZeroDivisionError("on the device")
+
+        toy_backend.DEVICE.enqueue(fail)
+        return {}, current_param_container, None
+
+    with pytest.raises(SubmissionError, match="on the device"):
+        harness(update_params=enqueue).run()

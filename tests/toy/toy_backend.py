@@ -33,6 +33,9 @@ class Device:
 
 
 DEVICE = Device()
+SETTINGS = {
+    "default dtype": "float64"
+}  # stands for a framework's process-wide settings
 
 
 class ToyModel:
@@ -83,6 +86,10 @@ class ToyModel:
                 f"parameters have shapes {shapes}; expected {expected}."
             )
 
+    def isolate(self, params, model_state):
+        """Plain arrays in a plain dict, whatever was returned."""
+        return {name: np.array(params[name]) for name in self.param_shapes}, model_state
+
     def evaluate(self, params, model_state, batch):
         logits, _ = self.forward(
             params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
@@ -118,6 +125,12 @@ class ToyBackend:
 
     def describe_devices(self) -> dict[str, Any]:
         return {"kind": "numpy", "count": 1}
+
+    def process_settings(self) -> dict[str, Any]:
+        return dict(SETTINGS)
+
+    def device_memory_bytes(self) -> int:
+        return 1_000 * (1 + len(DEVICE.pending))
 
     def keys(self, numbers: np.ndarray) -> Sequence[np.ndarray]:
         return list(numbers)

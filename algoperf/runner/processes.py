@@ -1,0 +1,82 @@
+"""One tree of processes per trial: nothing of it outlives the trial, whoever dies first."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable
+
+import psutil
+
+# Children inherit it, also those that detach themselves from their parent.
+_TOKEN = "ALGOPERF_TRIAL_TOKEN"
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def adopt_orphans() -> None:
+    """From now on, descendants whose parent ends become children of this process.
+
+    Without it (it exists on Linux alone) a process that detaches itself is no longer seen among
+    the children of the trial that started it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_descendants() -> None:
+    """Ends all processes that this one has started, directly or not."""
+    _kill(psutil.Process().children(recursive=True))
+
+
+class Family:
+    """A trial's process and everything that it starts."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._token = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            command, start_new_session=True, env={**os.environ, _TOKEN: self._token}
+        )
+
+    def notify(self, words: str) -> None:
+        """Sends SIGTERM to those whose command line has `words`.
+
+        A launcher such as torchrun would answer it by ending its workers itself.
+        """
+        for member in self._members():
+            with contextlib.suppress(psutil.Error):
+                if words in member.cmdline():
+                    member.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Ends whatever is left; torchrun's workers have process groups of their own."""
+        _kill(self._members())
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _members(self) -> list[psutil.Process]:
+        members = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.process.pid)
+            members = [*first.children(recursive=True), first]
+        known = {member.pid for member in members}
+        for process in psutil.process_iter():
+            if process.pid not in known and _has_token(process, self._token):
+                members.append(process)
+        return members
+
+
+def _has_token(process: psutil.Process, token: str) -> bool:
+    try:
+        return process.environ().get(_TOKEN) == token
+    except (psutil.Error, OSError):  # another user's, or gone
+        return False
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

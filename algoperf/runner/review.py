@@ -1,0 +1,165 @@
+"""Hints for reviewers: places in a submission's files that look like a look-up by workload.
+
+Read from the source, nothing is run. A hint is no verdict, and no hint is no acquittal.
+"""
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PUBLIC = ("spec", "jax_sharding_utils", "pytorch_utils")
+_FINGERPRINTS = (  # facts that give a workload away when compared with a number
+    "shape",
+    "shape_tuple",
+    "param_shapes",
+    "step_hint",
+    "max_allowed_runtime_sec",
+    "num_train_examples",
+    "num_validation_examples",
+    "num_test_examples",
+    "eval_batch_size",
+    "validation_target_value",
+    "test_target_value",
+)
+_SMALL = 8  # a rule may well say "fewer than 2 axes" or "up to 3 channels"
+_MODULES = {
+    "socket": "the network",
+    "urllib": "the network",
+    "requests": "the network",
+    "http": "the network",
+    "subprocess": "other programs",
+    "multiprocessing": "other processes",
+    "threading": "threads",
+    "ctypes": "native code",
+    "gc": "objects that were not handed over",
+    "inspect": "objects that were not handed over",
+}
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A place and what is remarkable about it."""
+
+    path: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}: {self.text}"
+
+
+def hints(submission: Path, workload_names: Collection[str]) -> list[Hint]:
+    """Remarkable places in all Python files of a submission's folder.
+
+    Batch sizes by workload name are allowed, so `get_batch_size` and the tables that only it
+    reads are left out.
+    """
+    found = []
+    for path in sorted(submission.resolve().parent.rglob("*.py")):
+        try:
+            tree = ast.parse(path.read_text("utf-8"))
+        except (SyntaxError, ValueError):
+            continue  # loading the submission tells it
+        found += [Hint(path, *place) for place in _remarkable(tree, workload_names)]
+    return found
+
+
+def _remarkable(tree: ast.Module, names: Collection[str]) -> Iterator[tuple[int, str]]:
+    allowed = set(_nodes_of_batch_sizes(tree))
+    seen = set()
+    for node in ast.walk(tree):
+        if node in allowed:
+            continue
+        for text in _texts(node, names):
+            place = (getattr(node, "lineno", 1), text)
+            if place not in seen:
+                seen.add(place)
+                yield place
+
+
+def _nodes_of_batch_sizes(tree: ast.Module) -> Iterator[ast.AST]:
+    """Everything in `get_batch_size`, and in constants of the module that nothing else reads."""
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "get_batch_size"
+    ]
+    inside = {node for function in functions for node in ast.walk(function)}
+    outside = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Load)
+        and node not in inside
+    }
+    yield from inside
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and functions:
+            targets = (
+                statement.targets
+                if isinstance(statement, ast.Assign)
+                else [statement.target]
+            )
+            if all(isinstance(t, ast.Name) and t.id not in outside for t in targets):
+                yield from ast.walk(statement)
+
+
+def _texts(node: ast.AST, names: Collection[str]) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and node.value in names:
+        yield f"names the workload {node.value!r} outside get_batch_size"
+    elif isinstance(node, ast.Attribute):
+        yield from _about_attribute(node)
+    elif isinstance(node, ast.Compare):
+        yield from _about_comparison(node)
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _about_import(alias.name)
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        for alias in node.names:
+            yield from _about_import(f"{node.module}.{alias.name}")
+
+
+def _about_attribute(node: ast.Attribute) -> Iterator[str]:
+    owner = node.value.id if isinstance(node.value, ast.Name) else ""
+    if owner == "workload" and (
+        node.attr.startswith("_") or node.attr in ("name", "definition")
+    ):
+        yield f"reads workload.{node.attr}, which is not in the submission API"
+    if (owner, node.attr) in (("os", "environ"), ("os", "getenv")):
+        yield f"reads the environment (os.{node.attr})"
+    is_changed = isinstance(node.ctx, ast.Store | ast.Del)
+    if is_changed and owner in ("workload", "time", "spec"):
+        yield f"changes {owner}.{node.attr}"
+
+
+def _about_comparison(node: ast.Compare) -> Iterator[str]:
+    sides = [node.left, *node.comparators]
+    facts = {
+        part.attr
+        for side in sides
+        for part in ast.walk(side)
+        if isinstance(part, ast.Attribute) and part.attr in _FINGERPRINTS
+    }
+    numbers = [
+        part.value
+        for side in sides
+        for part in ast.walk(side)
+        if isinstance(part, ast.Constant)
+        and isinstance(part.value, int | float)
+        and abs(part.value) > _SMALL
+    ]
+    if facts and numbers:
+        yield (
+            f"compares {', '.join(sorted(facts))} with {numbers[0]}: a rule, or a "
+            "fingerprint of a workload?"
+        )
+
+
+def _about_import(name: str) -> Iterator[str]:
+    root, *rest = name.split(".")
+    if root in _MODULES:
+        yield f"imports {root}: uses {_MODULES[root]}?"
+    is_ours = root == "algoperf" and rest
+    if is_ours and rest[0] not in (*_PUBLIC, "reference_algorithms"):
+        yield f"imports algoperf.{rest[0]}, which is not public to submissions"

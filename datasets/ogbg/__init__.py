@@ -1,0 +1,1 @@
+"""ogbg-molpcba: molecules as graphs, with 128 binary labels each."""

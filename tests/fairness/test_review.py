@@ -1,0 +1,114 @@
+"""Hints in a submission's source: what looks like a look-up by workload is shown with its line."""
+
+import pytest
+
+from algoperf import registry
+from algoperf.runner.review import hints
+
+NAMES = list(registry.definitions())
+
+
+def hints_in(tmp_path, code):
+    path = tmp_path / "submission.py"
+    path.write_text(code)
+    return [(hint.line, hint.text) for hint in hints(path, NAMES)]
+
+
+REMARKABLE = {
+    "a rate by workload name": (
+        "RATES = {'ogbg': 1e-3, 'mnist': 1e-2}\n"
+        "def update_params(workload):\n    return RATES",
+        1,
+        "names the workload 'ogbg'",
+    ),
+    "the workload's own name": (
+        "def update_params(workload):\n    return workload.name",
+        2,
+        "reads workload.name",
+    ),
+    "the definition": (
+        "def update_params(workload):\n    return workload.definition.budget",
+        2,
+        "reads workload.definition",
+    ),
+    "something private": (
+        "def update_params(workload):\n    return workload._model",
+        2,
+        "reads workload._model",
+    ),
+    "a fingerprint by shape": (
+        "def init(workload, params):\n"
+        "    return 1 if params['w'].shape == (784, 128) else 2",
+        2,
+        "compares shape with 784",
+    ),
+    "a fingerprint by the step hint": (
+        "def init(workload):\n    return workload.step_hint > 80_000",
+        2,
+        "compares step_hint with 80000",
+    ),
+    "a rate by environment": (
+        "import os\nRATE = os.environ['RATE']",
+        2,
+        "reads the environment",
+    ),
+    "the environment, otherwise": (
+        "import os\nRATE = os.getenv('RATE')",
+        2,
+        "reads the environment",
+    ),
+    "the network": ("import socket", 1, "the network"),
+    "other programs": ("from subprocess import run", 1, "other programs"),
+    "the data": (
+        "from algoperf.datasets.mnist import reader",
+        1,
+        "algoperf.datasets, which is not public",
+    ),
+    "the harness": ("import algoperf.runner.trial", 1, "algoperf.runner"),
+    "a replaced method": (
+        "def update_params(workload):\n    workload.loss_fn = None",
+        2,
+        "changes workload.loss_fn",
+    ),
+    "a replaced clock": ("import time\ntime.time = None", 2, "changes time.time"),
+}
+
+
+@pytest.mark.parametrize("what", REMARKABLE)
+def test_a_remarkable_place_is_shown_with_its_line(tmp_path, what):
+    code, line, text = REMARKABLE[what]
+    found = hints_in(tmp_path, code)
+    assert any(line == place and text in said for place, said in found), found
+
+
+UNREMARKABLE = {
+    "batch sizes by name": (
+        "SIZES = {'ogbg': 512}\ndef get_batch_size(workload_name):\n"
+        "    if workload_name == 'mnist': return 16\n    return SIZES[workload_name]"
+    ),
+    "the number of axes": "def f(p):\n    return len(p.shape) > 1 and p.shape[0] > 3",
+    "public names": "from algoperf import spec, pytorch_utils",
+    "a share of the step hint": "def f(w):\n    return 0.05 * w.step_hint",
+}
+
+
+@pytest.mark.parametrize("what", UNREMARKABLE)
+def test_what_is_allowed_is_not_shown(tmp_path, what):
+    assert hints_in(tmp_path, UNREMARKABLE[what]) == []
+
+
+def test_files_beside_the_submission_are_read_too(tmp_path):
+    (tmp_path / "helper.py").write_text("RATES = {'ogbg': 1}\nprint(RATES)")
+    (found,) = hints_in(tmp_path, "import helper")[:1]
+    assert "ogbg" in found[1]
+
+
+def test_a_file_that_is_no_python_is_left_to_the_loader(tmp_path):
+    assert hints_in(tmp_path, "def (") == []
+
+
+@pytest.mark.parametrize("name", registry.folders("reference_algorithms"))
+def test_reference_algorithms_give_no_hint(name):
+    folder = registry.wing_folder("reference_algorithms") / name
+    path = next(folder.glob("submission_*.py"))
+    assert [str(hint) for hint in hints(path, NAMES)] == []

@@ -1,0 +1,1 @@
+"""Molecular properties of ogbg-molpcba with a graph network."""
