@@ -5,6 +5,7 @@ from pathlib import Path
 
 from algoperf import registry, submission
 from algoperf.errors import AlgoPerfError
+from algoperf.runner import review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 _SPACE_FILE = "tuning_search_space.json"
@@ -41,7 +42,11 @@ def execute(options: argparse.Namespace) -> int:
                 print(f"{name}: not supported, and not scored: {error}")
             continue
         print(f"{name}: batch size {size:,} ({source}).")
+    hints = review.hints(loaded.path, registry.definitions())
+    for hint in hints:
+        print(f"look at: {hint}")
     for problem in problems:
         print(f"problem: {problem}")
-    print("verdict: " + ("not valid" if problems else "ok"))
+    warned = "ok, with places to look at" if hints else "ok"
+    print("verdict: " + ("not valid" if problems else warned))
     return 1 if problems else 0

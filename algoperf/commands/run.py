@@ -11,6 +11,14 @@ from algoperf.runner.watchdog import HANG_SECONDS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
+    _add_task(parser)
+    _add_trials(parser)
+    _add_places(parser)
+    _add_execution(parser)
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    """What is run, under which rules."""
     add = parser.add_argument
     add(
         "submission_path",
@@ -39,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=TUNING_RULESETS,
         help="default: %(default)s",
     )
+
+
+def _add_trials(parser: argparse.ArgumentParser) -> None:
+    """Which trials, and how long."""
+    add = parser.add_argument
     add("--trials", dest="num_trials", type=int, metavar="N", help="of each study")
     add(
         "--studies",
@@ -78,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="end a trial in which nothing moves for so long; default: %(default)g",
     )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where logs and data lie, and what happens to logs that exist."""
+    add = parser.add_argument
     add(
         "--experiment-dir",
         type=Path,
@@ -97,6 +115,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
     )
+    existing = parser.add_mutually_exclusive_group()
+    for choice, text in (
+        ("resume", "go on with unfinished trials"),
+        ("overwrite", "replace trials that exist"),
+    ):
+        existing.add_argument(
+            f"--{choice}",
+            dest="on_existing",
+            action="store_const",
+            const=choice,
+            help=text,
+        )
+    parser.set_defaults(on_existing="refuse")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    """How it is run."""
+    add = parser.add_argument
     add(
         "--precision",
         default="float32",
@@ -124,19 +160,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="first compare this machine's speed with the one in FILE, or record it there",
     )
-    existing = parser.add_mutually_exclusive_group()
-    for choice, text in (
-        ("resume", "go on with unfinished trials"),
-        ("overwrite", "replace trials that exist"),
-    ):
-        existing.add_argument(
-            f"--{choice}",
-            dest="on_existing",
-            action="store_const",
-            const=choice,
-            help=text,
-        )
-    parser.set_defaults(on_existing="refuse")
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -15,6 +15,11 @@ from .regularisation import Regularisation, regularisation
 from .schedules import Schedule
 
 TrainStep = Callable[..., tuple[Any, Any, Any, dict[str, jax.Array]]]
+# (params, model state, batch, rng, update_batch_norm=True) -> (loss, new model state)
+MeanLoss = Callable[..., tuple[jax.Array, Any]]
+# Of a mean loss, the function of (params, model state, batch, rng, optimizer state) that
+# returns ((loss, new model state), gradients).
+ValueAndGrad = Callable[[MeanLoss], Callable[..., tuple[tuple[jax.Array, Any], Any]]]
 
 
 def on_device(schedule: Schedule) -> optax.Schedule:
@@ -22,36 +27,51 @@ def on_device(schedule: Schedule) -> optax.Schedule:
     return lambda count: schedule(count, jnp)
 
 
+def plain_gradient(mean_loss: MeanLoss) -> Callable[..., Any]:
+    """One gradient at the parameters: what most algorithms follow."""
+    value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
+    return lambda params, model_state, batch, rng, state: value_and_grad(
+        params, model_state, batch, rng
+    )
+
+
 def init(
     workload: spec.Workload,
     optimizer: optax.GradientTransformation,
     params: spec.ParameterContainer,
     hyperparameters: spec.Hyperparameters,
+    *,
+    value_and_grad: ValueAndGrad = plain_gradient,
+    state_shardings: Any = None,
 ) -> tuple[optax.OptState, TrainStep]:
-    """The optimizer state of a run: optax's arrays, replicated, and the jitted step.
+    """The optimizer state of a run: optax's arrays and the jitted step.
 
-    A checkpoint saves the arrays and takes the step from a fresh `init`.
+    state_shardings: of the arrays, a prefix of their tree; None replicates all. A
+    checkpoint saves the arrays and takes the step from a fresh `init`.
     """
-    state = jax.jit(optimizer.init, out_shardings=get_replicate_sharding())(params)
-    settings = regularisation(hyperparameters)
-    return state, make_train_step(workload, optimizer.update, settings)
+    shardings = state_shardings or get_replicate_sharding()
+    state = jax.jit(optimizer.init, out_shardings=shardings)(params)
+    loss = mean_loss_of(workload, regularisation(hyperparameters))
+    grad_clip = regularisation(hyperparameters).grad_clip
+    step = make_train_step(
+        value_and_grad(loss), optimizer.update, grad_clip, state_shardings=shardings
+    )
+    return state, step
 
 
-def make_train_step(
-    workload: spec.Workload,
-    update_fn: optax.TransformUpdateFn,
-    settings: Regularisation,
-) -> TrainStep:
-    """A jitted function of (params, optax state, model state, batch, rng).
+def mean_loss_of(workload: spec.Workload, settings: Regularisation) -> MeanLoss:
+    """The mean training loss over the valid examples of a global batch.
 
-    It returns the new params, optax state and model state, and a dict of device scalars
-    (`loss`, `grad_norm`). The first three arguments are donated: their buffers are
-    reused. Arrays of the batch are sharded along the mesh axis `batch`, as the harness
-    places them; so one sum in the program is a sum over all devices.
+    Arrays of the batch are sharded along the mesh axis `batch`, as the harness places
+    them; so one sum in the program is a sum over all devices.
     """
 
     def mean_loss(
-        params: Any, model_state: Any, batch: spec.Batch, rng: Any
+        params: Any,
+        model_state: Any,
+        batch: spec.Batch,
+        rng: Any,
+        update_batch_norm: bool = True,
     ) -> tuple[jax.Array, Any]:
         logits, new_model_state = workload.model_fn(
             params,
@@ -59,7 +79,7 @@ def make_train_step(
             model_state,
             spec.ForwardPassMode.TRAIN,
             rng,
-            update_batch_norm=True,
+            update_batch_norm=update_batch_norm,
             dropout_rate=settings.dropout_rate,
         )
         loss = workload.loss_fn(
@@ -70,14 +90,30 @@ def make_train_step(
         )
         return loss["summed"] / loss["n_valid_examples"], new_model_state
 
+    return mean_loss
+
+
+def make_train_step(
+    gradient: Callable[..., Any],
+    update_fn: optax.TransformUpdateFn,
+    grad_clip: float | None,
+    *,
+    state_shardings: Any,
+) -> TrainStep:
+    """A jitted function of (params, optax state, model state, batch, rng).
+
+    It returns the new params, optax state and model state, and a dict of device scalars
+    (`loss`, `grad_norm`). The first three arguments are donated: their buffers are
+    reused.
+    """
+
     def train_step(
         params: Any, state: optax.OptState, model_state: Any, batch: Any, rng: Any
     ) -> tuple[Any, Any, Any, dict[str, jax.Array]]:
-        value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
-        (loss, model_state), grads = value_and_grad(params, model_state, batch, rng)
+        (loss, model_state), grads = gradient(params, model_state, batch, rng, state)
         grad_norm = optax.tree.norm(grads)
-        if settings.grad_clip is not None:
-            grads = _clip(grads, grad_norm, settings.grad_clip)
+        if grad_clip is not None:
+            grads = _clip(grads, grad_norm, grad_clip)
         updates, state = update_fn(grads, state, params)
         params = optax.apply_updates(params, updates)
         return params, state, model_state, {"loss": loss, "grad_norm": grad_norm}
@@ -86,8 +122,8 @@ def make_train_step(
     return jax.jit(
         train_step,
         donate_argnums=(0, 1, 2),
-        in_shardings=(replicated, replicated, replicated, None, replicated),
-        out_shardings=replicated,
+        in_shardings=(replicated, state_shardings, replicated, None, replicated),
+        out_shardings=(replicated, state_shardings, replicated, replicated),
     )
 
 

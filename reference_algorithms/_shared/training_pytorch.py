@@ -1,6 +1,7 @@
 """The training step of the PyTorch reference algorithms, for one process or several."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,33 +45,68 @@ def _global_mean(loss: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return summed * (num_processes / totals[1]), totals[0] / totals[1]
 
 
-def _backward(
-    workload: spec.Workload,
-    model: torch.nn.Module,
-    model_state: spec.ModelAuxiliaryState,
-    batch: spec.Batch,
-    rng: spec.RandomState,
-    settings: Regularisation,
+@dataclass(frozen=True)
+class TrainingBatch:
+    """A batch with all that a forward and a backward pass on it need."""
+
+    workload: spec.Workload
+    model: torch.nn.Module
+    model_state: spec.ModelAuxiliaryState
+    batch: spec.Batch
+    rng: spec.RandomState
+    hyperparameters: spec.Hyperparameters
+
+    @property
+    def settings(self) -> Regularisation:
+        """The regularisation of the point."""
+        return regularisation(self.hyperparameters)
+
+    def forward(
+        self, *, update_batch_norm: bool
+    ) -> tuple[torch.Tensor, spec.ModelAuxiliaryState]:
+        """Logits and the new model state. The same rng, so the same dropout masks."""
+        return self.workload.model_fn(
+            self.model,
+            self.batch,
+            self.model_state,
+            spec.ForwardPassMode.TRAIN,
+            self.rng,
+            update_batch_norm=update_batch_norm,
+            dropout_rate=self.settings.dropout_rate,
+        )
+
+    def backward(
+        self, *, update_batch_norm: bool = True
+    ) -> tuple[torch.Tensor, spec.ModelAuxiliaryState]:
+        """Adds to the gradients that of the global mean loss.
+
+        Returns the loss, detached, and the new model state.
+        """
+        logits, model_state = self.forward(update_batch_norm=update_batch_norm)
+        loss = self.workload.loss_fn(
+            self.batch["targets"],
+            logits,
+            mask_batch=self.batch.get("weights"),
+            label_smoothing=self.settings.label_smoothing,
+        )
+        objective, mean_loss = _global_mean(loss)
+        objective.backward()
+        return mean_loss, model_state
+
+
+# Fills the gradients, given the batch, the optimizer and the step; see `backward`.
+FillGradients = Callable[
+    [TrainingBatch, torch.optim.Optimizer, int],
+    tuple[torch.Tensor, spec.ModelAuxiliaryState],
+]
+
+
+def plain_gradient(
+    data: TrainingBatch, optimizer: torch.optim.Optimizer, global_step: int
 ) -> tuple[torch.Tensor, spec.ModelAuxiliaryState]:
-    """Fills the gradients of the global mean loss; returns it and the model state."""
-    logits, model_state = workload.model_fn(
-        model,
-        batch,
-        model_state,
-        spec.ForwardPassMode.TRAIN,
-        rng,
-        update_batch_norm=True,
-        dropout_rate=settings.dropout_rate,
-    )
-    loss = workload.loss_fn(
-        batch["targets"],
-        logits,
-        mask_batch=batch.get("weights"),
-        label_smoothing=settings.label_smoothing,
-    )
-    objective, mean_loss = _global_mean(loss)
-    objective.backward()
-    return mean_loss, model_state
+    """One gradient at the parameters: what most algorithms follow."""
+    del optimizer, global_step
+    return data.backward()
 
 
 def _clip_or_measure(
@@ -85,30 +121,48 @@ def _clip_or_measure(
     return torch.nn.utils.get_total_norm(grads)
 
 
-def update_params(
-    workload: spec.Workload,
-    current_param_container: spec.ParameterContainer,
-    current_params_types: spec.ParameterTypeTree,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    batch: spec.Batch,
-    loss_type: spec.LossType,
-    optimizer_state: spec.OptimizerState,
-    eval_results: spec.EvalResults,
-    global_step: int,
-    rng: spec.RandomState,
-) -> spec.UpdateReturn:
-    """One step on the global mean loss; enqueued, not awaited (but for every 100th)."""
-    del current_params_types, loss_type, eval_results
-    settings, model = regularisation(hyperparameters), current_param_container
-    optimizer_state["optimizer"].zero_grad()
-    mean_loss, model_state = _backward(
-        workload, model, model_state, batch, rng, settings
-    )
-    is_due = training_log.is_due(global_step)
-    grad_norm = _clip_or_measure(model, settings.grad_clip, is_due)
-    optimizer_state["optimizer"].step()
-    optimizer_state["scheduler"].step()
-    if is_due:
-        training_log.append(workload, global_step, loss=mean_loss, grad_norm=grad_norm)
-    return optimizer_state, model, model_state
+def make_update_params(
+    fill_gradients: FillGradients = plain_gradient,
+    point: Callable[[spec.Hyperparameters], Any] = lambda given: given,
+) -> spec.UpdateParams:
+    """The `update_params` of a submission.
+
+    point: what to use as hyperparameters, by what the harness gave (self-tuning: None).
+    """
+
+    def update_params(
+        workload: spec.Workload,
+        current_param_container: spec.ParameterContainer,
+        current_params_types: spec.ParameterTypeTree,
+        model_state: spec.ModelAuxiliaryState,
+        hyperparameters: spec.Hyperparameters,
+        batch: spec.Batch,
+        loss_type: spec.LossType,
+        optimizer_state: spec.OptimizerState,
+        eval_results: spec.EvalResults,
+        global_step: int,
+        rng: spec.RandomState,
+    ) -> spec.UpdateReturn:
+        """One step on the global mean loss; enqueued, not awaited but every 100th."""
+        del current_params_types, loss_type, eval_results
+        model = current_param_container
+        data = TrainingBatch(
+            workload, model, model_state, batch, rng, point(hyperparameters)
+        )
+        optimizer = optimizer_state["optimizer"]
+        optimizer.zero_grad()
+        mean_loss, model_state = fill_gradients(data, optimizer, global_step)
+        is_due = training_log.is_due(global_step)
+        grad_norm = _clip_or_measure(model, data.settings.grad_clip, is_due)
+        optimizer.step()
+        optimizer_state["scheduler"].step()
+        if is_due:
+            training_log.append(
+                workload, global_step, loss=mean_loss, grad_norm=grad_norm
+            )
+        return optimizer_state, model, model_state
+
+    return update_params
+
+
+update_params = make_update_params()

@@ -1,5 +1,6 @@
 """Real runs on the embedded digits, in both frameworks."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,20 @@ def framework(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def reference(digits: Path, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings for a reference algorithm on mnist_mini, one short trial in this process."""
+def reference(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Settings]:
+    """Settings for a reference algorithm on mnist_mini, one short trial in this process.
+
+    Its budget is long: compilation alone may take longer than the real one on a busy machine.
+    """
+    mini = registry.definition("mnist_mini")
+    limits = {
+        name: dataclasses.replace(limit, budget_seconds=1e6)
+        for name, limit in mini.limits.items()
+    }
+    unhurried = dataclasses.replace(mini, limits=limits)
+    monkeypatch.setattr(registry, "definition", lambda name: unhurried)
 
     def settings(algorithm: str, framework: str, **changes: object) -> Settings:
         folder = registry.wing_folder("reference_algorithms") / algorithm

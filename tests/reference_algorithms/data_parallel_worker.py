@@ -1,13 +1,20 @@
 """One process of a data-parallel step of plain descent; prints the result as JSON.
 
+Then steps of the algorithms that share work on matrices among devices or processes.
+
 Arguments: `jax`, or `pytorch RANK NUM_PROCESSES RENDEZVOUS_FILE`.
 """
 
 import json
 import sys
 
+import numpy as np
+from test_shampoo import CONSTANTS, pytorch_path, random_steps
+from test_update_rules import run_jax as steps_in_jax
+from test_update_rules import run_pytorch as steps_in_pytorch
 from tiny_workloads import (
     PLAIN_DESCENT,
+    GivenGradientsJax,
     ScalarRecorder,
     SoftmaxJax,
     SoftmaxPytorch,
@@ -17,14 +24,48 @@ from tiny_workloads import (
     step,
     submission,
 )
+from update_rule_oracles import random_problem
 
 POINT = hyperparameters(PLAIN_DESCENT)
+
+
+def as_lists(params: dict[str, np.ndarray]) -> dict[str, list]:
+    """For JSON."""
+    return {name: np.asarray(value).tolist() for name, value in params.items()}
+
+
+def shampoo_on_devices() -> dict[str, object]:
+    """Steps with small blocks, through the shared training step."""
+    import jax
+
+    from algoperf import jax_sharding_utils
+    from algoperf.reference_algorithms._shared import training_jax
+    from algoperf.reference_algorithms.distributed_shampoo import submission_jax
+
+    params, gradients = random_steps()
+    theta = jax_sharding_utils.replicate(jax.tree.map(np.float32, params))
+    optimizer = submission_jax.distributed_shampoo(
+        lambda _: 0.1, b1=0.8, weight_decay=0.1, constants=CONSTANTS
+    )
+    state, train_step = training_jax.init(
+        GivenGradientsJax(),
+        optimizer,
+        theta,
+        None,
+        state_shardings=submission_jax.state_shardings(),
+    )
+    for grads in gradients:
+        batch = {"inputs": jax.tree.map(np.float32, grads), "targets": None}
+        rng = jax.random.PRNGKey(0)
+        theta, state, _, _ = train_step(theta, state, None, batch, rng)
+    stacks = jax.tree.leaves((state[0].statistics, state[0].roots))
+    shares = {x.addressable_shards[0].data.shape[0] / x.shape[0] for x in stacks}
+    return {"shampoo": as_lists(theta), "shares": sorted(shares)}
 
 
 def run_jax() -> dict[str, object]:
     """One step over all local devices."""
     import jax
-    import numpy as np
 
     from algoperf import jax_sharding_utils
 
@@ -42,6 +83,8 @@ def run_jax() -> dict[str, object]:
         "num_devices": jax.device_count(),
         "is_replicated": all(array.is_fully_replicated for array in arrays),
         "loss": workload.metrics_logger.rows[0][1]["loss"],
+        "muon": as_lists(steps_in_jax("muon", *random_problem())[-1]),
+        **shampoo_on_devices(),
     }
 
 
@@ -73,6 +116,8 @@ def run_pytorch(rank: int, num_processes: int, rendezvous: str) -> dict[str, obj
     }
     if workload.metrics_logger is not None:
         result["loss"] = workload.metrics_logger.rows[0][1]["loss"]
+    result["muon"] = as_lists(steps_in_pytorch("muon", *random_problem())[-1])
+    result["shampoo"] = as_lists(pytorch_path(*random_steps())[-1])
     dist.destroy_process_group()
     return result
 

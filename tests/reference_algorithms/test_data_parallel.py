@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_shampoo import expected_path, random_steps
 from tiny_workloads import classification_batch, global_mean_gradient
+from update_rule_oracles import random_problem, trajectory
 
 import algoperf
 
@@ -71,3 +73,37 @@ def test_two_processes_with_unequal_counts_take_the_global_mean(two_processes):
 def test_logged_loss_is_the_global_mean(eight_devices, two_processes):
     for logged in (eight_devices["loss"], two_processes[0]["loss"]):
         assert logged == pytest.approx(np.log(3), rel=1e-6)
+
+
+def assert_params_are(found: dict, expected: dict, tolerance: float) -> None:
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            found[name], value, rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
+def test_each_jax_device_keeps_its_share_of_shampoos_matrices(eight_devices):
+    assert eight_devices["shares"] == [1 / 8]
+
+
+def test_shampoo_on_eight_devices_follows_the_published_rule(eight_devices):
+    expected = expected_path(*random_steps())[-1]
+    assert_params_are(eight_devices["shampoo"], expected, 2e-3)
+
+
+def test_shampoo_in_two_processes_follows_the_published_rule(two_processes):
+    expected = expected_path(*random_steps())[-1]
+    assert_params_are(two_processes[0]["shampoo"], expected, 1e-4)
+
+
+def test_muon_on_devices_and_in_processes_follows_its_rule(
+    eight_devices, two_processes
+):
+    expected = trajectory("muon", *random_problem())[-1]
+    assert_params_are(eight_devices["muon"], expected, 1e-5)
+    assert_params_are(two_processes[0]["muon"], expected, 1e-10)
+
+
+@pytest.mark.parametrize("algorithm", ["muon", "shampoo"])
+def test_processes_agree_to_the_last_bit(two_processes, algorithm):
+    assert two_processes[0][algorithm] == two_processes[1][algorithm]

@@ -5,9 +5,20 @@ import json
 import pytest
 
 from algoperf import registry
+from algoperf.runner import tuning
 
 FOLDER = registry.wing_folder("reference_algorithms")
-ALGORITHMS = ("adamw", "heavy_ball", "nadamw", "nesterov")
+ALGORITHMS = (
+    "adafactor",
+    "adamw",
+    "distributed_shampoo",
+    "heavy_ball",
+    "lamb",
+    "muon",
+    "nadamw",
+    "nesterov",
+    "sam",
+)
 SPACES = [
     path.relative_to(FOLDER).as_posix()
     for algorithm in ALGORITHMS
@@ -53,6 +64,14 @@ def test_fixed_beta1_space_differs_in_beta1_only(algorithm):
         ("heavy_ball", "learning_rate", 0.02, 5.0),
         ("nadamw", "weight_decay", 0.005, 1.0),
         ("nesterov", "weight_decay", 1e-7, 5e-5),
+        ("lamb", "one_minus_beta1", 0.05, 0.3),
+        ("lamb", "weight_decay", 0.001, 1.0),
+        ("adafactor", "one_minus_beta1", 0.01, 0.45),
+        ("adafactor", "weight_decay", 0.001, 1.0),
+        ("sam", "one_minus_beta1", 0.05, 0.43),
+        ("sam", "weight_decay", 0.01, 0.2),
+        ("distributed_shampoo", "one_minus_beta1", 0.01, 0.15),
+        ("distributed_shampoo", "weight_decay", 0.005, 1.0),
     ],
 )
 def test_published_range(algorithm, key, low, high):
@@ -66,3 +85,31 @@ def test_optlist_holds_the_five_published_points_with_the_keys_of_the_space():
     assert [list(point) for point in points] == [keys] * 5
     assert points[4]["learning_rate"] == 0.0017486387539278373
     assert points[0] == {**points[2], "label_smoothing": 0.1}
+
+
+def test_sam_searches_three_distances_and_adafactor_no_beta2():
+    assert load("sam/tuning_search_space.json")["rho"] == {
+        "feasible_points": [0.01, 0.02, 0.05]
+    }
+    assert "beta2" not in load("adafactor/tuning_search_space.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "rates"),
+    [
+        ("tuning_search_space.json", [0.003, 0.004, 0.005, 0.01, 0.002]),
+        ("optlist_v05.json", [0.004, 0.003, 0.002, 0.005, 0.001]),
+    ],
+)
+def test_schedule_free_lists_hold_five_points(file, rates):
+    points = load(f"schedule_free_adamw/{file}")
+    assert [point["learning_rate"] for point in points] == rates
+    assert {point["warmup_factor"] for point in points} == {0.02}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.glob("*/*.json"))
+)
+def test_every_file_is_accepted_by_the_harness(path):
+    space = tuning.load_search_space(FOLDER / path)
+    assert len(space.points(seed=0, study=1, num_trials=3)) == 3

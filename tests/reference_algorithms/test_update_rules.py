@@ -1,5 +1,7 @@
 """Every reference algorithm against a numpy transcription of its published rule."""
 
+import functools
+
 import numpy as np
 import pytest
 from tiny_workloads import (
@@ -11,21 +13,43 @@ from tiny_workloads import (
     submission,
 )
 from update_rule_oracles import (
+    ALGORITHMS,
+    CURVATURES,
     POINTS,
-    STEP_HINT,
+    STEP_HINTS,
     Params,
     clipped,
     random_problem,
     trajectory,
 )
 
-ALGORITHMS = ("adamw", "nadamw", "nesterov", "heavy_ball")
+from algoperf.spec import ParameterType
 
 
-def run_jax(algorithm: str, params: Params, gradients, **extra: float) -> list[Params]:
+@functools.cache
+def problem(algorithm: str):
+    """Start parameters and gradients: more steps where more must happen."""
+    return random_problem(num_steps=130 if algorithm == "distributed_shampoo" else 20)
+
+
+def jax_workload(algorithm: str) -> GivenGradientsJax:
+    workload = GivenGradientsJax(STEP_HINTS[algorithm])
+    workload.curvature = CURVATURES[algorithm]
+    return workload
+
+
+def pytorch_workload(algorithm: str) -> GivenGradientsPytorch:
+    workload = GivenGradientsPytorch(STEP_HINTS[algorithm])
+    workload.curvature = CURVATURES[algorithm]
+    return workload
+
+
+def run_jax(
+    algorithm: str, params: Params, gradients, *, workload=None, **extra: float
+) -> list[Params]:
     """Parameters after each step of the JAX version, in float32."""
     jax = pytest.importorskip("jax")
-    module, workload = submission(algorithm, "jax"), GivenGradientsJax(STEP_HINT)
+    module, workload = submission(algorithm, "jax"), workload or jax_workload(algorithm)
     point = hyperparameters({**POINTS[algorithm], **extra})
     theta = jax.tree.map(lambda x: jax.numpy.asarray(x, "float32"), params)
     state, path = start(module, workload, theta, point), []
@@ -54,12 +78,18 @@ def torch_batch(grads: Params, dtype: str):
 
 
 def run_pytorch(
-    algorithm: str, params: Params, gradients, dtype: str = "float64", **extra: float
+    algorithm: str,
+    params: Params,
+    gradients,
+    dtype: str = "float64",
+    *,
+    workload=None,
+    **extra: float,
 ) -> list[Params]:
     """Parameters after each step of the PyTorch version."""
     pytest.importorskip("torch")
     module = submission(algorithm, "pytorch")
-    workload = GivenGradientsPytorch(STEP_HINT)
+    workload = workload or pytorch_workload(algorithm)
     point = hyperparameters({**POINTS[algorithm], **extra})
     model, path = torch_module(params, dtype), []
     state = start(module, workload, model, point)
@@ -79,33 +109,51 @@ def assert_paths_agree(path, expected, *, rtol: float, atol: float) -> None:
             )
 
 
+RUNS = {"jax": (run_jax, jax_workload), "pytorch": (run_pytorch, pytorch_workload)}
+
+
+def curvatures(framework: str):
+    """1 and 10, as the framework's array [2, 1]."""
+    if framework == "jax":
+        return np.array([[1.0], [10.0]], np.float32)
+    import torch
+
+    return torch.tensor([[1.0], [10.0]])
+
+
+@functools.cache
+def jax_path(algorithm: str) -> list[Params]:
+    return run_jax(algorithm, *problem(algorithm))
+
+
+@functools.cache
+def expected_path(algorithm: str) -> list[Params]:
+    return trajectory(algorithm, *problem(algorithm))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_pytorch_follows_the_published_rule(algorithm):
-    params, gradients = random_problem()
-    path = run_pytorch(algorithm, params, gradients)
-    expected = trajectory(algorithm, params, gradients)
-    assert_paths_agree(path, expected, rtol=1e-10, atol=1e-12)
+    path = run_pytorch(algorithm, *problem(algorithm))
+    # Shampoo's roots are iterated to 1e-6, the oracle's are exact.
+    rtol = 1e-5 if algorithm == "distributed_shampoo" else 1e-10
+    assert_paths_agree(path, expected_path(algorithm), rtol=rtol, atol=rtol / 10)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_jax_follows_the_published_rule(algorithm):
-    params, gradients = random_problem()
-    path = run_jax(algorithm, params, gradients)
-    expected = trajectory(algorithm, params, gradients)
-    assert_paths_agree(path, expected, rtol=1e-5, atol=2e-6)
+    path = jax_path(algorithm)
+    assert_paths_agree(path, expected_path(algorithm), rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_frameworks_agree_in_float32(algorithm):
-    params, gradients = random_problem(seed=1)
-    in_jax = run_jax(algorithm, params, gradients)
-    in_pytorch = run_pytorch(algorithm, params, gradients, "float32")
-    assert_paths_agree(in_jax, in_pytorch, rtol=1e-5, atol=2e-6)
+    in_pytorch = run_pytorch(algorithm, *problem(algorithm), "float32")
+    assert_paths_agree(jax_path(algorithm), in_pytorch, rtol=1e-5, atol=5e-6)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", set(ALGORITHMS) - {"schedule_free_adamw"})
 def test_first_step_changes_nothing_because_its_rate_is_zero(algorithm):
-    params, gradients = random_problem()
+    params, gradients = problem(algorithm)
     first = run_pytorch(algorithm, params, gradients[:1])[0]
     np.testing.assert_array_equal(first["kernel"], params["kernel"])
 
@@ -113,7 +161,7 @@ def test_first_step_changes_nothing_because_its_rate_is_zero(algorithm):
 @pytest.mark.parametrize("algorithm", ["nadamw", "heavy_ball"])
 @pytest.mark.parametrize("run", [run_jax, run_pytorch])
 def test_gradients_are_clipped_by_global_norm_when_asked_to(run, algorithm):
-    params, gradients = random_problem()
+    params, gradients = problem(algorithm)
     path = run(algorithm, params, gradients, grad_clip=3.5)
     expected = trajectory(algorithm, params, [clipped(g, 3.5) for g in gradients])
     assert_paths_agree(path, expected, rtol=1e-5, atol=2e-6)
@@ -122,7 +170,7 @@ def test_gradients_are_clipped_by_global_norm_when_asked_to(run, algorithm):
 def test_nadamw_is_not_the_rule_of_optax():
     """Guards the reason for a rule of our own: were they equal, optax's would do."""
     optax = pytest.importorskip("optax")
-    from algoperf.reference_algorithms.nadamw.submission_jax import nadamw
+    from algoperf.reference_algorithms._shared.nadamw_jax import nadamw
 
     grads = np.array([1.0, -2.0], np.float32)
     ours = nadamw(lambda _: 1.0, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.0)
@@ -132,42 +180,69 @@ def test_nadamw_is_not_the_rule_of_optax():
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_jax_run_continues_from_saved_arrays_and_a_fresh_step_function(algorithm):
+def test_jax_run_continues_from_a_checkpoints_leaves(algorithm):
     jax = pytest.importorskip("jax")
-    params, gradients = random_problem()
-    module, workload = submission(algorithm, "jax"), GivenGradientsJax(STEP_HINT)
+    from algoperf.jax_backend import leaves
+
+    params, gradients = problem(algorithm)
+    module, workload = submission(algorithm, "jax"), jax_workload(algorithm)
     point = hyperparameters(POINTS[algorithm])
     theta = jax.tree.map(lambda x: jax.numpy.asarray(x, "float32"), params)
     state = start(module, workload, theta, point)
     for number, grads in enumerate(gradients):
         if number == 9:
-            saved = jax.tree.map(np.array, state[0])
-            fresh = start(module, workload, theta, point)
-            state = (jax.tree.map(jax.numpy.asarray, saved), fresh[1])
+            saved = leaves.to_leaves((state, theta))
+            template = start(module, workload, theta, point)
+            state, theta = leaves.from_leaves((template, theta), *saved)
         batch = {"inputs": jax.tree.map(np.float32, grads), "targets": None}
         state, theta = step(module, workload, theta, point, batch, state, number)
-    expected = run_jax(algorithm, params, gradients)[-1]
+    expected = jax_path(algorithm)[-1]
     np.testing.assert_array_equal(np.asarray(theta["kernel"]), expected["kernel"])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_pytorch_run_continues_from_saved_state_dicts(algorithm, tmp_path):
+def test_pytorch_run_continues_from_a_checkpoints_leaves(algorithm):
     torch = pytest.importorskip("torch")
-    params, gradients = random_problem()
-    module = submission(algorithm, "pytorch")
-    workload = GivenGradientsPytorch(STEP_HINT)
+    from algoperf.pytorch_backend import leaves
+
+    params, gradients = problem(algorithm)
+    module, workload = submission(algorithm, "pytorch"), pytorch_workload(algorithm)
     point = hyperparameters(POINTS[algorithm])
     model = torch_module(params, "float64")
     state = start(module, workload, model, point)
     for number, grads in enumerate(gradients):
         if number == 9:
-            saved = {name: member.state_dict() for name, member in state.items()}
-            torch.save(saved, tmp_path / "state.pt")
-            saved = torch.load(tmp_path / "state.pt", weights_only=True)
-            state = start(module, workload, model, point)
-            for name, member in state.items():
-                member.load_state_dict(saved[name])
+            arrays, rest = leaves.to_leaves({"state": state, "model": model})
+            model = torch_module(params, "float64")
+            template = {
+                "state": start(module, workload, model, point),
+                "model": model,
+            }
+            device = torch.device("cpu")
+            restored = leaves.from_leaves(template, arrays, rest, device)
+            state, model = restored["state"], restored["model"]
         batch = torch_batch(grads, "float64")
         state, model = step(module, workload, model, point, batch, state, number)
     expected = run_pytorch(algorithm, params, gradients)[-1]
     np.testing.assert_array_equal(model.kernel.detach().numpy(), expected["kernel"])
+
+
+@pytest.mark.parametrize("framework", ["jax", "pytorch"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_quadratic_in_two_dimensions_is_solved(algorithm, framework):
+    """f = (a^2 + 10 b^2) / 2 from (1, 1), as a matrix of two rows."""
+    pytest.importorskip("jax" if framework == "jax" else "torch")
+    rates = {"nesterov": 0.03, "heavy_ball": 0.03, "muon": 0.4}
+    rate = rates.get(algorithm, 0.1)
+    easy = {"learning_rate": rate, "weight_decay": 0.0, "warmup_factor": 0.05}
+    if algorithm == "sam":
+        easy["rho"] = 0.01
+    start_at = {"kernel": np.ones((2, 1))}
+    run, make = RUNS[framework]
+    zeros = [{"kernel": np.zeros((2, 1))}] * 150
+    workload = make(algorithm)
+    workload.step_hint, workload.curvature = 150, curvatures(framework)
+    workload.model_params_types = {"kernel": ParameterType.WEIGHT}
+    final = run(algorithm, start_at, zeros, workload=workload, **easy)
+    a, b = final[-1]["kernel"].ravel()
+    assert (a**2 + 10 * b**2) / 11 < 1e-3

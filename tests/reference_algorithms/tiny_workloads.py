@@ -1,6 +1,7 @@
 """Workloads of a few lines in both frameworks: what drives the algorithms under test.
 
-`Given*`: the batch holds the gradients. `Softmax*`: softmax regression with a mask.
+`Given*`: the batch holds the gradients (at 0, where there is a curvature).
+`Softmax*`: softmax regression with a mask.
 """
 
 import collections
@@ -12,9 +13,21 @@ from typing import Any
 import numpy as np
 
 from algoperf import spec
+from algoperf.spec import ParameterType
 
 NUM_CLASSES = 3
 RNG = np.array([0, 1], np.uint32)
+
+
+GIVEN_TYPES = {  # by the names of `update_rule_oracles.SHAPES`
+    "bias": ParameterType.BIAS,
+    "conv": ParameterType.CONV_WEIGHT,
+    "head": ParameterType.WEIGHT,
+    "kernel": ParameterType.WEIGHT,
+    "kernel_2": ParameterType.ATTENTION_OUT,
+    "query": ParameterType.ATTENTION_Q,
+}
+LINEAR_TYPES = {"bias": ParameterType.BIAS, "kernel": ParameterType.WEIGHT}
 
 
 class ScalarRecorder:
@@ -33,6 +46,8 @@ class Recorder:
     """Remembers how a submission called the fixed functions; subclasses compute."""
 
     loss_type = spec.LossType.SOFTMAX_CROSS_ENTROPY
+    model_params_types: Mapping[str, ParameterType] = LINEAR_TYPES
+    curvature = 0.0
 
     def __init__(self, step_hint: int = 16) -> None:
         self.step_hint = step_hint
@@ -45,6 +60,9 @@ class Recorder:
 
     def per_example(self, labels, logits, label_smoothing):
         raise NotImplementedError
+
+    def is_output_params(self, key: str) -> bool:
+        return key == "head"
 
     def model_fn(self, params, batch, model_state, mode, rng, **options):
         assert mode is spec.ForwardPassMode.TRAIN
@@ -67,8 +85,12 @@ class Recorder:
 class GivenGradientsJax(Recorder):
     """The gradient of the loss is the batch's inputs, a tree like the parameters."""
 
+    model_params_types = GIVEN_TYPES
+
     def logits(self, params, inputs):
-        return sum((p * inputs[name]).sum() for name, p in params.items())[None]
+        c = self.curvature
+        terms = [p * inputs[name] + c / 2 * p * p for name, p in params.items()]
+        return sum(term.sum() for term in terms)[None]
 
     def per_example(self, labels, logits, label_smoothing):
         return logits
@@ -77,8 +99,12 @@ class GivenGradientsJax(Recorder):
 class GivenGradientsPytorch(Recorder):
     """The same for a module whose parameters have the names of the batch's inputs."""
 
+    model_params_types = GIVEN_TYPES
+
     def logits(self, params, inputs):
-        return sum((p * inputs[n]).sum() for n, p in params.named_parameters())[None]
+        c, named = self.curvature, params.named_parameters()
+        terms = [p * inputs[name] + c / 2 * p * p for name, p in named]
+        return sum(term.sum() for term in terms)[None]
 
     def per_example(self, labels, logits, label_smoothing):
         return logits
@@ -100,6 +126,13 @@ class SoftmaxJax(Recorder):
 
 class SoftmaxPytorch(Recorder):
     """Softmax regression on a `torch.nn.Linear`, or one in DistributedDataParallel."""
+
+    model_params_types: Mapping[str, ParameterType] = {
+        "bias": ParameterType.BIAS,
+        "weight": ParameterType.WEIGHT,
+        "module.bias": ParameterType.BIAS,
+        "module.weight": ParameterType.WEIGHT,
+    }
 
     def logits(self, params, inputs):
         return params(inputs)

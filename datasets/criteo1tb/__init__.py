@@ -1,0 +1,1 @@
+"""Criteo 1TB click logs: 24 days of advertisements, clicked or not."""

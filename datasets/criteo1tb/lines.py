@@ -1,0 +1,82 @@
+"""Whole lines of one official file, packed or not, a block at a time."""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from algoperf.errors import BadData
+
+# About 2,000 rows: what is made of a block then fits into a core's cache.
+_BLOCK_BYTES = 1 << 19
+_REMEDY = "Delete it and get the official file again."
+
+
+class LineSource:
+    """Reads lines in order; what is in memory is a block, however large the file is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows_read = 0
+        self._file = _open(path)
+        self._rest = b""  # read, but not taken
+        self._is_at_end = False
+
+    def take(self, max_rows: int) -> tuple[bytes, int]:
+        """The next lines and their number, at most `max_rows`; 0 at the end of the file.
+
+        `BadData` if the file is cut off or damaged.
+        """
+        while b"\n" not in self._rest and not self._is_at_end:
+            self._read_more()
+        end = self._rest.rfind(b"\n") + 1
+        count = self._rest.count(b"\n", 0, end)
+        if count > max_rows:
+            count, end = max_rows, _end_of_line(self._rest, max_rows)
+        lines, self._rest = self._rest[:end], self._rest[end:]
+        self.rows_read += count
+        return lines, count
+
+    def skip(self, num_rows: int) -> None:
+        """Passes over so many lines, or to the end of the file."""
+        while num_rows:
+            _, count = self.take(num_rows)
+            if not count:
+                return
+            num_rows -= count
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _read_more(self) -> None:
+        try:
+            block = self._file.read(_BLOCK_BYTES)
+        except EOFError as error:
+            raise BadData(
+                f"{self.path} is cut off: its gzip data end early, after row "
+                f"{self.rows_read:,}. {_REMEDY}"
+            ) from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise BadData(f"{self.path} is damaged ({error}). {_REMEDY}") from error
+        self._rest += block
+        self._is_at_end = not block
+        if self._is_at_end and self._rest:
+            raise BadData(
+                f"{self.path} is cut off: row {self.rows_read + 1:,} has no line end. "
+                f"{_REMEDY}"
+            )
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb")
+
+
+def _end_of_line(text: bytes, number: int) -> int:
+    """Where the first `number` lines end."""
+    end = 0
+    for _ in range(number):
+        end = text.index(b"\n", end) + 1
+    return end

@@ -1,0 +1,58 @@
+"""What the PyTorch optimizers of our own share: groups, counters, buffers."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+Tensors = list[torch.Tensor]
+
+
+class ForeachOptimizer(torch.optim.Optimizer):
+    """Subclasses write the update of one parameter group, in foreach operations.
+
+    A group counts its updates in `num_updates`: a Python number, so that bias
+    corrections ask no device.
+    """
+
+    def __init__(self, params: Iterable[Any], **settings: Any) -> None:
+        """params: tensors or groups; settings: a group's, `lr` is 1.0 if absent."""
+        super().__init__(params, {"lr": 1.0, **settings, "num_updates": 0})
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]  # the base class spells it as two overloads
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if params:
+                group["num_updates"] += 1
+                self._update(group, params, [param.grad for param in params])
+        return loss
+
+    def _update(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> None:
+        """Changes `params` and their state in place; `grads` stay as they are."""
+        raise NotImplementedError
+
+    def _buffers(self, name: str, params: Tensors) -> Tensors:
+        """A buffer of each parameter's shape, zero at first."""
+        for param in params:
+            if name not in self.state[param]:
+                self.state[param][name] = torch.zeros_like(param)
+        return [self.state[param][name] for param in params]
+
+    def _adam_moments(
+        self, params: Tensors, grads: Tensors, beta1: float, beta2: float
+    ) -> tuple[Tensors, Tensors]:
+        """Updated running means of gradients and of their squares, uncorrected."""
+        first = self._buffers("first_moment", params)
+        second = self._buffers("second_moment", params)
+        torch._foreach_lerp_(first, grads, 1.0 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
+        return first, second

@@ -1,0 +1,35 @@
+"""Stacks of equal matrices, spread over the devices of the mesh.
+
+Work on matrices (orthogonalising, roots) is the same on every device where parameters
+are replicated. Stacked along a first axis that is cut over the devices, each does its
+share.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from algoperf.jax_sharding_utils import (
+    get_batch_dim_sharding,
+    get_mesh,
+    get_replicate_sharding,
+)
+
+
+def padded_length(count: int) -> int:
+    """The smallest multiple of the number of devices that is not below `count`."""
+    return -(-count // get_mesh().size) * get_mesh().size
+
+
+def stack(arrays: Sequence[jax.Array]) -> jax.Array:
+    """[padded_length(len(arrays)), ...]: the arrays, then zeros; cut over devices."""
+    padding = padded_length(len(arrays)) - len(arrays)
+    stacked = jnp.stack([*arrays, *[jnp.zeros_like(arrays[0])] * padding])
+    return jax.lax.with_sharding_constraint(stacked, get_batch_dim_sharding())
+
+
+def unstack(stacked: jax.Array, count: int) -> list[jax.Array]:
+    """The first `count` arrays of a stack, each replicated."""
+    whole = jax.lax.with_sharding_constraint(stacked, get_replicate_sharding())
+    return [whole[i] for i in range(count)]

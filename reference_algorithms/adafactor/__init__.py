@@ -1,0 +1,1 @@
+"""The Adafactor reference algorithm."""

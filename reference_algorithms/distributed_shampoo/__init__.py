@@ -1,0 +1,1 @@
+"""The Distributed Shampoo reference algorithm."""

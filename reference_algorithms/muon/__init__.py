@@ -1,0 +1,1 @@
+"""The Muon reference algorithm, with NadamW for what is no hidden matrix."""

@@ -1,0 +1,1 @@
+"""The SAM reference algorithm, with AdamW as its base."""

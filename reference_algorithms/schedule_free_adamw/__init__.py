@@ -1,0 +1,1 @@
+"""The Schedule-Free AdamW reference algorithm, version 2."""

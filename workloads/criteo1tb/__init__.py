@@ -1,0 +1,1 @@
+"""Click-through prediction on the Criteo 1TB click logs with DLRM-small."""
