@@ -43,7 +43,8 @@ def assert_descended_along_the_global_mean(params: dict) -> None:
 def eight_devices():
     pytest.importorskip("jax")
     flags = "--xla_force_host_platform_device_count=8"
-    params = result(begin("jax", XLA_FLAGS=flags, JAX_PLATFORMS="cpu"))
+    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    params = result(begin("jax", XLA_FLAGS=flags, **quick))
     assert params["num_devices"] == 8
     return params
 
