@@ -11,7 +11,7 @@ def test_trials_of_the_toy_benchmark_are_scored(toy):
     for name in ("sgd", "other"):
         experiment.run(toy(experiment_name=name))
     board = score(logs.read(toy().experiment_dir), "paper")
-    assert list(board.scores) == ["other", "sgd"]
+    assert set(board.scores) == {"other", "sgd"}  # which is faster, nobody knows
     assert board.pool.tier == "development"
     assert (board.pool.tuning, board.pool.num_trials) == ("external", 2)
     assert board.entries[0].score == 1.0
