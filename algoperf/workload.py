@@ -108,12 +108,8 @@ class Workload:
         self._model.check_params(params)
 
     def isolated(self, params: Any, model_state: Any) -> tuple[Any, Any]:
-        """Harness only: what is evaluated instead of what a submission has returned.
-
-        Fixed code with copies of the values; a backend without that is trusted.
-        """
-        isolate = getattr(self._model, "isolate", None)
-        return isolate(params, model_state) if isolate else (params, model_state)
+        """Harness only: see `BoundModel.isolate`."""
+        return self._model.isolate(params, model_state)
 
     def evaluate_batch(self, params: Any, model_state: Any, batch: Any) -> Any:
         """Harness only: see `BoundModel.evaluate`."""

@@ -226,10 +226,9 @@ def _command(settings: Settings, plan: Path, alive: Path) -> list[str]:
 
 def _died(status: int) -> str:
     if status < 0:
-        return (
-            f"its process was ended by {signal.Signals(-status).name}; SIGKILL often means that "
-            "the host ran out of memory"
-        )
+        name = signal.Signals(-status).name
+        hint = "; often this means that the host ran out of memory"
+        return f"its process was ended by {name}{hint if name == 'SIGKILL' else ''}"
     return f"its process ended with status {status} without a word"
 
 

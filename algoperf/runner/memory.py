@@ -13,7 +13,7 @@ class Memory:
 
     def __init__(self, backend: Backend) -> None:
         self._process = psutil.Process()
-        self._device_bytes = getattr(backend, "device_memory_bytes", lambda: None)
+        self._device_bytes = backend.device_memory_bytes
 
     def __call__(self) -> dict[str, float]:
         """Resident bytes of this process; bytes in use on its fullest device, if it knows."""

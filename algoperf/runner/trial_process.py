@@ -218,7 +218,7 @@ class _Setup:
                 "evaluator": self._evaluator,
             },
             value=workload.definition,
-            settings=getattr(self.backend, "process_settings", dict),
+            settings=self.backend.process_settings,
         )
         datasets = registry.wing_folder("datasets") / workload.definition.dataset
         self.forbidden = ForbiddenActs(
