@@ -1,7 +1,8 @@
 """A CSV file of numbers, read column by column when asked for.
 
-Scoring needs three of about fifteen columns, so only the places of the separators are
-found for the whole file, and cells become numbers one column at a time.
+Scoring needs three of about fifteen columns, so cells become numbers one column at a
+time. Splitting the whole text at once in C is faster than finding the cells of a few
+columns; it is not kept, as it takes several times the memory of the text.
 """
 
 import csv
@@ -14,8 +15,6 @@ import numpy as np
 
 from algoperf.errors import BadLogs
 
-_COMMA, _NEWLINE = b",\n"
-
 
 class Columns(Mapping[str, np.ndarray]):
     """Columns by name, float64 [rows]; NaN where a cell is empty."""
@@ -26,8 +25,7 @@ class Columns(Mapping[str, np.ndarray]):
         self._data = _plain_bytes(path)
         header, _, _ = self._data.partition(b"\n")
         self._index = _header(path, header)
-        # int [rows, columns]: where each cell ends; row 0 is the header
-        self._ends = self._cell_ends()
+        self._split: list[bytes] | None = self._checked_cells()
         # Python reads "7_208" as a number; in a log it is a damaged one.
         self._has_underscore = self._data.find(b"_", len(header)) >= 0
         self._order: np.ndarray | None = None
@@ -52,26 +50,25 @@ class Columns(Mapping[str, np.ndarray]):
 
     def same_text(self, a: str, b: str) -> bool:
         """Whether two columns hold the same characters in every row."""
-        starts, ends = zip(self._bounds(a), self._bounds(b), strict=True)
-        lengths = ends[0] - starts[0]
-        if not len(lengths) or (lengths != ends[1] - starts[1]).any():
-            return not len(lengths)
-        # Places beyond a short cell are clipped to its last character (or its separator).
-        offsets = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
-        characters = np.frombuffer(self._data, np.uint8)
-        first, second = (characters[start[:, None] + offsets] for start in starts)
-        return bool((first == second).all())
+        return self._cells(a) == self._cells(b)
 
-    def _bounds(self, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """[row] where the column's cells start and end in the file, in its order."""
-        index = self._index[column]
-        before = self._ends[1:, index - 1] if index else self._ends[:-1, -1]
-        return before + 1, self._ends[1:, index]
+    def forget_cells(self) -> None:
+        """Frees much memory; a column that is asked for later takes a little longer."""
+        self._split = None
 
     def _cells(self, column: str) -> list[bytes]:
-        starts, ends = self._bounds(column)
-        data = self._data
-        return [data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        index, width = self._index[column], len(self._index)
+        if self._split is not None:
+            return self._split[width + 1 + index :: width + 1]
+        lines = self._data[:-1].split(b"\n")[1:]
+        after = width - 1 - index
+        if after < index:
+            return [line.rsplit(b",", after + 1)[-after - 1] for line in lines]
+        return [line.split(b",", index + 1)[index] for line in lines]
+
+    def _all_cells(self) -> list[bytes]:
+        """All cells, the header's too, with an entry for each line end."""
+        return self._data[:-1].replace(b"\n", b",\n,").split(b",")
 
     def sort_rows(self, *keys: str) -> None:
         """Puts the rows in ascending order of `keys`, the first key first."""
@@ -86,16 +83,13 @@ class Columns(Mapping[str, np.ndarray]):
         original = row if self._order is None else int(self._order[row])
         return BadLogs(f"{self.path}, line {original + 2}, column {column!r}: {what}")
 
-    def _cell_ends(self) -> np.ndarray:
-        characters = np.frombuffer(self._data, np.uint8)
-        newlines = characters == _NEWLINE
-        ends = np.flatnonzero(newlines | (characters == _COMMA)).astype(np.int32)
+    def _checked_cells(self) -> list[bytes]:
         width = len(self._index)
-        if len(ends) % width == 0:
-            grid = ends.reshape(-1, width)
-            num_newlines = np.count_nonzero(newlines)
-            if num_newlines == len(grid) and newlines[grid[:, -1]].all():
-                return grid
+        cells = self._all_cells()
+        num_rows, left = divmod(len(cells) + 1, width + 1)
+        num_line_ends = cells[width :: width + 1].count(b"\n")
+        if not left and num_line_ends == num_rows - 1 == self._data.count(b"\n") - 1:
+            return cells
         for number, line in enumerate(self._data.split(b"\n"), start=1):
             if line.count(b",") + 1 != width:
                 raise BadLogs(

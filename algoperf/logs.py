@@ -296,6 +296,7 @@ def _read_evaluations(path: str) -> Columns:
             "the run was resumed, remove the rows that were run again.",
         )
     _check_copy(columns)
+    columns.forget_cells()
     return columns
 
 
@@ -343,12 +344,13 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
     has_point = HYPERPARAMETERS_FILE in names
     outcome, reason = read_outcome(folder) if OUTCOME_FILE in names else (None, "")
     evaluations = os.path.join(folder, EVALUATIONS_FILE)
-    point = folder / HYPERPARAMETERS_FILE
     return Trial(
         identity,
         folder,
         columns=_read_evaluations(evaluations) if has_evaluations else {},
-        hyperparameters=_read_json(point) if has_point else None,
+        hyperparameters=_read_json(folder / HYPERPARAMETERS_FILE)
+        if has_point
+        else None,
         meta=_read_json(folder / meta) if meta else {},
         outcome=outcome,
         reason=reason,
@@ -357,28 +359,35 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
 
 def trial_folders(directory: Path) -> Iterator[tuple[TrialId, Path]]:
     """Every trial folder below `directory`, in sorted order, whatever lies between."""
-    for parent, names, _ in os.walk(directory):
-        match = _WORKLOAD_FOLDER.fullmatch(os.path.basename(parent))
-        names.sort()
-        if not match:
+    yield from _trials_below(os.fspath(directory))
+
+
+def _trials_below(parent: str) -> Iterator[tuple[TrialId, Path]]:
+    try:
+        with os.scandir(parent) as entries:
+            names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return  # removed meanwhile, as with --overwrite under a live view
+    except OSError as error:
+        raise BadLogs(f"{parent} cannot be read: {error.strerror}.") from None
+    above, folder = os.path.split(parent)
+    match = _WORKLOAD_FOLDER.fullmatch(folder)
+    study = _STUDY_FOLDER.fullmatch(os.path.basename(above))
+    submission = os.path.basename(os.path.dirname(above) if study else above)
+    for name in names:
+        path = os.path.join(parent, name)
+        trial = _TRIAL_FOLDER.fullmatch(name) if match else None
+        if not match or not trial:
+            yield from _trials_below(path)
             continue
-        *_, submission, above = ["", "", *parent.split(os.sep)[:-1]]
-        study = _STUDY_FOLDER.fullmatch(above)
-        submission = submission if study else above
-        for name in list(names):
-            trial = _TRIAL_FOLDER.fullmatch(name)
-            if trial:
-                names.remove(name)  # do not walk into it
-                yield (
-                    TrialId(
-                        submission,
-                        int(study[1]) if study else 1,
-                        match["workload"],
-                        match["framework"],
-                        int(trial[1]),
-                    ),
-                    Path(parent, name),
-                )
+        identity = TrialId(
+            submission,
+            int(study[1]) if study else 1,
+            match["workload"],
+            match["framework"],
+            int(trial[1]),
+        )
+        yield identity, Path(path)
 
 
 def read(directory: Path) -> list[Trial]:
