@@ -31,7 +31,7 @@ class Evaluator:
         self._workload = workload
         self._backend = backend
         self._open_batches: Callable[[DataRequest], Batches] = data.open_batches
-        self._summarise = metrics.summarise
+        self._summarise = summary_of(metrics, data_folder)
         self._folder = data_folder
         self._seed = seed
         self._on_batch = on_batch
@@ -81,3 +81,14 @@ class Evaluator:
             for batch in queue:
                 yield self._workload.evaluate_batch(params, model_state, batch)
                 self._on_batch()
+
+
+def summary_of(metrics: ModuleType, data_folder: Path) -> Callable[..., Any]:
+    """What makes a split's metrics of its outputs: `metrics.summarise`.
+
+    Metrics that need what was prepared with the data, as a vocabulary, define
+    `summariser(data_folder)`, which returns such a function.
+    """
+    if hasattr(metrics, "summariser"):
+        return metrics.summariser(data_folder)
+    return metrics.summarise

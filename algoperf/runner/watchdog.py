@@ -131,6 +131,7 @@ class Watchdog:
         self._stacks.unlink()
 
     def _watch(self) -> None:
+        self._set_timers()
         while not self._stop.wait(_POLL_SECONDS):
             self._pace.look()
             if self._launcher is not None and not self._launcher.is_running():

@@ -5,6 +5,7 @@ Evaluations are due by steps here: by time, two runs would evaluate after differ
 
 import contextlib
 import random
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from processes import num_rows, start, wait_until
 from algoperf import logs
 from algoperf.runner import checkpoint
 from algoperf.runner.experiment import plan_trials
+from algoperf.runner.preemption import EXIT_PREEMPTED
 from algoperf.runner.settings import Settings
 from algoperf.runner.trial_process import trial_folder
 
@@ -170,3 +172,52 @@ def test_seconds_of_redone_work_are_charged_once(toy, tmp_path):
     # A restart costs the submission no more than the steps since its last checkpoint.
     gaps = np.diff(result.seconds)
     assert (gaps >= 4 * 0.03).all()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_two_processes_at_the_same_step(reference, length):
+    pytest.importorskip("torch")
+    length |= {"num_processes": 2, "eval_period_steps": 1}
+    whole = reference("nadamw", "pytorch", **length, experiment_name="whole")
+    broken = reference("nadamw", "pytorch", **length, experiment_name="broken")
+    expected = uninterrupted(whole)
+    run = start(broken)
+    wait_until(lambda: num_rows(folder_of(broken)) >= 2, "two evaluations")
+    run.send_signal(signal.SIGTERM)
+    out, errors = run.communicate()
+    assert run.returncode == EXIT_PREEMPTED, errors
+    assert "go on with --resume" in out
+    resumed = start(broken, "--resume")
+    assert resumed.wait() == 0, resumed.stderr.read()
+    result = result_of(broken)
+    check_equal(expected, result)
+    assert result.interruptions == 1
+
+
+HANG = """
+import os, time
+from algoperf.reference_algorithms.nadamw import submission_pytorch as nadamw
+from algoperf.reference_algorithms.nadamw.submission_pytorch import *
+
+def update_params(*, global_step, **rest):
+    if global_step == 3 and os.environ["RANK"] == "1":
+        time.sleep(600)
+    return nadamw.update_params(global_step=global_step, **rest)
+"""
+
+
+@pytest.mark.slow
+def test_a_hang_of_one_process_leaves_the_stacks_of_all(reference, length, tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "hanging" / "submission.py"
+    path.parent.mkdir()
+    path.write_text(HANG)
+    length |= {"num_processes": 2, "eval_period_steps": 1, "hang_seconds": 5.0}
+    settings = reference("nadamw", "pytorch", **length, submission_path=path)
+    run = start(settings)
+    out, _ = run.communicate()
+    assert run.returncode == 1
+    assert "nothing moved for" in out
+    folder = folder_of(settings)
+    assert "submission.py" in (folder / "stacks_1.txt").read_text()
+    assert "Thread" in (folder / "stacks_0.txt").read_text()

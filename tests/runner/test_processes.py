@@ -137,6 +137,42 @@ if global_step == 3: params = Slow(params)
     assert "nothing moved" in outcome_of(settings)["reason"]
 
 
+@pytest.mark.slow
+def test_a_hang_in_native_code_that_keeps_the_interpreter_is_ended(
+    toy_in_processes, written
+):
+    # Functions of a PyDLL are called without releasing the interpreter's lock.
+    hang = "import ctypes\nif global_step == 3: ctypes.PyDLL(None).sleep(600)"
+    settings = toy_in_processes(
+        submission_path=written(f"{FAR}\nimport time; time.sleep(0.5)\n{hang}"),
+        hang_seconds=2.0,
+        eval_period_steps=1,
+        max_global_steps=9,
+    )
+    assert not experiment.run(settings, lambda text: None)
+    found = outcome_of(settings)
+    assert found["outcome"] == Outcome.INFRASTRUCTURE_CRASHED.value
+    assert "native code" in found["reason"]
+    assert "submission.py" in (folder_of(settings) / "stacks_0.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_process_that_was_stopped_as_a_whole_is_ended(toy_in_processes, written):
+    stop = (
+        "import os, signal\nif global_step == 3: os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    settings = toy_in_processes(
+        submission_path=written(f"{FAR}\nimport time; time.sleep(0.5)\n{stop}"),
+        hang_seconds=2.0,
+        eval_period_steps=1,
+        max_global_steps=9,
+    )
+    assert not experiment.run(settings, lambda text: None)
+    found = outcome_of(settings)
+    assert found["outcome"] == Outcome.INFRASTRUCTURE_CRASHED.value
+    assert "stood still as a whole" in found["reason"]
+
+
 def test_a_killed_trial_leaves_no_process_behind(toy_in_processes, written, tmp_path):
     note = tmp_path / "pid"
     detach = f"""
