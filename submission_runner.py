@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import app, flags
 
 from algoperf.errors import AlgoPerfError
-from algoperf.runner import experiment
+from algoperf.runner import calibration, experiment
 from algoperf.runner.settings import OnExisting, Settings, default_data_dir
 
 _FLAGS = flags.FLAGS
@@ -41,6 +41,9 @@ flags.DEFINE_bool("torch_compile", False, "Compile PyTorch models.")
 flags.DEFINE_enum("precision", "float32", ["float32", "bf16"], "Compute precision.")
 flags.DEFINE_bool("allow_partial_data", False, "Accept data made with --subset.")
 flags.DEFINE_bool("tensorboard", False, "Also write TensorBoard events.")
+flags.DEFINE_string(
+    "calibrate", None, "Compare this machine's speed with this file's first."
+)
 flags.mark_flags_as_required(["framework", "workload", "submission_path"])
 
 
@@ -78,7 +81,10 @@ def settings_from_flags() -> Settings:
 def main(_: list[str]) -> None:
     """Runs the trials; exits with 1 if one failed, 2 if the input is wrong."""
     try:
-        is_good = experiment.run(settings_from_flags())
+        settings = settings_from_flags()
+        if _FLAGS.calibrate:
+            calibration.check(settings, Path(_FLAGS.calibrate))
+        is_good = experiment.run(settings)
     except AlgoPerfError as error:
         if str(error):
             print(f"submission_runner: error: {error}", file=sys.stderr)

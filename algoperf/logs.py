@@ -208,11 +208,15 @@ class TrialLog:
             self._scalars_written = len(self._scalars)
 
     def finish(
-        self, outcome: Outcome, reason: str, accounting: Mapping[str, float]
+        self,
+        outcome: Outcome,
+        reason: str,
+        accounting: Mapping[str, float],
+        **facts: Any,
     ) -> None:
-        """Records how the trial ended, and where its wall time went (seconds)."""
+        """Records how the trial ended, where its wall time went (seconds), and more."""
         self.flush_scalars()
-        write_outcome(self.folder, outcome, reason, accounting)
+        write_outcome(self.folder, outcome, reason, accounting, **facts)
 
     def _rewrite(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
@@ -236,12 +240,12 @@ def write_outcome(
     outcome: Outcome,
     reason: str,
     accounting: Mapping[str, float] | None = None,
+    **facts: Any,
 ) -> None:
     """Records how a trial ended; also used from outside when its process died."""
-    write_json(
-        folder / OUTCOME_FILE,
-        {"outcome": outcome.value, "reason": reason, "seconds": dict(accounting or {})},
-    )
+    seconds = dict(accounting or {})
+    content = {"outcome": outcome.value, "reason": reason, "seconds": seconds, **facts}
+    write_json(folder / OUTCOME_FILE, content)
 
 
 def read_outcome(folder: Path) -> tuple[Outcome | None, str]:

@@ -2,15 +2,13 @@
 
 import contextlib
 import dis
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from algoperf import spec
 from algoperf.errors import AlgoPerfError, BadData
-from algoperf.logs import OUTCOME_FILE, Outcome, write_json
+from algoperf.logs import Outcome
 from algoperf.submission import line_in
 
 TRACEBACK_FILE = "traceback.txt"
@@ -130,9 +128,3 @@ def marks_of(shares: Mapping[str, float], programs: Sequence[str]) -> list[str]:
     if programs:
         marks.append(f"the submission started programs: {', '.join(programs)}")
     return marks
-
-
-def add_to_outcome(folder: Path, **facts: Any) -> None:
-    """Adds fields to what is recorded of a trial's end."""
-    path = folder / OUTCOME_FILE
-    write_json(path, {**json.loads(path.read_text()), **facts})

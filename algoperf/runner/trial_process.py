@@ -144,10 +144,9 @@ def _run(plan: TrialPlan, setup: "_Setup") -> Ending:
         observers.close()
     if log is not None:
         seconds = setup.clock.accounting()
-        log.finish(ending.outcome, ending.reason, seconds)
         shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
         marks = outcomes.marks_of(shares, setup.forbidden.started)
-        outcomes.add_to_outcome(folder, shares=shares, marks=marks)
+        log.finish(ending.outcome, ending.reason, seconds, shares=shares, marks=marks)
     return ending
 
 

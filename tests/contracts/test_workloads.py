@@ -1,5 +1,6 @@
 """What every workload promises, for all workloads that the registry finds."""
 
+import copy
 import json
 import os
 import subprocess
@@ -198,6 +199,24 @@ def test_a_batch_depends_on_seed_and_index_alone(name, prepared, data_dir):
     other = both.batches(definition, data_dir, "train", seed=4)
     assert not same(first.batch(0), other.batch(0))
     assert not same(first.batch(0), first.batch(1))
+
+
+@each_workload
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_writing_into_a_batch_changes_no_other(name, split, prepared, data_dir):
+    batches = both.batches(prepared(name), data_dir, split)
+    expected = copy.deepcopy(batches.batch(0))
+    for array in arrays_in(tuple(batches.batch(0).values())):
+        if array.flags.writeable:
+            array.fill(1)
+    assert_same(batches.batch(0), expected)
+
+
+def arrays_in(values):
+    """Of nested tuples; graphs are named tuples with None for what they lack."""
+    if isinstance(values, tuple):
+        return [array for value in values for array in arrays_in(value)]
+    return [] if values is None else [values]
 
 
 @each_workload

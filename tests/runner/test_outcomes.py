@@ -11,7 +11,6 @@ from algoperf.pipeline import InputQueue
 from algoperf.runner.outcomes import (
     Ending,
     SubmissionError,
-    add_to_outcome,
     blamed_on,
     ending_of,
     marks_of,
@@ -247,8 +246,9 @@ def test_waiting_for_data_above_five_percent_marks_a_trial(wait, is_marked):
     assert bool(marks_of(time_shares(SECONDS, wait), [])) is is_marked
 
 
-def test_facts_are_added_to_a_recorded_end(tmp_path):
-    write_outcome(tmp_path, Outcome.REACHED, "fast", {"total": 1.0})
-    add_to_outcome(tmp_path, marks=["slow disk"])
+def test_facts_stand_beside_a_recorded_end(tmp_path):
+    write_outcome(
+        tmp_path, Outcome.REACHED, "fast", {"total": 1.0}, marks=["slow disk"]
+    )
     content = json.loads((tmp_path / "outcome.json").read_text())
     assert content["marks"] == ["slow disk"] and content["reason"] == "fast"
