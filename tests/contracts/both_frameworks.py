@@ -20,6 +20,7 @@ from algoperf import registry, rulesets, spec
 from algoperf.backend import Backend
 from algoperf.definition import Split, WorkloadDefinition
 from algoperf.pipeline import Batches, DataRequest
+from algoperf.runner.evaluation import summary_of
 from algoperf.runner.randomness import key_numbers
 from algoperf.workload import Workload
 
@@ -172,15 +173,25 @@ def sum_over_processes(backend: Backend, value: float) -> float:
     return float(total)
 
 
+def summarise(definition: WorkloadDefinition, data_dir: Path) -> Any:
+    folder = data_dir / definition.prepared_name
+    return summary_of(part(definition, "metrics"), folder)
+
+
 def metrics(
-    workload: Workload, backend: Backend, batches: Batches, params: Any, state: Any
+    workload: Workload,
+    backend: Backend,
+    batches: Batches,
+    params: Any,
+    state: Any,
+    data_dir: Path,
 ) -> Any:
     """Metrics over the first two evaluation batches."""
     outputs = (
         workload.evaluate_batch(params, state, backend.place(batches.batch(index)))
         for index in range(min(2, batches.num_batches or 2))
     )
-    return part(workload.definition, "metrics").summarise(outputs)
+    return summarise(workload.definition, data_dir)(outputs)
 
 
 def report(name: str, framework: str, data_dir: Path) -> dict[str, Any]:
@@ -202,7 +213,7 @@ def report(name: str, framework: str, data_dir: Path) -> dict[str, Any]:
         "gradient_norms": {
             k: float(np.linalg.norm(v)) for k, v in step["grads"].items()
         },
-        "metrics": metrics(workload, backend, validation, params, state),
+        "metrics": metrics(workload, backend, validation, params, state, data_dir),
         "num_devices": backend.num_devices,
     }
     backend.close()

@@ -100,8 +100,8 @@ def test_same_weights_give_the_same_metrics(name, twins, prepared, data_dir):
         name
     )
     validation = both.batches(prepared(name), data_dir, "validation")
-    ours = both.metrics(jax_workload, jax, validation, params, state)
-    theirs = both.metrics(pytorch_workload, pytorch, validation, module, None)
+    ours = both.metrics(jax_workload, jax, validation, params, state, data_dir)
+    theirs = both.metrics(pytorch_workload, pytorch, validation, module, None, data_dir)
     assert ours.keys() == theirs.keys()
     for key in ours:
         assert_close(theirs[key], ours[key], key)
@@ -116,7 +116,7 @@ def test_metrics_include_the_target_metric_and_the_number_of_examples(
     workload = both.bound(definition, backend)
     params, state = init(workload, backend)
     validation = both.batches(definition, data_dir, "validation", batch_size=48)
-    found = both.metrics(workload, backend, validation, params, state)
+    found = both.metrics(workload, backend, validation, params, state, data_dir)
     assert definition.target.metric in found
     assert found["num_examples"] == min(96, definition.splits.validation)
 
@@ -173,7 +173,7 @@ def test_padding_never_changes_a_metric(name, framework, prepared, data_dir):
     definition, backend = prepared(name), load(framework)
     workload = both.bound(definition, backend)
     params, state = init(workload, backend)
-    summarise = both.part(definition, "metrics").summarise
+    summarise = both.summarise(definition, data_dir)
 
     def evaluate(batch_size):
         opened = both.batches(definition, data_dir, "test", batch_size=batch_size)
