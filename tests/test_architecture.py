@@ -26,7 +26,7 @@ FRAMEWORKS = {
     "pytorch": {"torch", "torchvision", "torchaudio"},
 }
 HELPERS = {"algoperf.jax_sharding_utils": "jax", "algoperf.pytorch_utils": "pytorch"}
-MODEL_PARTS = ("layers", "initializers")  # what models are made of
+MODEL_PARTS = ("batch_norm", "layers", "initializers")  # what models are made of
 PUBLIC_TO_SUBMISSIONS = {"algoperf.spec", *HELPERS}
 
 
@@ -248,7 +248,8 @@ def may_workload_import(module: str, target: str) -> bool:
         parts = {f"{BACKENDS[framework]}.{p}" for p in MODEL_PARTS} if framework else ()
         return is_in(target, *parts)
     if wing_of(target) == "datasets":
-        return target.endswith(".reader")
+        # What prepares data is not needed to read it.
+        return not target.endswith((".prepare", ".make_embedded"))
     above = ("algoperf.runner", "algoperf.registry", "algoperf.submission")
     return wing_of(target) in (None, "workloads") and not is_in(target, *above)
 

@@ -1,0 +1,1 @@
+"""LibriSpeech: read English speech with transcripts, 16 kHz."""

@@ -1,0 +1,118 @@
+"""The prepared LibriSpeech: packed 16-bit audio and tokens, mapped into memory.
+
+Audio lies in a few files of whole utterances, as the archives had them; each split has an
+index in the published order (the sets one after the other, each sorted by utterance).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from algoperf.definition import Split
+from algoperf.errors import BadData
+from algoperf.prepared import PreparedData
+
+DATASET = "librispeech"
+FORMAT_VERSION = 1
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SETS: Mapping[Split, tuple[str, ...]] = {  # the published splits, in their order
+    "train": ("train-clean-100", "train-clean-360", "train-other-500"),
+    "validation": ("dev-clean", "dev-other"),
+    "test": ("test-clean",),
+}
+SAMPLE_RATE = 16_000  # Hz
+AUDIO_DTYPE = np.dtype("<i2")
+TOKEN_DTYPE = np.dtype("<u2")
+# One utterance: its audio in samples of one of the files, its tokens in the split's.
+INDEX_DTYPE = np.dtype(
+    [
+        ("file", "<u2"),
+        ("start", "<i8"),
+        ("num_samples", "<i4"),
+        ("token_start", "<i8"),
+        ("num_tokens", "<i4"),
+    ]
+)
+TOKENIZER = "tokenizer.model"
+
+
+def index_name(split: Split) -> str:
+    """The part with the index of a split: `INDEX_DTYPE` [utterances]."""
+    return f"{split}-index.npy"
+
+
+def tokens_name(split: Split) -> str:
+    """The part with all tokens of a split: uint16 [tokens]."""
+    return f"{split}-tokens.npy"
+
+
+def ids_name(split: Split) -> str:
+    """The part with the utterances' ids, one a line, in the order of the index."""
+    return f"{split}-ids.txt"
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """One split. audio: int16 [samples] of each file; tokens: uint16 [all tokens]."""
+
+    audio: Sequence[np.ndarray]
+    index: np.ndarray  # INDEX_DTYPE [utterances]
+    tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def samples(self, utterance: int) -> np.ndarray:
+        """The 16-bit values of an utterance, int16 [samples]; nothing is copied."""
+        file, start, length = self.index[utterance].tolist()[:3]
+        return self.audio[file][start : start + length]
+
+    def token_ids(self, utterance: int) -> np.ndarray:
+        """The tokens of an utterance with `</s>` at the end, uint16 [tokens]."""
+        start, length = self.index[utterance].tolist()[3:]
+        return self.tokens[start : start + length]
+
+
+def read_split(data: PreparedData, split: Split) -> Utterances:
+    """The utterances of a split; nothing is read until it is used.
+
+    `eval_train` is a choice of training utterances, so it reads the training index.
+    """
+    stored: Split = "train" if split == "eval_train" else split
+    index = _array(data, index_name(stored))
+    tokens = _array(data, tokens_name(stored))
+    if index.dtype != INDEX_DTYPE or len(index) != data.counts[stored]:
+        raise BadData(
+            f"{data.folder}: the {stored} index does not hold the "
+            f"{data.counts[stored]:,} utterances that the manifest promises. Delete "
+            f"the folder and run `algoperf prepare {data.folder.name}`."
+        )
+    return Utterances(
+        audio=[_audio(data.path(name)) for name in data.facts["audio_files"]],
+        index=index,
+        tokens=tokens,
+    )
+
+
+def read_ids(data: PreparedData, split: Split) -> list[str]:
+    """The utterances' official ids (`103-1240-0000`), in the order of the index."""
+    return data.path(ids_name(split)).read_text("utf-8").split()
+
+
+def _array(data: PreparedData, name: str) -> np.ndarray:
+    try:
+        # A plain view of the mapped file: np.memmap's own indexing is slower.
+        return np.asarray(np.load(data.path(name), mmap_mode="r"))
+    except ValueError as error:
+        raise BadData(
+            f"{data.path(name)} is damaged ({error}). Delete that file and run "
+            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
+        ) from error
+
+
+def _audio(path: Path) -> np.ndarray:
+    if not path.stat().st_size:  # an empty file cannot be mapped
+        return np.empty(0, AUDIO_DTYPE)
+    return np.asarray(np.memmap(path, AUDIO_DTYPE, "r"))
