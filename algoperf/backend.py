@@ -156,6 +156,10 @@ class Backend(Protocol):
         """Element-wise maximum over all processes; also a barrier between them."""
         ...
 
+    def exchange(self, value: Any) -> list[Any]:
+        """The values (picklable) of all processes, in the order of ranks, on each."""
+        ...
+
     def is_finite(self, params: Any) -> bool:
         """Whether every parameter is finite; synchronises."""
         ...

@@ -174,6 +174,10 @@ class JaxBackend:
         """The same seconds: there is one process."""
         return list(seconds)
 
+    def exchange(self, value: Any) -> list[Any]:
+        """The value: there is one process."""
+        return [value]
+
     def is_finite(self, params: Any) -> bool:
         """Whether every parameter is finite; synchronises."""
         return bool(self._all_finite(params))

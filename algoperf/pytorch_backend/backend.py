@@ -142,6 +142,10 @@ class Backend:
         """See `algoperf.backend.Backend`."""
         return self.processes.maximum(seconds)
 
+    def exchange(self, value: Any) -> list[Any]:
+        """See `algoperf.backend.Backend`."""
+        return self.processes.exchange(value)
+
     def is_finite(self, params: Any) -> bool:
         """See `algoperf.backend.Backend`; one reduction over all parameters."""
         tensors = [p.detach() for p in _tensors(params) if p.is_floating_point()]

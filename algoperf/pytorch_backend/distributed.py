@@ -88,12 +88,17 @@ class Processes:
         distributed.all_reduce(tensor, distributed.ReduceOp.MAX, group=self._control)
         return tensor.tolist()
 
+    def exchange(self, value: Any) -> list[Any]:
+        """Everybody's value, in the order of ranks."""
+        if self._control is None:
+            return [value]
+        values: list[Any] = [None] * self._world_size
+        distributed.all_gather_object(values, value, group=self._control)
+        return values
+
     def gather(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All processes' arrays, joined along the first axis in the order of ranks."""
-        if self._control is None:
-            return dict(arrays)
-        parts: list[Any] = [None] * self._world_size
-        distributed.all_gather_object(parts, dict(arrays), group=self._control)
+        parts = self.exchange(dict(arrays))
         return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
 
     def close(self) -> None:

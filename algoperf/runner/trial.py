@@ -5,72 +5,18 @@ What is charged to the submission is what is indented under `with clock.submissi
 
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from algoperf import spec
-from algoperf.backend import Backend
-from algoperf.errors import BadCheckpoint
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, TrialLog
+from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome
 from algoperf.pipeline import InputQueue
-from algoperf.rulesets import Ruleset
 from algoperf.runner import checkpoint
-from algoperf.runner.clock import Clock, Phase
-from algoperf.runner.intruders import Intruders
-from algoperf.runner.observers import Observers
+from algoperf.runner.clock import Phase
 from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on
-from algoperf.runner.preemption import StopRequest
-from algoperf.runner.randomness import ProcessRandomness, StepKeys, key_numbers
-from algoperf.runner.watchdog import Progress
-from algoperf.submission import Submission
-from algoperf.workload import Workload
-
-_RANDOM = "harness/random/"  # of the arrays of a checkpoint
-
-
-@dataclass
-class TrialState:
-    """What changes during a trial."""
-
-    params: Any = None
-    model_state: Any = None
-    optimizer_state: Any = None
-    global_step: int = 0
-    eval_results: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    validation_reached: bool = False
-    test_reached: bool = False
-    training_complete: bool = False
-    evaluated_at: float = (
-        -math.inf
-    )  # submission seconds at the end of the last evaluation
-
-
-@dataclass(frozen=True)
-class TrialParts:
-    """What a trial is put together from; the trial itself builds nothing."""
-
-    workload: Workload
-    backend: Backend
-    submission: Submission
-    rules: Ruleset
-    hyperparameters: Any
-    evaluate: Callable[[Any, Any], Mapping[str, float]]
-    open_queue: Callable[[int], InputQueue]  # at a position
-    clock: Clock
-    log: TrialLog | None  # None on all processes but the first
-    observers: Observers
-    intruders: Intruders
-    seed: int
-    identity: Mapping[str, Any]  # what a checkpoint must share with this run
-    max_global_steps: int | None = None
-    save_checkpoints: bool = True
-    stop_at_targets: bool = True
-    eval_period_steps: int | None = None  # instead of the workload's seconds
-    find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
-    memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
-    progress: Progress = field(default_factory=Progress)
-    stop: StopRequest = field(default_factory=StopRequest)
+from algoperf.runner.randomness import StepKeys, key_numbers
+from algoperf.runner.trial_checkpoints import TrialCheckpoints
+from algoperf.runner.trial_parts import TrialParts, TrialState
 
 
 class Trial:
@@ -87,10 +33,8 @@ class Trial:
         self._shown_results: list[tuple[int, dict[str, float]]] = []
         self._budget = parts.workload.max_allowed_runtime_sec
         self._types = parts.workload.model_params_types
-        self._can_save = True
         self._is_stopping = False  # somebody wants the trial to end at this step
-        self._saved_at: int | None = None
-        self._randomness = ProcessRandomness(parts.backend)
+        self._checkpoints = TrialCheckpoints(parts)
         self._earlier_data_wait = 0.0
 
     @property
@@ -98,6 +42,11 @@ class Trial:
         """How long the submission has waited for batches."""
         own = self._queue.wait_seconds if self._queue is not None else 0.0
         return self._earlier_data_wait + own
+
+    @property
+    def _position(self) -> int:
+        """How many batches were drawn."""
+        return self._queue.position if self._queue is not None else 0
 
     def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
         """Trains from the start, or from a checkpoint, to the end."""
@@ -119,7 +68,7 @@ class Trial:
     def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
         p, state = self._p, self.state
         with self._clock.setup():
-            self._randomness.seed(p.seed)
+            self._checkpoints.randomness.seed(p.seed)
             init_key, optimizer_key = p.backend.keys(
                 key_numbers(p.seed, "init", count=2)
             )
@@ -143,7 +92,8 @@ class Trial:
             p.backend.synchronize(state.optimizer_state)
         if saved is not None:
             with self._clock.setup():
-                self._restore(saved)
+                self._earlier_data_wait = self._checkpoints.restore(saved, state)
+                self._shown_results = [(s, dict(m)) for s, m in state.eval_results]
 
     def _step(self) -> Ending | None:
         p, state = self._p, self.state
@@ -288,7 +238,7 @@ class Trial:
             self._record(metrics)
         state.evaluated_at = self._clock.submission_seconds
         with self._clock.checkpoint():
-            self._save()
+            self._checkpoints.save(state, self._position, self.data_wait_seconds)
         p.progress.sign()
         p.progress.is_patient = False
         return self._decide(is_finite)
@@ -303,13 +253,15 @@ class Trial:
 
     def _stop(self) -> Ending:
         """Leaves a checkpoint of this very step, and ends."""
-        step = self.state.global_step
+        state, step = self.state, self.state.global_step
         with self._clock.submission():
             self._await_submission()
         with self._clock.checkpoint():
-            self._save()
+            self._checkpoints.save(state, self._position, self.data_wait_seconds)
         saved = (
-            "" if self._saved_at == step else " (without a checkpoint of its last step)"
+            ""
+            if self._checkpoints.saved_at == step
+            else " (without a checkpoint of its last step)"
         )
         return Ending(
             Outcome.PREEMPTED,
@@ -403,76 +355,3 @@ class Trial:
         if not state.eval_results or state.eval_results[-1][0] != state.global_step:
             return None
         return self._decide(self._p.backend.is_finite(state.params))
-
-    def _saved_state(self) -> dict[str, Any]:
-        state = self.state
-        return {
-            "params": state.params,
-            "model_state": state.model_state,
-            "optimizer_state": state.optimizer_state,
-        }
-
-    def _save(self) -> None:
-        """Writes a checkpoint where that is wanted; all processes wait for the first's."""
-        p = self._p
-        step = self.state.global_step
-        if p.save_checkpoints and self._can_save and self._saved_at != step:
-            p.progress.is_patient, was_patient = True, p.progress.is_patient
-            self._write_checkpoint()
-            p.progress.sign()
-            p.progress.is_patient = was_patient
-        if p.backend.num_processes > 1:
-            p.backend.slowest([0.0])
-
-    def _write_checkpoint(self) -> None:
-        p, state = self._p, self.state
-        if p.log is None:
-            self._saved_at = state.global_step
-            return
-        try:
-            arrays, leaves = p.backend.to_leaves(self._saved_state())
-        except BadCheckpoint as error:
-            p.observers.warn(f"This trial cannot be resumed: {error}")
-            self._can_save = False
-            return
-        random_arrays, random_rest = self._randomness.state()
-        arrays = arrays | {f"{_RANDOM}{k}": v for k, v in random_arrays.items()}
-        rest = {
-            "leaves": leaves,
-            "random": random_rest,
-            "data_wait": self.data_wait_seconds,
-            "position": self._queue.position if self._queue else 0,
-            "eval_results": state.eval_results,
-            "validation_reached": state.validation_reached,
-            "test_reached": state.test_reached,
-            "training_complete": state.training_complete,
-            "evaluated_at": state.evaluated_at,
-            "seconds": self._clock.accounting(),
-        }
-        checkpoint.save(
-            p.log.folder / checkpoint.FOLDER,
-            checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
-        )
-        self._saved_at = state.global_step
-
-    def _restore(self, saved: checkpoint.Checkpoint) -> None:
-        state, rest = self.state, saved.rest
-        arrays = {k: v for k, v in saved.arrays.items() if not k.startswith(_RANDOM)}
-        restored = self._p.backend.from_leaves(
-            self._saved_state(), arrays, rest["leaves"]
-        )
-        own = {k: v for k, v in saved.arrays.items() if k.startswith(_RANDOM)}
-        self._randomness.restore(
-            {k.removeprefix(_RANDOM): v for k, v in own.items()}, rest["random"]
-        )
-        self._earlier_data_wait = rest["data_wait"]
-        state.params = restored["params"]
-        state.model_state = restored["model_state"]
-        state.optimizer_state = restored["optimizer_state"]
-        state.global_step = saved.step
-        state.eval_results = [(int(step), dict(m)) for step, m in rest["eval_results"]]
-        self._shown_results = [(step, dict(m)) for step, m in state.eval_results]
-        state.validation_reached = rest["validation_reached"]
-        state.test_reached = rest["test_reached"]
-        state.training_complete = rest["training_complete"]
-        state.evaluated_at = rest["evaluated_at"]

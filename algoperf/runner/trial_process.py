@@ -54,7 +54,8 @@ from algoperf.runner.outcomes import (
 from algoperf.runner.preemption import EXIT_PREEMPTED, StopRequest
 from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings, TrialPlan
-from algoperf.runner.trial import Trial, TrialParts
+from algoperf.runner.trial import Trial
+from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
 from algoperf.runner.watchdog import Progress, Watchdog
 from algoperf.submission import load

@@ -221,3 +221,41 @@ def test_a_hang_of_one_process_leaves_the_stacks_of_all(reference, length, tmp_p
     folder = folder_of(settings)
     assert "submission.py" in (folder / "stacks_1.txt").read_text()
     assert "Thread" in (folder / "stacks_0.txt").read_text()
+
+
+OWN_STATE = """
+import os, torch
+from algoperf.reference_algorithms.nadamw import submission_pytorch as nadamw
+from algoperf.reference_algorithms.nadamw.submission_pytorch import *
+
+RANK = int(os.environ["RANK"])
+
+def init_optimizer_state(*arguments):
+    return nadamw.init_optimizer_state(*arguments), {"mine": torch.zeros(2) + RANK}
+
+def update_params(*, optimizer_state, **rest):
+    state, own = optimizer_state
+    own["mine"] += torch.rand(2) + RANK  # a generator of its own, too
+    torch.rand(RANK)
+    state, params, model_state = nadamw.update_params(optimizer_state=state, **rest)
+    with torch.no_grad():  # the sum over processes, so that what is lost shows
+        both = own["mine"].clone()
+        torch.distributed.all_reduce(both)
+        next(params.parameters()).mul_(1 - 1e-4 * both.sum())
+    return (state, own), params, model_state
+"""
+
+
+@pytest.mark.slow
+def test_each_process_goes_on_from_its_own_state(reference, length, tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "own" / "submission.py"
+    path.parent.mkdir()
+    path.write_text(OWN_STATE)
+    length |= {"num_processes": 2, "submission_path": path}
+    whole = reference("nadamw", "pytorch", **length, experiment_name="whole")
+    broken = reference("nadamw", "pytorch", **length, experiment_name="broken")
+    expected = uninterrupted(whole)
+    result = killed_and_resumed(broken, expected.period, num_kills=2, seed=4)
+    check_equal(expected, result)
+    assert any(name.startswith("harness/rank 1/") for name in result.final.arrays)

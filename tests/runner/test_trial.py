@@ -16,7 +16,8 @@ from algoperf.runner.clock import Clock, Phase
 from algoperf.runner.intruders import Intruders
 from algoperf.runner.observers import Observers
 from algoperf.runner.outcomes import SubmissionError
-from algoperf.runner.trial import Trial, TrialParts
+from algoperf.runner.trial import Trial
+from algoperf.runner.trial_parts import TrialParts
 from algoperf.submission import Submission
 from algoperf.workload import Workload
 

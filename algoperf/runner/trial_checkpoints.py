@@ -1,0 +1,102 @@
+"""A trial's checkpoints: what is in them, and how a trial goes on from one."""
+
+from typing import Any
+
+from algoperf.errors import BadCheckpoint
+from algoperf.runner import checkpoint, rank_states
+from algoperf.runner.randomness import ProcessRandomness
+from algoperf.runner.trial_parts import TrialParts, TrialState
+
+_RANDOM = "harness/random/"  # of the arrays of a checkpoint
+
+
+class TrialCheckpoints:
+    """Writes the state of a trial, all processes' of it, and puts it back."""
+
+    def __init__(self, parts: TrialParts) -> None:
+        self.randomness = ProcessRandomness(parts.backend)
+        self.saved_at: int | None = None  # step of the newest checkpoint
+        self._p = parts
+        self._can_save = parts.save_checkpoints
+
+    def save(self, state: TrialState, position: int, data_wait_seconds: float) -> None:
+        """Writes a checkpoint where that is wanted; all processes wait for the first's.
+
+        position: in the data. data_wait_seconds: of the trial until now.
+        """
+        p = self._p
+        if self._can_save and self.saved_at != state.global_step:
+            p.progress.is_patient, was_patient = True, p.progress.is_patient
+            self._write(state, position, data_wait_seconds)
+            p.progress.sign()
+            p.progress.is_patient = was_patient
+        if p.backend.num_processes > 1:
+            p.backend.slowest([0.0])
+
+    def _write(self, state: TrialState, position: int, data_wait: float) -> None:
+        p, problem = self._p, ""
+        try:
+            own = self._own(state)
+        except BadCheckpoint as error:
+            own, problem = ({}, {}), str(error)
+        if max(p.backend.slowest([float(bool(problem))])):
+            reason = problem or "another process could not save its state"
+            p.observers.warn(f"This trial cannot be resumed: {reason}")
+            self._can_save = False
+            return
+        arrays, ranks = rank_states.join(p.backend, *own)
+        self.saved_at = state.global_step
+        if p.log is None:
+            return
+        rest = {
+            "ranks": ranks,
+            "data_wait": data_wait,
+            "position": position,
+            "eval_results": state.eval_results,
+            "validation_reached": state.validation_reached,
+            "test_reached": state.test_reached,
+            "training_complete": state.training_complete,
+            "evaluated_at": state.evaluated_at,
+            "seconds": p.clock.accounting(),
+        }
+        checkpoint.save(
+            p.log.folder / checkpoint.FOLDER,
+            checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
+        )
+
+    def _own(self, state: TrialState) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and JSON of this process's part of the state."""
+        arrays, leaves = self._p.backend.to_leaves(_saved_part(state))
+        random_arrays, random_rest = self.randomness.state()
+        arrays = arrays | {f"{_RANDOM}{k}": v for k, v in random_arrays.items()}
+        return arrays, {"leaves": leaves, "random": random_rest}
+
+    def restore(self, saved: checkpoint.Checkpoint, state: TrialState) -> float:
+        """Puts `state` and the generators back; returns the seconds of waiting for data."""
+        backend, rest = self._p.backend, saved.rest
+        arrays, own = rank_states.of_rank(backend.rank, saved.arrays, rest["ranks"])
+        random_arrays = {
+            name.removeprefix(_RANDOM): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith(_RANDOM)
+        }
+        restored = backend.from_leaves(_saved_part(state), arrays, own["leaves"])
+        self.randomness.restore(random_arrays, own["random"])
+        state.params = restored["params"]
+        state.model_state = restored["model_state"]
+        state.optimizer_state = restored["optimizer_state"]
+        state.global_step = saved.step
+        state.eval_results = [(int(step), dict(m)) for step, m in rest["eval_results"]]
+        state.validation_reached = rest["validation_reached"]
+        state.test_reached = rest["test_reached"]
+        state.training_complete = rest["training_complete"]
+        state.evaluated_at = rest["evaluated_at"]
+        return float(rest["data_wait"])
+
+
+def _saved_part(state: TrialState) -> dict[str, Any]:
+    return {
+        "params": state.params,
+        "model_state": state.model_state,
+        "optimizer_state": state.optimizer_state,
+    }

@@ -1,0 +1,62 @@
+"""What a trial is put together from, and what changes while it runs."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from algoperf.backend import Backend
+from algoperf.logs import TrialLog
+from algoperf.pipeline import InputQueue
+from algoperf.rulesets import Ruleset
+from algoperf.runner.clock import Clock
+from algoperf.runner.intruders import Intruders
+from algoperf.runner.observers import Observers
+from algoperf.runner.preemption import StopRequest
+from algoperf.runner.watchdog import Progress
+from algoperf.submission import Submission
+from algoperf.workload import Workload
+
+
+@dataclass
+class TrialState:
+    """What changes during a trial."""
+
+    params: Any = None
+    model_state: Any = None
+    optimizer_state: Any = None
+    global_step: int = 0
+    eval_results: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    validation_reached: bool = False
+    test_reached: bool = False
+    training_complete: bool = False
+    evaluated_at: float = (
+        -math.inf
+    )  # submission seconds at the end of the last evaluation
+
+
+@dataclass(frozen=True)
+class TrialParts:
+    """What a trial is put together from; the trial itself builds nothing."""
+
+    workload: Workload
+    backend: Backend
+    submission: Submission
+    rules: Ruleset
+    hyperparameters: Any
+    evaluate: Callable[[Any, Any], Mapping[str, float]]
+    open_queue: Callable[[int], InputQueue]  # at a position
+    clock: Clock
+    log: TrialLog | None  # None on all processes but the first
+    observers: Observers
+    intruders: Intruders
+    seed: int
+    identity: Mapping[str, Any]  # what a checkpoint must share with this run
+    max_global_steps: int | None = None
+    save_checkpoints: bool = True
+    stop_at_targets: bool = True
+    eval_period_steps: int | None = None  # instead of the workload's seconds
+    find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
+    memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
+    progress: Progress = field(default_factory=Progress)
+    stop: StopRequest = field(default_factory=StopRequest)
