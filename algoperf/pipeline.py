@@ -49,7 +49,11 @@ class DataRequest:
 
 
 class Batches(Protocol):
-    """What `data.open_batches(request)` of a workload returns."""
+    """What `data.open_batches(request)` of a workload returns.
+
+    Batches that share their work among threads of their own have `threads`, a set, and
+    `close()`, which ends them.
+    """
 
     num_batches: int | None  # of one pass; None for endless training batches
 
@@ -161,8 +165,11 @@ class InputQueue(Iterator[Any]):
 
     @property
     def threads(self) -> frozenset[threading.Thread]:
-        """The threads that read ahead; they are the harness's, not the submission's."""
-        return frozenset(self._threads)
+        """The threads that read ahead; they are the harness's, not the submission's.
+
+        Batches may have threads of their own that share the work on each.
+        """
+        return frozenset(self._threads) | getattr(self._batches, "threads", frozenset())
 
     def _fill(self) -> None:
         limit = self._batches.num_batches
@@ -198,6 +205,11 @@ class InputQueue(Iterator[Any]):
         return batch
 
     def close(self) -> None:
-        """Stops reading ahead; waits for reads that have begun."""
+        """Stops reading ahead; waits for reads that have begun.
+
+        Batches that hold threads or open files have a `close` too.
+        """
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()
+        if hasattr(self._batches, "close"):
+            self._batches.close()

@@ -1,0 +1,275 @@
+"""RandAugment: random distortions of training images, as the published JAX code has them.
+
+Each of two layers picks one of 16 operations evenly and always applies it, at magnitude
+10 of 10. Images are uint8 [3, height, width] (planes of red, green and blue). Quirks
+that define what is trained on are kept and named; all randomness is drawn from the
+given generator.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+NUM_LAYERS = 2
+FACTOR = 1.9  # of the enhancing operations: magnitude 10 / 10 * 1.8 + 0.1
+EMPTY = 128  # value of pixels that come from outside the image
+POSTERIZE_BITS = 4  # that are kept, of 8
+SOLARIZE_ADD = 110  # to values below 128
+MAX_DEGREES = 30.0
+SHEAR = 0.3
+# Of images of 224 pixels; in proportion for others.
+_FULL_SIZE = 224
+_TRANSLATION = 100
+_CUTOUT_HALF = 40
+# The published code adds up a histogram's counts where it means its values. For images
+# of 224 x 224 pixels that is 224 * 224 / 256 = 196, whatever is on them.
+CONTRAST_GREY = 196
+_LUMA = np.array([0.2989, 0.587, 0.114], np.float32)  # TensorFlow's
+
+Operation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def randaugment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Two random operations, one after the other. uint8 [3, h, w] to the same."""
+    for _ in range(NUM_LAYERS):
+        image = OPERATIONS[rng.integers(len(OPERATIONS))](image, rng)
+    return image
+
+
+def auto_contrast(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each channel stretched so that its values reach from 0 to 255."""
+    result = np.empty_like(image)
+    for plane, out in zip(image, result, strict=True):
+        low, high = plane.min(), plane.max()
+        _look_up(_stretch(int(low), int(high)), plane, out)
+    return result
+
+
+@functools.lru_cache(maxsize=4096)
+def _stretch(low: int, high: int) -> np.ndarray:
+    values = np.arange(256, dtype=np.float32)
+    if high > low:
+        scale = np.float32(255) / np.float32(high - low)
+        values = values * scale - np.float32(low) * scale
+    return _as_bytes(values)
+
+
+def equalize(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each channel's values spread so that all are about as frequent (Pillow's rule)."""
+    result = np.empty_like(image)
+    for plane, out in zip(image, result, strict=True):
+        counts = np.bincount(plane.ravel(), minlength=256)
+        _look_up(_equalizing(counts), plane, out)
+    return result
+
+
+def _equalizing(counts: np.ndarray) -> np.ndarray:
+    """A table for values that occur `counts` times (int64 [256])."""
+    last = counts[np.flatnonzero(counts)[-1]]
+    step = int(counts.sum() - last) // 255
+    if step == 0:
+        return np.arange(256, dtype=np.uint8)
+    below = np.cumsum(counts) - counts
+    return ((below + step // 2) // step).clip(0, 255).astype(np.uint8)
+
+
+def invert(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """255 - x."""
+    return ~image
+
+
+def posterize(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Only the four high bits."""
+    return image & np.uint8(256 - 2 ** (8 - POSTERIZE_BITS))
+
+
+def solarize(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Inverts values from a threshold on; here all of them.
+
+    The published threshold is 256, meant to invert nothing, but it wraps to 0.
+    """
+    return invert(image, rng)
+
+
+def solarize_add(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Adds 110 to values below 128."""
+    result = image + (image < 128).view(np.uint8) * np.uint8(SOLARIZE_ADD)
+    return result
+
+
+def color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Away from the image's grey version, by a factor of 1.9."""
+    # TensorFlow's conversion: to 0..1 and back with 255.5, truncated.
+    luma = np.tensordot(_LUMA / np.float32(255), image.astype(np.float32), 1)
+    grey = (luma * np.float32(255.5)).astype(np.uint8)
+    return _blend(grey, image)
+
+
+def contrast(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Away from one grey value, by a factor of 1.9."""
+    return _look_up(_contrast_table(), image)
+
+
+@functools.lru_cache(maxsize=1)
+def _contrast_table() -> np.ndarray:
+    return _blend(np.uint8(CONTRAST_GREY), np.arange(256, dtype=np.uint8))
+
+
+def brightness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """1.9 times as bright."""
+    return _look_up(_brightness_table(), image)
+
+
+@functools.lru_cache(maxsize=1)
+def _brightness_table() -> np.ndarray:
+    return _blend(np.uint8(0), np.arange(256, dtype=np.uint8))
+
+
+def sharpness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Away from a smoothed version, by a factor of 1.9; the border stays as it is."""
+    wide = image.astype(np.uint16)
+    across = wide[:, :, :-2] + wide[:, :, 1:-1]
+    across += wide[:, :, 2:]
+    total = across[:, :-2] + across[:, 1:-1]
+    total += across[:, 2:]
+    total += 4 * wide[:, 1:-1, 1:-1]  # the centre counts 5 times, its neighbours once
+    smooth = (total // 13).astype(np.uint8)
+    result = image.copy()
+    result[:, 1:-1, 1:-1] = _blend(smooth, image[:, 1:-1, 1:-1])
+    return result
+
+
+def rotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """By 30 degrees about the centre, to either side."""
+    angle = math.radians(_signed(MAX_DEGREES, rng))
+    cos, sin = math.cos(angle), math.sin(angle)
+    y, x = (np.array(image.shape[1:]) - 1) / 2  # the centre
+    return transform(
+        image, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y)
+    )
+
+
+def shear_x(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows shifted by 0.3 of their distance from the top, to either side."""
+    return transform(image, (1, _signed(SHEAR, rng), 0), (0, 1, 0))
+
+
+def shear_y(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Columns shifted by 0.3 of their distance from the left, up or down."""
+    return transform(image, (1, 0, 0), (_signed(SHEAR, rng), 1, 0))
+
+
+def translate_x(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """By 100 pixels, to either side."""
+    return _shifted(image, 2, _signed(_scaled(_TRANSLATION, image), rng))
+
+
+def translate_y(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """By 100 pixels, up or down."""
+    return _shifted(image, 1, _signed(_scaled(_TRANSLATION, image), rng))
+
+
+def cutout(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grey square of 80 pixels about a random pixel, cut off at the image's borders."""
+    height, width = image.shape[1:]
+    half = _scaled(_CUTOUT_HALF, image)
+    y, x = int(rng.integers(height)), int(rng.integers(width))
+    result = image.copy()
+    result[:, max(0, y - half) : y + half, max(0, x - half) : x + half] = EMPTY
+    return result
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    auto_contrast,
+    equalize,
+    invert,
+    rotate,
+    posterize,
+    solarize,
+    color,
+    contrast,
+    brightness,
+    sharpness,
+    shear_x,
+    shear_y,
+    translate_x,
+    translate_y,
+    cutout,
+    solarize_add,
+)
+
+
+def transform(
+    image: np.ndarray,
+    x_from: tuple[float, float, float],
+    y_from: tuple[float, float, float],
+) -> np.ndarray:
+    """Pixel (x, y) of the result is the one nearest to a place in the image.
+
+    That place is (a x + b y + c, d x + e y + f) with x_from = (a, b, c) and y_from =
+    (d, e, f); halves are rounded away from zero. Outside the image it is grey.
+    """
+    _, height, width = image.shape
+    column, inside_x = _nearest(x_from, height, width, width)
+    row, inside_y = _nearest(y_from, height, width, height)
+    source = row * np.int32(width) + column
+    source[~(inside_x & inside_y)] = height * width  # the grey pixel after the last
+    planes = np.empty((3, height * width + 1), np.uint8)
+    planes[:, :-1] = image.reshape(3, -1)
+    planes[:, -1] = EMPTY
+    return np.take(planes, source.astype(np.intp), axis=1)
+
+
+def _nearest(
+    from_: tuple[float, float, float], height: int, width: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One coordinate of the source pixels, and whether it is inside: [height, width]."""
+    a, b, c = from_
+    x, y = np.arange(width), np.arange(height)[:, np.newaxis]
+    places = (a * x).astype(np.float32) + (b * y + c).astype(np.float32)
+    inside = (places > -0.5) & (places < limit - 0.5)
+    return (places + np.float32(0.5)).astype(np.int32), inside
+
+
+def _shifted(image: np.ndarray, axis: int, pixels: float) -> np.ndarray:
+    """result[i] = image[i + pixels] along an axis; grey where that is outside."""
+    by = int(pixels)
+    size = image.shape[axis]
+    result = np.full_like(image, EMPTY)
+    source, target = [slice(None)] * 3, [slice(None)] * 3
+    source[axis] = slice(max(0, by), size + min(0, by))
+    target[axis] = slice(max(0, -by), size - max(0, by))
+    result[tuple(target)] = image[tuple(source)]
+    return result
+
+
+def _signed(value: float, rng: np.random.Generator) -> float:
+    return value if rng.random() < 0.5 else -value
+
+
+def _scaled(pixels: int, image: np.ndarray) -> int:
+    return round(pixels * image.shape[2] / _FULL_SIZE)
+
+
+def _blend(grey: np.ndarray | np.uint8, image: np.ndarray) -> np.ndarray:
+    """grey + 1.9 (image - grey), in 0..255; uint8 arrays that broadcast."""
+    base = np.asarray(grey, np.float32)
+    values = image.astype(np.float32)
+    values -= base
+    values *= np.float32(FACTOR)
+    values += base
+    return _as_bytes(values)
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Floats cut to 0..255 and truncated to uint8; the array is overwritten."""
+    return np.clip(values, 0, 255, out=values).astype(np.uint8)
+
+
+def _look_up(
+    table: np.ndarray, image: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """table[image]; table: uint8 [256]."""
+    return np.take(table, image, out=out, mode="clip")
