@@ -19,6 +19,10 @@ WORKLOADS = [n for n, d in registry.definitions().items() if d.tier == "mini"]
 FRAMEWORK_PACKAGES = {"jax": "flax", "pytorch": "torch"}
 # Float32 in both frameworks, with sums in different orders.
 TOLERANCE = 1e-4
+# Of a gradient's norm, where activations have a kink: a value near it may fall on either
+# side in float32, and one element's share of the gradient changes.
+KINK_TOLERANCE = 2e-3
+KINKED = {"relu", "leaky_relu"}
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 
@@ -37,6 +41,13 @@ def assert_close(actual, expected, what):
     np.testing.assert_allclose(
         actual, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, err_msg=what
     )
+
+
+def assert_gradient_close(actual, expected, definition, what):
+    error = np.linalg.norm(actual - expected)
+    has_kinks = getattr(definition.model, "activation", None) in KINKED
+    if not has_kinks or error > KINK_TOLERANCE * np.linalg.norm(expected):
+        assert_close(actual, expected, what)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +102,9 @@ def test_same_weights_give_the_same_outputs_loss_and_gradients(
     grads = both.pytorch_weights(definition, ours["grads"])
     assert grads.keys() == theirs["grads"].keys()
     for key, grad in grads.items():
-        assert_close(theirs["grads"][key], grad, f"gradient of {key}")
+        assert_gradient_close(
+            theirs["grads"][key], grad, definition, f"gradient of {key}"
+        )
 
 
 @each_workload

@@ -1,0 +1,1 @@
+"""fastMRI knee single-coil: raw MR measurements and the images made of all of them."""

@@ -1,0 +1,1 @@
+"""Accelerated MR reconstruction on fastMRI knee single-coil with a U-Net."""
