@@ -1,0 +1,1 @@
+"""WMT: pairs of German and English sentences."""

@@ -1,0 +1,1 @@
+"""WMT German to English with a Transformer."""
