@@ -12,7 +12,7 @@ demo: $(READY)
 	for algorithm in adamw nadamw; do for framework in jax pytorch; do \
 	  $(BIN)/algoperf run reference_algorithms/$$algorithm/submission_$$framework.py \
 	    --workload mnist_mini --framework $$framework --trials 3 --studies 2 \
-	    --search-space submissions/demo_search_space.json \
+	    --search-space reference_algorithms/$$algorithm/tuning_search_space_mini.json \
 	    --data-dir demo/data --experiment-dir demo/logs --overwrite \
 	    --experiment-name $${algorithm}_$$framework || exit 1; \
 	done; done
@@ -21,7 +21,7 @@ demo: $(READY)
 
 # All that a change must pass.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # What takes minutes.
 test-slow: $(READY)

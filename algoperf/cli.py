@@ -19,7 +19,7 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "draw-held-out": ("draw_held_out", "draw held-out workloads from a public seed"),
     "prepare": ("prepare", "turn raw data into the form that workloads read"),
     "list": ("listing", "show workloads, their targets and budgets"),
-    "check": ("check", "check a submission without running it"),
+    "check": ("check", "check a submission and rehearse a few of its steps"),
     "targets": ("targets", "set the targets of a workload by the published procedure"),
 }
 

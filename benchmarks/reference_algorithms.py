@@ -28,7 +28,7 @@ def algorithms() -> list[str]:
 def run(algorithm: str, framework: str, options: argparse.Namespace) -> None:
     """All trials; those that ended without reaching the target are results too."""
     folder = _ROOT / algorithm
-    space = folder / "tuning_search_space.json"
+    space = folder / options.space
     command = [sys.executable, "-m", "algoperf.cli", "run"]
     command += [str(folder / f"submission_{framework}.py"), "--framework", framework]
     command += ["--workload", options.workload, "--search-space", str(space)]
@@ -66,6 +66,7 @@ def main() -> None:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workload", default="mnist_mini")
+    parser.add_argument("--space", default="tuning_search_space_mini.json")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--frameworks", nargs="+", default=["jax", "pytorch"])
     parser.add_argument("--algorithms", nargs="+", default=algorithms())

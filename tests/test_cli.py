@@ -122,7 +122,7 @@ def write_submission(folder, space=None):
 
 def test_a_good_submission_is_found_ok(run, tmp_path):
     space = {"rate": {"feasible_points": [0.5]}}
-    status, out, _ = run("check", write_submission(tmp_path, space))
+    status, out, _ = run("check", write_submission(tmp_path, space), "--static")
     assert status == 0
     assert "rate=0.5" in out
     assert "mnist_mini: batch size 8 (submission)." in out

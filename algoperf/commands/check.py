@@ -1,52 +1,249 @@
-"""`algoperf check`: checks a submission without running it."""
+"""`algoperf check`: reads a submission, then rehearses a few of its steps."""
 
 import argparse
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from algoperf import registry, submission
+from algoperf.backend import check_framework
+from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError
-from algoperf.runner import review
+from algoperf.logs import Outcome
+from algoperf.rulesets import TUNING_RULESETS, TuningRuleset
+from algoperf.runner import rehearsal, review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 _SPACE_FILE = "tuning_search_space.json"
+_WORKLOAD = "mnist_mini"
+# Of the benchmark paper (arXiv 2306.07179): one machine with eight V100 of 16 GB.
+_OFFICIAL_DEVICES = 8
+_OFFICIAL_DEVICE_BYTES = 16 * 2**30
+_BYTES_OF_PARAMS_AND_GRADS = 4 + 4  # float32, for each parameter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("submission", type=Path, help="the submission's Python file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("submission", type=Path, help="the submission's Python file")
+    add(
         "--search-space",
         type=Path,
         metavar="FILE",
         help=f"default: {_SPACE_FILE} beside the submission, if there is one",
     )
+    add(
+        "--tuning-ruleset",
+        dest="tuning",
+        choices=TUNING_RULESETS,
+        help="default: external with a search space, self without",
+    )
+    add(
+        "--framework",
+        metavar="NAME",
+        help="jax or pytorch; default: what the file imports",
+    )
+    add(
+        "--workload",
+        action="append",
+        metavar="NAME",
+        help=f"to rehearse on; may be repeated; default: {_WORKLOAD}",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="of prepared data; default: as in `run`, or the data shipped for _mini",
+    )
+    add("--static", action="store_true", help="only read the submission, run nothing")
+
+
+@dataclass
+class _Findings:
+    """What the verdict is made of."""
+
+    hints: list[review.Hint] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def conclude(self) -> int:
+        """Prints all findings and the verdict; returns the exit status."""
+        for hint in self.hints:
+            print(f"look at: {hint}")
+        for warning in self.warnings:
+            print(f"warning: {warning}")
+        for problem in self.problems:
+            print(f"problem: {problem}")
+        warned = "ok, with warnings" if self.hints or self.warnings else "ok"
+        print("verdict: " + ("not valid" if self.problems else warned))
+        return 1 if self.problems else 0
 
 
 def execute(options: argparse.Namespace) -> int:
     """Prints what was checked and a verdict; status 1 when there are problems."""
-    loaded = submission.load(options.submission)
-    print(f"{options.submission}: all functions are there and can be called.")
-    problems = []
-    space = options.search_space or loaded.path.parent / _SPACE_FILE
-    if options.search_space or space.exists():
+    findings = _Findings()
+    space = _search_space_file(options)
+    with _environment_of_its_own():
+        loaded = _load(options.submission, findings)
+        if loaded:
+            _check_batch_sizes(loaded, findings)
+    _check_search_space(space, findings)
+    findings.hints = review.hints(options.submission, registry.definitions())
+    if options.static:
+        print("Nothing was run (--static).")
+    elif findings.problems:
+        print("Nothing was run: solve the problems first.")
+    else:
+        _rehearse(options, space, findings)
+    return findings.conclude()
+
+
+@contextlib.contextmanager
+def _environment_of_its_own() -> Iterator[None]:
+    """Takes back what a submission's import sets: the rehearsal must see it being set."""
+    before = dict(os.environ)
+    # A submission that asks for its devices when imported must leave memory to the rehearsal.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _load(path: Path, findings: _Findings) -> submission.Submission | None:
+    try:
+        loaded = submission.load(path)
+    except AlgoPerfError as error:
+        if not path.is_file():
+            raise
+        findings.problems.append(str(error))
+        return None
+    print(f"{path}: all functions are there and can be called.")
+    return loaded
+
+
+def _search_space_file(options: argparse.Namespace) -> Path | None:
+    beside: Path = options.submission.parent / _SPACE_FILE
+    if options.search_space is not None:
+        return Path(options.search_space)
+    return beside if beside.exists() and options.tuning != "self" else None
+
+
+def _check_search_space(space: Path | None, findings: _Findings) -> None:
+    if space is None:
+        return
+    try:
         point = load_search_space(space).points(seed=0, study=1, num_trials=1)[0]
-        print(f"{space}: a point of it is {as_hyperparameters(point)}.")
+    except AlgoPerfError as error:
+        if not space.is_file():
+            raise
+        findings.problems.append(str(error))
+        return
+    print(f"{space}: a point of it is {as_hyperparameters(point)}.")
+
+
+def _check_batch_sizes(loaded: submission.Submission, findings: _Findings) -> None:
     for name, definition in registry.definitions().items():
         try:
             size, source = loaded.batch_size(definition)
         except AlgoPerfError as error:
             is_unknown = isinstance(error.__cause__, ValueError)
             if definition.tier == "full" or not is_unknown:
-                problems.append(f"{name}: {error}")
+                findings.problems.append(f"{name}: {error}")
             else:
-                print(f"{name}: not supported, and not scored: {error}")
+                print(f"{name}: no batch size; it is never scored.")
             continue
         print(f"{name}: batch size {size:,} ({source}).")
-    hints = review.hints(loaded.path, registry.definitions())
-    for hint in hints:
-        print(f"look at: {hint}")
-    for problem in problems:
-        print(f"problem: {problem}")
-    warned = "ok, with places to look at" if hints else "ok"
-    print("verdict: " + ("not valid" if problems else warned))
-    return 1 if problems else 0
+        if definition.tier == "full" and size % _OFFICIAL_DEVICES:
+            findings.warnings.append(
+                f"{name}: the batch size {size:,} is not a multiple of "
+                f"{_OFFICIAL_DEVICES}, the number of devices of the official hardware."
+            )
+
+
+def _rehearse(
+    options: argparse.Namespace, space: Path | None, findings: _Findings
+) -> None:
+    """A few steps on each workload, and what their memory means for the full ones."""
+    tuning: TuningRuleset = options.tuning or ("external" if space else "self")
+    framework, told_by = options.framework, "--framework"
+    if framework is None:
+        framework, told_by = rehearsal.framework_of(options.submission)
+    check_framework(framework)
+    print(f"framework: {framework} ({told_by}). Tuning: {tuning}.", flush=True)
+    if tuning == "self":
+        print(
+            f"Hyperparameters are None: there is no {_SPACE_FILE} beside the submission, "
+            "or self-tuning was asked for. --search-space FILE gives one."
+        )
+    rehearsals = []
+    for workload in options.workload or [_WORKLOAD]:
+        print(f"rehearsing a few steps on {workload} …", file=sys.stderr, flush=True)
+        result = rehearsal.rehearse(
+            options.submission,
+            framework,
+            workload,
+            tuning=tuning,
+            search_space=space,
+            data_dir=options.data_dir,
+        )
+        _tell(result, findings)
+        rehearsals += [result] if result.is_good else []
+    if rehearsals and not findings.problems:
+        _estimate_memory(framework, rehearsals, findings)
+
+
+def _tell(result: rehearsal.Rehearsal, findings: _Findings) -> None:
+    ending = result.outcome.value if result.outcome else "not started"
+    text = f"rehearsal on {result.workload}: {ending}: {result.reason}"
+    if result.is_good:
+        print(
+            f"rehearsal on {result.workload}: ok: {result.reason}. Evaluations: "
+            f"{result.num_evaluations}. Memory: {_size(result.host_bytes)} on the host, "
+            f"{_size(result.device_bytes)} on the device."
+        )
+    elif result.outcome is Outcome.DIVERGED:
+        findings.warnings.append(f"{text}. Is the point unlucky, or the update wrong?")
+    elif result.outcome is Outcome.NOT_REACHED:
+        findings.warnings.append(f"{text}, before any evaluation")
+    else:
+        findings.problems.append(text)
+
+
+def _estimate_memory(
+    framework: str, rehearsals: list[rehearsal.Rehearsal], findings: _Findings
+) -> None:
+    states = {r.workload: r.state for r in rehearsals if r.state is not None}
+    if not states:
+        findings.warnings.append(
+            "the optimizer's state could not be saved: its size is unknown, and runs cannot "
+            "be resumed. Keep arrays, plain values and objects with state_dict() in it"
+        )
+        return
+    workload, state = max(states.items(), key=lambda item: item[1].bytes_per_param)
+    print(
+        f"optimizer state: {state.bytes_per_param:.3g} bytes a parameter "
+        f"({readable_size(state.num_bytes)} on {workload}). At this rate, with parameters "
+        "and gradients:"
+    )
+    for name, count in rehearsal.parameter_counts(framework).items():
+        needed = int(count * (state.bytes_per_param + _BYTES_OF_PARAMS_AND_GRADS))
+        print(f"  {name}: {count:,} parameters, at least {readable_size(needed)}")
+        if needed > _OFFICIAL_DEVICE_BYTES:
+            findings.warnings.append(
+                f"{name}: about {readable_size(needed)} for parameters, gradients and "
+                "optimizer state alone; a device of the official hardware has 16 GB"
+            )
+    print(
+        "  Left out: activations, batches, temporary arrays. State that does not grow with "
+        "the number of\n  parameters, such as matrices of Shampoo, is estimated wrongly."
+    )
+
+
+def _size(num_bytes: float) -> str:
+    return "not counted" if math.isnan(num_bytes) else readable_size(int(num_bytes))

@@ -91,7 +91,7 @@ def load_latest(
     for step in reversed(_steps(folder)):
         path = folder / f"{_PREFIX}{step}"
         try:
-            checkpoint = _load(path)
+            checkpoint = load(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             warn(
                 f"Checkpoint {path} is damaged ({error}); going back to the one before."
@@ -102,7 +102,7 @@ def load_latest(
     return None
 
 
-def _load(path: Path) -> Checkpoint:
+def load(path: Path) -> Checkpoint:
     from safetensors.numpy import load_file
 
     content = json.loads((path / _META).read_text())

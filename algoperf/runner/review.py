@@ -31,10 +31,26 @@ _MODULES = {
     "subprocess": "other programs",
     "multiprocessing": "other processes",
     "threading": "threads",
+    "concurrent": "threads or processes",
+    "asyncio": "threads or processes",
+    "_thread": "threads",
+    "signal": "signals and timers",
     "ctypes": "native code",
     "gc": "objects that were not handed over",
     "inspect": "objects that were not handed over",
 }
+
+
+# Functions that read arrays or tables, by their last name. (Reading text, such as a list of
+# points in one's own folder, is usual; files of the data are watched when it runs.)
+_READERS = ("load", "load_file", "loadtxt", "memmap", "read_csv", "read_parquet")
+_SETTERS = (
+    "jax.config.update",
+    "torch.set_default_dtype",
+    "torch.set_num_threads",
+    "torch.use_deterministic_algorithms",
+)
+_SETTINGS = ("torch.backends.", "jax.config.")
 
 
 @dataclass(frozen=True)
@@ -67,15 +83,24 @@ def hints(submission: Path, workload_names: Collection[str]) -> list[Hint]:
 
 def _remarkable(tree: ast.Module, names: Collection[str]) -> Iterator[tuple[int, str]]:
     allowed = set(_nodes_of_batch_sizes(tree))
+    imported = set(_imported_names(tree))
     seen = set()
     for node in ast.walk(tree):
         if node in allowed:
             continue
-        for text in _texts(node, names):
+        for text in (*_texts(node, names), *_about_change(node, imported)):
             place = (getattr(node, "lineno", 1), text)
             if place not in seen:
                 seen.add(place)
                 yield place
+
+
+def _imported_names(tree: ast.Module) -> Iterator[str]:
+    """The names that import statements bind."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0]
 
 
 def _nodes_of_batch_sizes(tree: ast.Module) -> Iterator[ast.AST]:
@@ -112,6 +137,8 @@ def _texts(node: ast.AST, names: Collection[str]) -> Iterator[str]:
         yield from _about_attribute(node)
     elif isinstance(node, ast.Compare):
         yield from _about_comparison(node)
+    elif isinstance(node, ast.Call):
+        yield from _about_call(node)
     elif isinstance(node, ast.Import):
         for alias in node.names:
             yield from _about_import(alias.name)
@@ -129,8 +156,38 @@ def _about_attribute(node: ast.Attribute) -> Iterator[str]:
     if (owner, node.attr) in (("os", "environ"), ("os", "getenv")):
         yield f"reads the environment (os.{node.attr})"
     is_changed = isinstance(node.ctx, ast.Store | ast.Del)
-    if is_changed and owner in ("workload", "time", "spec"):
+    if is_changed and owner == "workload":
         yield f"changes {owner}.{node.attr}"
+
+
+def _about_call(node: ast.Call) -> Iterator[str]:
+    name = ast.unparse(node.func)
+    if name.rpartition(".")[2] in _READERS:
+        yield f"reads a file ({name})"
+    if name in _SETTERS:
+        yield f"changes a setting of the whole process ({name})"
+
+
+def _about_change(node: ast.AST, imported: Collection[str]) -> Iterator[str]:
+    """Attributes of what was imported that are set: a setting, or a replaced function."""
+    target: ast.AST | None = None
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+        target = node
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "setattr",
+        "delattr",
+    ):
+        target = node.args[0] if node.args else None
+    root = target
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if target is None or not isinstance(root, ast.Name) or root.id not in imported:
+        return
+    name = ast.unparse(target)
+    if name.startswith(_SETTINGS):
+        yield f"changes a setting of the whole process ({name})"
+    else:
+        yield f"changes {name}, which it has imported"
 
 
 def _about_comparison(node: ast.Compare) -> Iterator[str]:

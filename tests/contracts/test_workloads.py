@@ -92,8 +92,9 @@ def test_same_weights_give_the_same_outputs_loss_and_gradients(
     definition = prepared(name)
     batch = both.batches(definition, data_dir, "train").batch(0)
     ours = both.jax_step(jax_workload, jax, params, state, jax.place(batch), train)
+    # A copy: the step moves running statistics, and others compare this module too.
     theirs = both.pytorch_step(
-        pytorch_workload, pytorch, module, pytorch.place(batch), train
+        pytorch_workload, pytorch, copy.deepcopy(module), pytorch.place(batch), train
     )
     for a, b in zip(theirs["logits"], ours["logits"], strict=True):
         assert_close(a, b, "logits")
@@ -308,6 +309,10 @@ def test_a_new_dropout_rate_takes_effect_without_a_recompile(name, prepared, dat
         pytest.skip(f"{name} has no dropout")
     workload = both.bound(definition, backend)
     params, state = init(workload, backend)
+    # Away from the initial values: a head of zeros would show no dropout.
+    params = jax.tree.map(
+        lambda p: p + 0.1 * np.cos(np.arange(p.size)).reshape(p.shape), params
+    )
     batch = backend.place(both.batches(definition, data_dir, "train").batch(0))
     key = backend.keys(key_numbers(0, "contract"))[0]
 

@@ -59,7 +59,7 @@ def _identity(folder: Path) -> dict[str, object]:
     newest = max(
         (folder / checkpoint.FOLDER).iterdir(), key=lambda p: int(p.name.split("-")[1])
     )
-    return dict(checkpoint._load(newest).identity)
+    return dict(checkpoint.load(newest).identity)
 
 
 def kill_all(run) -> None:

@@ -71,6 +71,37 @@ REMARKABLE = {
         "changes workload.loss_fn",
     ),
     "a replaced clock": ("import time\ntime.time = None", 2, "changes time.time"),
+    "a replaced function of a framework": (
+        "import torch.nn.functional as F\ndef init():\n    F.linear = None",
+        3,
+        "changes F.linear, which it has imported",
+    ),
+    "a function replaced by name": (
+        "import numpy as np\nsetattr(np, 'mean', None)",
+        2,
+        "changes np, which it has imported",
+    ),
+    "a setting of JAX": (
+        "import jax\njax.config.update('jax_enable_x64', True)",
+        2,
+        "changes a setting of the whole process (jax.config.update)",
+    ),
+    "a setting of PyTorch": (
+        "import torch\ntorch.backends.cuda.matmul.allow_tf32 = True",
+        2,
+        "changes a setting of the whole process",
+    ),
+    "a file that is read": (
+        "import numpy as np\ndef init():\n    return np.load('x.npy')",
+        3,
+        "reads a file (np.load)",
+    ),
+    "a pool of threads": (
+        "from concurrent.futures import ThreadPoolExecutor",
+        1,
+        "threads or processes",
+    ),
+    "a timer": ("import signal", 1, "signals and timers"),
 }
 
 
@@ -88,6 +119,7 @@ UNREMARKABLE = {
     ),
     "the number of axes": "def f(p):\n    return len(p.shape) > 1 and p.shape[0] > 3",
     "public names": "from algoperf import spec, pytorch_utils",
+    "own objects": "class A: pass\na = A()\na.rate = 1\nsetattr(a, 'rate', 2)",
     "a share of the step hint": "def f(w):\n    return 0.05 * w.step_hint",
 }
 

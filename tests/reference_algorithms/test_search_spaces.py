@@ -30,8 +30,14 @@ def load(path: str):
     return json.loads((FOLDER / path).read_text())
 
 
-def test_every_algorithm_has_two_spaces():
-    assert len(SPACES) == 2 * len(ALGORITHMS)
+def test_every_algorithm_has_two_spaces_and_one_for_small_workloads():
+    assert len(SPACES) == 3 * len(ALGORITHMS)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_space_for_small_workloads_has_the_same_hyperparameters(algorithm):
+    full = load(f"{algorithm}/tuning_search_space.json")
+    assert load(f"{algorithm}/tuning_search_space_mini.json").keys() == full.keys()
 
 
 @pytest.mark.parametrize("path", SPACES)

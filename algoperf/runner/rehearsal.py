@@ -1,0 +1,230 @@
+"""A rehearsal: the first steps of a submission on a small workload, as a real trial.
+
+The runner runs it as any trial, in a process of its own and under all guards, so that what
+ends a rehearsal would end a run. Its logs and its checkpoint lie in a temporary folder; they
+tell how it ended, the memory in use, and the size of the optimizer's state.
+
+`python -m algoperf.runner.rehearsal FRAMEWORK` prints the parameter counts of all full
+workloads as JSON: apart, because it imports the framework.
+"""
+
+import ast
+import contextlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf import backend as backends
+from algoperf import logs, registry
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import BadSettings
+from algoperf.logs import Outcome
+from algoperf.prepared import MANIFEST, Preparation
+from algoperf.rulesets import TuningRuleset
+from algoperf.runner import checkpoint, experiment
+from algoperf.runner.memory import DEVICE_COLUMN, HOST_COLUMN
+from algoperf.runner.settings import Settings, default_data_dir
+
+NUM_STEPS = 3
+_EVAL_PERIOD_STEPS = 2  # evaluates after steps 1 and 3: also what an evaluation leaves
+_PACKAGES = {
+    "jax": {"jax", "flax", "optax", "algoperf.jax_sharding_utils"},
+    "pytorch": {"torch", "algoperf.pytorch_utils"},
+}
+
+
+@dataclass(frozen=True)
+class StateSize:
+    """How large an optimizer's state is, and for how large a model."""
+
+    num_bytes: int
+    num_params: int
+
+    @property
+    def bytes_per_param(self) -> float:
+        """What is extrapolated to other models."""
+        return self.num_bytes / self.num_params
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How a rehearsal ended and what was measured in it."""
+
+    workload: str
+    outcome: Outcome | None  # None: it did not even start
+    reason: str
+    num_evaluations: int = 0
+    host_bytes: float = math.nan  # most at an evaluation; NaN: not known
+    device_bytes: float = math.nan
+    state: StateSize | None = None  # None: the state could not be saved
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the steps were done and evaluated."""
+        is_regular = self.outcome in (Outcome.REACHED, Outcome.NOT_REACHED)
+        return is_regular and self.num_evaluations > 0
+
+
+def rehearse(
+    submission: Path,
+    framework: str,
+    workload: str,
+    *,
+    tuning: TuningRuleset,
+    search_space: Path | None,
+    data_dir: Path | None,
+) -> Rehearsal:
+    """Runs `NUM_STEPS` steps with the first point of the search space.
+
+    data_dir: of prepared data; None: the default one, or the shipped data of a `_mini`
+    workload where nothing is prepared. Raises `AlgoPerfError` for wrong input.
+    """
+    definition = registry.definition(workload)
+    with tempfile.TemporaryDirectory(prefix="algoperf-rehearsal-") as temporary:
+        folder = Path(temporary)
+        settings = Settings(
+            submission_path=submission.resolve(),
+            framework=framework,
+            workload=workload,
+            experiment_dir=folder / "logs",
+            experiment_name="rehearsal",
+            data_dir=_data_dir(definition, data_dir, folder),
+            tuning=tuning,
+            search_space=search_space,
+            num_trials=1,
+            num_studies=1,
+            max_global_steps=NUM_STEPS,
+            eval_period_steps=_EVAL_PERIOD_STEPS,
+        )
+        said: list[str] = []
+        with contextlib.suppress(experiment.WrongInput):
+            experiment.run(settings, said.append)
+        trials = [
+            logs.read_trial(*place)
+            for place in logs.trial_folders(settings.experiment_dir)
+        ]
+        if trials and trials[0].outcome is not None:
+            return _result(trials[0])
+    return Rehearsal(workload, None, " ".join(said) or "the message above says why")
+
+
+def _data_dir(
+    definition: WorkloadDefinition, given: Path | None, temporary: Path
+) -> Path:
+    data_dir = given or default_data_dir()
+    is_there = (data_dir / definition.prepared_name / MANIFEST).exists()
+    if given or is_there or definition.tier != "mini":
+        return data_dir
+    module = registry.dataset_module(definition.dataset, "prepare")
+    module.expand_embedded(temporary / "raw")
+    with Preparation(
+        temporary / definition.prepared_name,
+        dataset=definition.dataset,
+        format_version=module.FORMAT_VERSION,
+    ) as preparation:
+        module.prepare(temporary / "raw", preparation, splits=definition.splits)
+    return temporary
+
+
+def _result(trial: logs.Trial) -> Rehearsal:
+    def most(column: str) -> float:
+        return max(trial.metric(column), default=math.nan)
+
+    return Rehearsal(
+        trial.id.workload,
+        trial.outcome,
+        trial.reason,
+        trial.num_evaluations,
+        most(HOST_COLUMN),
+        most(DEVICE_COLUMN),
+        _state_size(trial.folder / checkpoint.FOLDER),
+    )
+
+
+def _state_size(checkpoints: Path) -> StateSize | None:
+    """Sizes from a checkpoint; every backend begins an array's name with its tree's."""
+    paths = sorted(checkpoints.glob("ckpt-*"))
+    if not paths:
+        return None
+    sizes = {"params": 0, "optimizer_state": 0}
+    num_params = 0
+    for name, array in checkpoint.load(paths[-1]).arrays.items():
+        tree = next((tree for tree in sizes if name.lstrip("['/").startswith(tree)), "")
+        if tree:
+            sizes[tree] += array.nbytes
+        if tree == "params":
+            num_params += array.size
+    return StateSize(sizes["optimizer_state"], num_params) if num_params else None
+
+
+def framework_of(path: Path) -> tuple[str, str]:
+    """The framework that a submission's file is written for, and how that was told."""
+    imported = _imports(path)
+    users = {
+        framework: imported & packages
+        for framework, packages in _PACKAGES.items()
+        if imported & packages
+    }
+    if len(users) == 1:
+        ((framework, packages),) = users.items()
+        return framework, f"{path.name} imports {min(packages, key=len)}"
+    for framework in backends.FRAMEWORKS:
+        if path.stem.endswith(f"_{framework}"):
+            return framework, f"the name {path.name}"
+    both = "both jax and torch" if users else "neither jax nor torch"
+    raise BadSettings(
+        f"Cannot tell which framework {path} is for: it imports {both}. Say it with "
+        f"--framework ({' or '.join(_PACKAGES)}), or leave the rehearsal out with --static."
+    )
+
+
+def _imports(path: Path) -> set[str]:
+    """What a file imports: full names, and their first parts."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names.add(str(node.module))
+    return names | {name.partition(".")[0] for name in names}
+
+
+def parameter_counts(framework: str) -> dict[str, int]:
+    """Numbers of parameters of the full base workloads; asked for in another process."""
+    command = [sys.executable, "-m", "algoperf.runner.rehearsal", framework]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    counts: dict[str, int] = json.loads(result.stdout.splitlines()[-1])
+    return counts
+
+
+def count_elements(shapes: Any) -> int:
+    """Numbers in a tree of shapes such as `workload.param_shapes`."""
+    if isinstance(shapes, Mapping):
+        return sum(map(count_elements, shapes.values()))
+    return math.prod(shapes.shape_tuple)
+
+
+def main(framework: str) -> None:
+    """Prints `parameter_counts`; models are traced or made without memory, not computed."""
+    backend = backends.load(framework)
+    counts = {}
+    for name, definition in registry.base_definitions().items():
+        folder = definition.folder
+        has_model = registry.has_module("workloads", folder, f"model_{framework}")
+        if definition.tier == "full" and has_model:
+            model = registry.module("workloads", folder, f"model_{framework}")
+            metrics = registry.module("workloads", folder, "metrics")
+            bound = backend.bind(definition, model, metrics)
+            counts[name] = count_elements(bound.param_shapes)
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
