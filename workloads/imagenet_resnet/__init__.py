@@ -1,0 +1,1 @@
+"""ImageNet images with ResNet-50."""

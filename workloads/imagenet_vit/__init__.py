@@ -1,0 +1,1 @@
+"""ImageNet images with a vision transformer."""
