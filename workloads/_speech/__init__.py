@@ -1,0 +1,1 @@
+"""What the two LibriSpeech workloads share: audio front end, masking, subsampling, outputs."""

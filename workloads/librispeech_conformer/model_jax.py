@@ -1,0 +1,198 @@
+"""The Conformer in JAX; `model_pytorch.py` defines the same function.
+
+Dropout, in training, is where the runs that set the targets had it: after the positions
+are added, after attention, and after each feed-forward layer.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from algoperf.jax_backend import layers
+from algoperf.spec import ParameterType
+
+from .._speech.modules_jax import (
+    XAVIER,
+    Activation,
+    FrontEnd,
+    LayerNorm,
+    MaskedBatchNorm,
+    example_batch,
+    forward,
+    masked,
+)
+from .definition import ModelConfig
+from .positions import sinusoids
+
+__all__ = ["build", "example_batch", "forward"]
+
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "swish": nn.silu,
+    "gelu": functools.partial(nn.gelu, approximate=True),
+}
+_Dense = functools.partial(layers.Dense, kernel_init=XAVIER)
+
+
+class FeedForward(nn.Module):
+    """Half of it is added to its input."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, rate: Any) -> jax.Array:
+        """x: [batch, frames, width]; mask: [batch, frames]; rate: dropout's."""
+        y = LayerNorm(name="norm")(x)
+        y = _Dense(self.config.feed_forward_width, name="expand")(y)
+        y = masked(_ACTIVATIONS[self.config.activation](y), mask)
+        y = masked(_Dense(self.config.width, name="contract")(y), mask)
+        return x + 0.5 * layers.Dropout()(y, rate, train=self.train)
+
+
+class Attention(nn.Module):
+    """Self-attention whose queries have a learnt factor for each dimension of a head."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, rate: Any) -> jax.Array:
+        """As `FeedForward`."""
+        config = self.config
+        y = LayerNorm(name="norm")(x)
+        query = self._heads(y, "query", ParameterType.ATTENTION_Q)
+        key = self._heads(y, "key", ParameterType.ATTENTION_K)
+        value = self._heads(y, "value", ParameterType.ATTENTION_V)
+        gain = self.param(
+            "query_gain",
+            layers.typed(nn.initializers.zeros_init(), ParameterType.WEIGHT),
+            (config.width // config.heads,),
+        )
+        # Softplus is ln 2 at 0: the factor is 1 at first.
+        query *= (nn.softplus(gain) / math.log(2)).astype(query.dtype)
+        # Where nothing is valid, all keys are: their mean is masked later, NaN is not.
+        is_key = (mask > 0) | (mask.max(axis=1, keepdims=True) == 0)
+        y = jax.nn.dot_product_attention(
+            query, key, value, mask=is_key[:, None, None, :]
+        )
+        y = config.attention_temperature * y.reshape(x.shape)
+        y = self._projected(y, "output", ParameterType.ATTENTION_OUT)
+        return x + layers.Dropout()(y, rate, train=self.train)
+
+    def _projected(self, x: jax.Array, name: str, type: ParameterType) -> jax.Array:
+        return _Dense(
+            self.config.width,
+            kernel_type=type,
+            bias_type=ParameterType.ATTENTION_BIAS,
+            name=name,
+        )(x)
+
+    def _heads(self, x: jax.Array, name: str, type: ParameterType) -> jax.Array:
+        """[batch, frames, heads, width of a head]."""
+        y = self._projected(x, name, type)
+        return y.reshape(*x.shape[:2], self.config.heads, -1)
+
+
+class DepthwiseConvolution(nn.Module):
+    """Each feature on its own, over the `kernel` nearest frames; without bias."""
+
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [batch, frames, features]; same shape out."""
+        _, frames, features = x.shape
+        kernel = self.param(
+            "kernel",
+            layers.typed(XAVIER, ParameterType.CONV_WEIGHT),
+            (self.kernel, 1, features),
+        ).astype(x.dtype)
+        before = (self.kernel - 1) // 2
+        x = jnp.pad(x, ((0, 0), (before, self.kernel - 1 - before), (0, 0)))
+        # XLA has no fast grouped convolution on a CPU; this one fuses anywhere.
+        return sum(x[:, i : i + frames] * kernel[i] for i in range(self.kernel))
+
+
+class Convolution(nn.Module):
+    """A gated linear unit, then a depthwise convolution over frames."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """As `FeedForward`."""
+        config = self.config
+        y = LayerNorm(name="norm")(x)
+        gate = nn.sigmoid(_Dense(config.width, name="gate")(y))
+        y = masked(_Dense(config.width, name="value")(y) * gate, mask)
+        y = DepthwiseConvolution(config.kernel, name="depthwise")(y)
+        norm = MaskedBatchNorm(
+            config.batch_norm_momentum, self.train, name="batch_norm"
+        )
+        y = norm(y, mask)
+        y = _ACTIVATIONS[config.activation](y)
+        return x + _Dense(config.width, name="output")(y)
+
+
+class Block(nn.Module):
+    """One block of the encoder."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, rate: Any) -> jax.Array:
+        """As `FeedForward`."""
+        parts = self.config, self.train
+        x = FeedForward(*parts, name="feed_forward_0")(x, mask, rate)
+        x = Attention(*parts, name="attention")(x, mask, rate)
+        x = Convolution(*parts, name="convolution")(x, mask)
+        x = FeedForward(*parts, name="feed_forward_1")(x, mask, rate)
+        return LayerNorm(name="norm")(x) if self.config.has_block_norm else x
+
+
+class Conformer(nn.Module):
+    """Front end, positions, blocks, logits."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: tuple[jax.Array, jax.Array],
+        *,
+        train: bool,
+        dropout_rate: Any,
+        key: Any = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, key: as of `FrontEnd`.
+        """
+        config = self.config
+        x, paddings = FrontEnd(
+            config.width,
+            config.subsampling_channels,
+            nn.relu,
+            config.spec_augment,
+            train,
+            name="front_end",
+        )(inputs, key)
+        x += jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
+        x = layers.Dropout()(x, dropout_rate, train=train)
+        for i in range(config.blocks):
+            block = Block(config, train, name=f"block_{i}")
+            x = block(x, 1 - paddings, dropout_rate)
+        x = LayerNorm(name="norm")(x)
+        return _Dense(config.vocabulary, is_output=True, name="output")(x), paddings
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The module."""
+    return Conformer(config)

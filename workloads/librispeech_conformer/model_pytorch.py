@@ -1,0 +1,202 @@
+"""The Conformer in PyTorch; `model_jax.py` defines the same function.
+
+Dropout, in training, is where the runs that set the targets had it: after the positions
+are added, after attention, and after each feed-forward layer.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from algoperf.pytorch_backend import layers
+from algoperf.spec import ParameterType
+
+from .._speech.modules_pytorch import (
+    XAVIER,
+    Activation,
+    FrontEnd,
+    LayerNorm,
+    MaskedBatchNorm,
+    forward,
+    masked,
+)
+from .definition import ModelConfig
+from .positions import sinusoids
+
+__all__ = ["build", "forward"]
+
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "swish": functional.silu,
+    "gelu": functools.partial(functional.gelu, approximate="tanh"),
+}
+_Linear = functools.partial(layers.Linear, weight_init=XAVIER)
+_MOST_FRAMES = 512  # of 20 s, subsampled: 500
+
+
+class FeedForward(nn.Module):
+    """Half of it is added to its input."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = _ACTIVATIONS[config.activation]
+        self.norm = LayerNorm(config.width)
+        self.expand = _Linear(config.width, config.feed_forward_width)
+        self.contract = _Linear(config.feed_forward_width, config.width)
+        self.dropout = layers.Dropout()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: [batch, frames, width]; mask: [batch, frames]."""
+        y = masked(self.activation(self.expand(self.norm(x))), mask)
+        return x + 0.5 * self.dropout(masked(self.contract(y), mask))
+
+
+class Attention(nn.Module):
+    """Self-attention whose queries have a learnt factor for each dimension of a head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.temperature = config.heads, config.attention_temperature
+        width = config.width
+        self.norm = LayerNorm(width)
+        self.query = _projection(width, ParameterType.ATTENTION_Q)
+        self.key = _projection(width, ParameterType.ATTENTION_K)
+        self.value = _projection(width, ParameterType.ATTENTION_V)
+        gain = nn.Parameter(torch.empty(width // config.heads))
+        self.query_gain = layers.typed(gain, ParameterType.WEIGHT)
+        self.output = _projection(width, ParameterType.ATTENTION_OUT)
+        self.dropout = layers.Dropout()
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """See the conventions of `layers`."""
+        nn.init.zeros_(self.query_gain)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `FeedForward`."""
+        y = self.norm(x)
+        # Softplus is ln 2 at 0: the factor is 1 at first.
+        gain = functional.softplus(self.query_gain) / math.log(2)
+        query = self._heads(self.query(y)) * gain
+        key, value = self._heads(self.key(y)), self._heads(self.value(y))
+        # Where nothing is valid, all keys are: their mean is masked later, NaN is not.
+        is_key = (mask > 0) | (mask.amax(dim=1, keepdim=True) == 0)
+        y = functional.scaled_dot_product_attention(
+            query.to(value.dtype), key, value, attn_mask=is_key[:, None, None, :]
+        )
+        y = self.temperature * y.transpose(1, 2).flatten(2)
+        return x + self.dropout(self.output(y))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[batch, heads, frames, width of a head]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _projection(width: int, type: ParameterType) -> layers.Linear:
+    bias_type = ParameterType.ATTENTION_BIAS
+    return _Linear(width, width, weight_type=type, bias_type=bias_type)
+
+
+class DepthwiseConvolution(nn.Module):
+    """Each feature on its own, over the `kernel` nearest frames; without bias."""
+
+    def __init__(self, features: int, kernel: int) -> None:
+        super().__init__()
+        weight = nn.Parameter(torch.empty(features, 1, kernel))
+        self.weight = layers.typed(weight, ParameterType.CONV_WEIGHT)
+
+    def reset_parameters(self, generator: Generator) -> None:
+        """See the conventions of `layers`; as in Flax, fan_out counts all features."""
+        features, _, kernel = self.weight.shape
+        XAVIER(self.weight, generator, kernel, kernel * features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [batch, frames, features]; same shape out."""
+        features, _, kernel = self.weight.shape
+        before = (kernel - 1) // 2
+        padded = functional.pad(x.transpose(1, 2), [before, kernel - 1 - before])
+        y = functional.conv1d(padded, self.weight, groups=features)
+        return y.transpose(1, 2)
+
+
+class Convolution(nn.Module):
+    """A gated linear unit, then a depthwise convolution over frames."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.activation = _ACTIVATIONS[config.activation]
+        self.norm = LayerNorm(width)
+        self.gate = _Linear(width, width)
+        self.value = _Linear(width, width)
+        self.depthwise = DepthwiseConvolution(width, config.kernel)
+        self.batch_norm = MaskedBatchNorm(width, config.batch_norm_momentum)
+        self.output = _Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `FeedForward`."""
+        y = self.norm(x)
+        y = masked(self.value(y) * torch.sigmoid(self.gate(y)), mask)
+        y = self.batch_norm(self.depthwise(y), mask)
+        return x + self.output(self.activation(y))
+
+
+class Block(nn.Module):
+    """One block of the encoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.feed_forward_0 = FeedForward(config)
+        self.attention = Attention(config)
+        self.convolution = Convolution(config)
+        self.feed_forward_1 = FeedForward(config)
+        self.norm = LayerNorm(config.width) if config.has_block_norm else nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `FeedForward`."""
+        x = self.attention(self.feed_forward_0(x, mask), mask)
+        x = self.feed_forward_1(self.convolution(x, mask), mask)
+        return self.norm(x)
+
+
+class Conformer(nn.Module):
+    """Front end, positions, blocks, logits."""
+
+    positions: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.front_end = FrontEnd(
+            config.width,
+            config.subsampling_channels,
+            functional.relu,
+            config.spec_augment,
+        )
+        positions = torch.tensor(sinusoids(_MOST_FRAMES, config.width))
+        self.register_buffer("positions", positions, persistent=False)
+        self.dropout = layers.Dropout()
+        self.blocks = config.blocks
+        for i in range(config.blocks):
+            self.add_module(f"block_{i}", Block(config))
+        self.norm = LayerNorm(config.width)
+        self.output = _Linear(config.width, config.vocabulary, is_output=True)
+
+    def forward(
+        self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, uniforms: as of `FrontEnd`.
+        """
+        x, paddings = self.front_end(inputs, uniforms)
+        x = self.dropout(x + self.positions[: x.shape[1]])
+        for i in range(self.blocks):
+            x = self.get_submodule(f"block_{i}")(x, 1 - paddings)
+        return self.output(self.norm(x)), paddings
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The module."""
+    return Conformer(config)

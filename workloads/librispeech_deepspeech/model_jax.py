@@ -1,0 +1,125 @@
+"""The DeepSpeech-like network in JAX; `model_pytorch.py` defines the same function.
+
+Dropout, in training, is after the subsampling and in the feed-forward layers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from algoperf.jax_backend import layers
+
+from .._speech.modules_jax import (
+    XAVIER,
+    Activation,
+    FrontEnd,
+    LayerNorm,
+    MaskedBatchNorm,
+    example_batch,
+    forward,
+    masked,
+)
+from .definition import ModelConfig
+from .lstm_jax import BidirectionalLstm
+
+__all__ = ["build", "example_batch", "forward"]
+
+_ACTIVATIONS: Mapping[str, Activation] = {"relu": nn.relu, "tanh": jnp.tanh}
+
+
+class Norm(nn.Module):
+    """In front of a layer: batch norm over valid frames, or layer norm."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """x: [batch, frames, width]; mask: [batch, frames]."""
+        if self.config.norm == "layer":
+            return LayerNorm(name="layer_norm")(x)
+        norm = MaskedBatchNorm(
+            self.config.batch_norm_momentum, self.train, name="batch_norm"
+        )
+        return norm(x, mask)
+
+
+class LstmLayer(nn.Module):
+    """Norm, LSTM, addition of the input."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """As `Norm`."""
+        y = Norm(self.config, self.train, name="norm")(x, mask)
+        y = BidirectionalLstm(self.config.hidden, name="lstm")(y, mask)
+        return x + y if self.config.is_residual else y
+
+
+class FeedForward(nn.Module):
+    """Norm, dense layer, activation, dropout, addition of the input."""
+
+    config: ModelConfig
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, rate: Any) -> jax.Array:
+        """As `Norm`; rate: dropout's."""
+        config = self.config
+        y = Norm(config, self.train, name="norm")(x, mask)
+        y = layers.Dense(config.width, kernel_init=XAVIER, name="dense")(y)
+        y = masked(_ACTIVATIONS[config.activation](y), mask)
+        y = layers.Dropout()(y, rate, train=self.train)
+        return x + y if config.is_residual else y
+
+
+class DeepSpeech(nn.Module):
+    """Front end, LSTM layers, feed-forward layers, logits."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: tuple[jax.Array, jax.Array],
+        *,
+        train: bool,
+        dropout_rate: Any,
+        key: Any = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, key: as of `FrontEnd`.
+        """
+        config = self.config
+        x, paddings = FrontEnd(
+            config.width,
+            config.subsampling_channels,
+            _ACTIVATIONS[config.activation],
+            config.spec_augment,
+            train,
+            name="front_end",
+        )(inputs, key)
+        x = layers.Dropout()(x, dropout_rate, train=train)
+        mask = 1 - paddings
+        for i in range(config.lstm_layers):
+            x = LstmLayer(config, train, name=f"lstm_{i}")(x, mask)
+        for i in range(config.feed_forward_layers):
+            layer = FeedForward(config, train, name=f"feed_forward_{i}")
+            x = layer(x, mask, dropout_rate)
+        if config.norm == "batch":
+            x = LayerNorm(name="norm")(x)
+        output = layers.Dense(
+            config.vocabulary, kernel_init=XAVIER, is_output=True, name="output"
+        )
+        return output(x), paddings
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The module."""
+    return DeepSpeech(config)

@@ -1,0 +1,120 @@
+"""The DeepSpeech-like network in PyTorch; `model_jax.py` defines the same function.
+
+Dropout, in training, is after the subsampling and in the feed-forward layers.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from algoperf.pytorch_backend import layers
+
+from .._speech.modules_pytorch import (
+    XAVIER,
+    Activation,
+    FrontEnd,
+    LayerNorm,
+    MaskedBatchNorm,
+    forward,
+    masked,
+)
+from .definition import ModelConfig
+from .lstm_pytorch import BidirectionalLstm
+
+__all__ = ["build", "forward"]
+
+_ACTIVATIONS: Mapping[str, Activation] = {"relu": functional.relu, "tanh": torch.tanh}
+
+
+class Norm(nn.Module):
+    """In front of a layer: batch norm over valid frames, or layer norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.by_layer = config.norm == "layer"
+        if self.by_layer:
+            self.layer_norm = LayerNorm(config.width)
+        else:
+            self.batch_norm = MaskedBatchNorm(config.width, config.batch_norm_momentum)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: [batch, frames, width]; mask: [batch, frames]."""
+        return self.layer_norm(x) if self.by_layer else self.batch_norm(x, mask)
+
+
+class LstmLayer(nn.Module):
+    """Norm, LSTM, addition of the input."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.is_residual = config.is_residual
+        self.norm = Norm(config)
+        self.lstm = BidirectionalLstm(config.width, config.hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `Norm`."""
+        y = self.lstm(self.norm(x, mask), mask)
+        return x + y if self.is_residual else y
+
+
+class FeedForward(nn.Module):
+    """Norm, dense layer, activation, dropout, addition of the input."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.is_residual = config.is_residual
+        self.activation = _ACTIVATIONS[config.activation]
+        self.norm = Norm(config)
+        self.dense = layers.Linear(config.width, config.width, weight_init=XAVIER)
+        self.dropout = layers.Dropout()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `Norm`."""
+        y = self.activation(self.dense(self.norm(x, mask)))
+        y = self.dropout(masked(y, mask))
+        return x + y if self.is_residual else y
+
+
+class DeepSpeech(nn.Module):
+    """Front end, LSTM layers, feed-forward layers, logits."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.front_end = FrontEnd(
+            config.width,
+            config.subsampling_channels,
+            _ACTIVATIONS[config.activation],
+            config.spec_augment,
+        )
+        self.dropout = layers.Dropout()
+        self.names = [f"lstm_{i}" for i in range(config.lstm_layers)]
+        for name in self.names:
+            self.add_module(name, LstmLayer(config))
+        others = [f"feed_forward_{i}" for i in range(config.feed_forward_layers)]
+        for name in others:
+            self.add_module(name, FeedForward(config))
+        self.names += others
+        self.norm = LayerNorm(config.width) if config.norm == "batch" else nn.Identity()
+        self.output = layers.Linear(
+            config.width, config.vocabulary, weight_init=XAVIER, is_output=True
+        )
+
+    def forward(
+        self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, uniforms: as of `FrontEnd`.
+        """
+        x, paddings = self.front_end(inputs, uniforms)
+        x = self.dropout(x)
+        for name in self.names:
+            x = self.get_submodule(name)(x, 1 - paddings)
+        return self.output(self.norm(x)), paddings
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The module."""
+    return DeepSpeech(config)
