@@ -5,7 +5,6 @@ gradient of the recurrent weights, after it. The gradient is written by hand for
 derived automatically, each frame would add to an array of the weights' size.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -21,9 +20,24 @@ _GATES = 4  # input, forget, cell, output: in this order in all arrays
 def _orthogonal_gates(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """[hidden, 4 * hidden]: one orthogonal matrix for each gate."""
     hidden, _ = shape
-    draw = partial(nn.initializers.orthogonal(), shape=(hidden, hidden), dtype=dtype)
-    gates = jax.vmap(draw)(jax.random.split(key, _GATES))
-    return gates.transpose(1, 0, 2).reshape(shape)
+    normal = jax.random.normal(key, (_GATES, hidden, hidden), dtype)
+    return jax.vmap(_orthogonal)(normal).transpose(1, 0, 2).reshape(shape)
+
+
+def _orthogonal(columns: jax.Array) -> jax.Array:
+    """Gram and Schmidt's orthogonal matrix of [n, n], uniform if that is normal.
+
+    Not a QR decomposition: LAPACK's waits for ever where one CPU is eight devices.
+    """
+
+    def add(i: Any, found: jax.Array) -> jax.Array:
+        column = columns[:, i]
+        for _ in range(2):  # the second time removes the first one's rounding
+            overlap = jnp.matmul(found.T, column, precision="highest")
+            column -= jnp.matmul(found, overlap, precision="highest")
+        return found.at[:, i].set(column / jnp.linalg.norm(column))
+
+    return jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(columns))
 
 
 class _Recurrent(nn.Module):

@@ -4,6 +4,8 @@ One set of biases, as in the JAX model. PyTorch's own bidirectional layer would 
 lengths on the host, a synchronisation in each layer.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -34,26 +36,66 @@ class _Direction(nn.Module):
         """x: [batch, frames, features]; hidden states [batch, frames, hidden]."""
         bias = self.input.bias
         assert bias is not None
-        weights = [
-            self.input.weight,
-            self.recurrent.weight,
-            bias,
-            torch.zeros_like(bias),
-        ]
-        state = x.new_zeros(1, x.shape[0], self.recurrent.weight.shape[1])
-        y, _, _ = torch.lstm(
-            x,
-            (state, state),
-            weights,
-            has_biases=True,
-            num_layers=1,
-            dropout=0.0,
-            # cuDNN keeps what a gradient needs only in training mode.
-            train=torch.is_grad_enabled(),
-            bidirectional=False,
-            batch_first=True,
-        )
-        return y
+        # The compiler would unroll the kernel into its steps; it sees one operation.
+        run = _opaque_lstm if torch.compiler.is_compiling() else _lstm
+        return run(x, self.input.weight, self.recurrent.weight, bias)
+
+
+def _lstm(
+    x: Tensor, input_weight: Tensor, recurrent_weight: Tensor, bias: Tensor
+) -> Tensor:
+    """Hidden states [batch, frames, hidden], from states of 0."""
+    state = x.new_zeros(1, x.shape[0], recurrent_weight.shape[1])
+    y, _, _ = torch.lstm(
+        x,
+        (state, state),
+        [input_weight, recurrent_weight, bias, torch.zeros_like(bias)],
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        # cuDNN keeps what a gradient needs only in training mode.
+        train=torch.is_grad_enabled(),
+        bidirectional=False,
+        batch_first=True,
+    )
+    return y
+
+
+@torch.library.custom_op("algoperf::lstm", mutates_args=())
+def _opaque_lstm(
+    x: Tensor, input_weight: Tensor, recurrent_weight: Tensor, bias: Tensor
+) -> Tensor:
+    """`_lstm`; what its gradient needs is computed again."""
+    return _lstm(x, input_weight, recurrent_weight, bias).contiguous()
+
+
+@torch.library.custom_op("algoperf::lstm_gradient", mutates_args=())
+def _opaque_gradient(gradient: Tensor, arguments: list[Tensor]) -> list[Tensor]:
+    """Gradients of `_lstm`'s arguments from that of its result."""
+    # Not `torch.autograd.grad`: nothing is recorded inside of an operation.
+    _, gradient_of = torch.func.vjp(_lstm, *arguments)
+    return [part.contiguous() for part in gradient_of(gradient)]
+
+
+@_opaque_lstm.register_fake
+def _(x: Tensor, input_weight: Tensor, recurrent_weight: Tensor, bias: Tensor) -> Any:
+    return x.new_empty(x.shape[0], x.shape[1], recurrent_weight.shape[1])
+
+
+@_opaque_gradient.register_fake
+def _(gradient: Tensor, arguments: list[Tensor]) -> list[Tensor]:
+    return [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in arguments]
+
+
+def _keep_arguments(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+    return tuple(_opaque_gradient(gradient, list(ctx.saved_tensors)))
+
+
+_opaque_lstm.register_autograd(_differentiate, setup_context=_keep_arguments)
 
 
 class BidirectionalLstm(nn.Module):
