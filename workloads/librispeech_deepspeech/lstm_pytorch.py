@@ -73,8 +73,9 @@ def _opaque_lstm(
 def _opaque_gradient(gradient: Tensor, arguments: list[Tensor]) -> list[Tensor]:
     """Gradients of `_lstm`'s arguments from that of its result."""
     # Not `torch.autograd.grad`: nothing is recorded inside of an operation.
-    _, gradient_of = torch.func.vjp(_lstm, *arguments)
-    return [part.contiguous() for part in gradient_of(gradient)]
+    with torch.enable_grad():
+        _, gradient_of = torch.func.vjp(_lstm, *arguments)
+        return [part.contiguous() for part in gradient_of(gradient)]
 
 
 @_opaque_lstm.register_fake
