@@ -74,7 +74,7 @@ def _opaque_gradient(gradient: Tensor, arguments: list[Tensor]) -> list[Tensor]:
     """Gradients of `_lstm`'s arguments from that of its result."""
     # Not `torch.autograd.grad`: nothing is recorded inside of an operation.
     with torch.enable_grad():
-        _, gradient_of = torch.func.vjp(_lstm, *arguments)
+        gradient_of = torch.func.vjp(_lstm, *arguments)[1]
         return [part.contiguous() for part in gradient_of(gradient)]
 
 
@@ -109,7 +109,7 @@ class BidirectionalLstm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """mask: [batch, frames], 1 for valid frames, which come before the padding."""
-        order = reversed_order(mask)[..., None]
+        order = reversed_order(mask).unsqueeze(-1)
         ahead = self.forwards(x)
         back = self.backwards(_taken(x, order))
         y = torch.cat([ahead, _taken(back, order)], dim=-1)
@@ -124,4 +124,4 @@ def reversed_order(mask: Tensor) -> Tensor:
 
 
 def _taken(x: Tensor, order: Tensor) -> Tensor:
-    return x.gather(1, order.expand(-1, -1, x.shape[-1]))
+    return x.gather(1, order.expand(x.shape))
