@@ -23,6 +23,8 @@ TOLERANCE = 1e-4
 # side in float32, and one element's share of the gradient changes.
 KINK_TOLERANCE = 2e-3
 KINKED = {"relu", "leaky_relu"}
+# Of the largest gradient: as good as 0.
+ZERO = 1e-6
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 
@@ -102,7 +104,12 @@ def test_same_weights_give_the_same_outputs_loss_and_gradients(
         assert_close(theirs["loss"][key], ours["loss"][key], key)
     grads = both.pytorch_weights(definition, ours["grads"])
     assert grads.keys() == theirs["grads"].keys()
+    # A gradient that is 0 but for rounding (of attention's key bias, which softmax
+    # ignores) has no digits to compare.
+    largest = max(float(np.abs(grad).max()) for grad in grads.values())
     for key, grad in grads.items():
+        if max(np.abs(grad).max(), np.abs(theirs["grads"][key]).max()) < ZERO * largest:
+            continue
         assert_gradient_close(
             theirs["grads"][key], grad, definition, f"gradient of {key}"
         )
@@ -361,4 +368,7 @@ def test_devices_and_processes_change_nothing_but_the_order_of_sums(
     assert many["num_devices"] == next(iter(more.values()))
     assert many["summed"] == pytest.approx(one["summed"], rel=TOLERANCE)
     assert many["metrics"] == pytest.approx(one["metrics"], rel=TOLERANCE)
-    assert many["gradient_norms"] == pytest.approx(one["gradient_norms"], rel=1e-3)
+    zero = ZERO * max(one["gradient_norms"].values())
+    assert many["gradient_norms"] == pytest.approx(
+        one["gradient_norms"], rel=1e-3, abs=zero
+    )

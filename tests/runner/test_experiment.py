@@ -81,7 +81,7 @@ def test_the_metrics_equal_a_direct_computation(toy):
     experiment.run(settings)
     (trial,) = trials(settings)
     (folder,) = (trial.folder / checkpoint.FOLDER).iterdir()
-    params = checkpoint._load(folder).arrays
+    params = checkpoint.load(folder).arrays
     inputs, labels = toy_workload.examples("validation")
     logits = inputs @ params["/params/weight"] + params["/params/bias"]
     assert trial.metric("validation/accuracy")[0] == np.mean(
