@@ -1,34 +1,27 @@
-"""How fast Criteo 1TB data are converted and read, and how long model steps take.
+"""How fast Criteo 1TB data are converted and read.
 
-    python benchmarks/criteo1tb.py data              # conversion and input pipeline
-    python benchmarks/criteo1tb.py model --framework jax [--batch-size 8192] [--full]
+    python benchmarks/criteo1tb.py
 
 Prints ratios to the floor measured in the same run (copies of a mapped file) and to
 what 8 V100 consume. The text is made up, in the official layout: 26 categories of 5,000
 values of unequal frequency, a fifth of the integers empty. Run it with OMP_NUM_THREADS=1.
 """
 
-import argparse
 import dataclasses
 import gzip
 import os
-import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measuring import shortest
 
-from algoperf import backend as backends
-from algoperf import pipeline, registry, rulesets, spec
+from algoperf import pipeline, registry
 from algoperf.datasets.criteo1tb import prepare, reader, text
 from algoperf.datasets.criteo1tb.lines import LineSource
 from algoperf.definition import Split, Splits
 from algoperf.prepared import Preparation
-from algoperf.runner.randomness import key_numbers
-from algoperf.workload import Workload
 
 DEFINITION = registry.definition("criteo1tb")
 # 262,144 rows in 0.68 s, the fastest published step.
@@ -42,15 +35,7 @@ DAY_ROWS = 40_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["data", "model"])
-    parser.add_argument("--framework", choices=["jax", "pytorch"], default="jax")
-    parser.add_argument("--batch-size", type=int, default=8_192)
-    parser.add_argument("--full", action="store_true", help="the table of 2 GiB")
-    options = parser.parse_args()
-    if options.what == "model":
-        model(options.framework, options.batch_size, options.full)
-        return
+    """Writes data, converts and reads them."""
     with tempfile.TemporaryDirectory(prefix="criteo1tb-") as folder:
         conversion(Path(folder))
         reading(Path(folder))
@@ -79,7 +64,7 @@ def conversion(folder: Path) -> None:
     """Rows/s from gzip-packed text to shards: the parts, and the whole."""
     write_raw(folder / "raw")
     path = folder / "raw" / "day_0.gz"
-    unpacking = best(lambda: LineSource(path).skip(DAY_ROWS), 3, time.process_time)
+    unpacking = shortest(lambda: LineSource(path).skip(DAY_ROWS), 3)
     print(f"unpacking alone: {DAY_ROWS / unpacking:,.0f} rows/s per core")
     source = LineSource(path)
     blocks = []
@@ -90,7 +75,7 @@ def conversion(folder: Path) -> None:
         for block in blocks:
             reader.pack(*text.parse(block, "day_0.gz", 1))
 
-    parsing = best(parse, 5, time.process_time)
+    parsing = shortest(parse, 5)
     print(f"parsing and hashing: {DAY_ROWS / parsing:,.0f} rows/s per core")
     rows = prepare.NUM_DAYS * DAY_ROWS
     splits = Splits(rows - DAY_ROWS, 0, DAY_ROWS // 2, DAY_ROWS // 2)
@@ -161,7 +146,7 @@ def copying_speed(folder: Path, batch_size: int) -> float:
                 batch, filled = np.empty(num_bytes, np.uint8), 0
 
     rows = sum(map(len, mapped)) / reader.ROW_BYTES
-    return rows / best(copy, 5, time.process_time)
+    return rows / shortest(copy, 5)
 
 
 def reading_speed(
@@ -188,114 +173,7 @@ def reading_speed(
         for index in range(number):
             batches.batch(index)
 
-    return number * batch_size / best(read, 5, time.process_time)
-
-
-def best(
-    function: Callable[[], object],
-    repeats: int = 5,
-    now: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Seconds of the fastest of some calls."""
-    seconds = []
-    for _ in range(repeats):
-        start = now()
-        function()
-        seconds.append(now() - start)
-    return min(seconds)
-
-
-def model(framework: str, batch_size: int, full: bool) -> None:
-    """Seconds of a training step (forward, backward, SGD) and of evaluating a batch."""
-    definition = DEFINITION
-    if not full:
-        small = dataclasses.replace(definition.model, num_embeddings=65_536)
-        definition = dataclasses.replace(definition, model=small)
-    yardsticks()
-    backend = backends.load(framework)
-    workload = Workload(
-        definition,
-        backend,
-        registry.module("workloads", "criteo1tb", f"model_{framework}"),
-        registry.module("workloads", "criteo1tb", "metrics"),
-        ruleset=rulesets.ruleset("paper"),
-        tuning="external",
-    )
-    key = backend.keys(key_numbers(0, "init"))[0]
-    params, state = workload.init_model_fn(key)
-    batch = backend.place(random_batch(batch_size))
-    step = {"jax": jax_step, "pytorch": pytorch_step}[framework]
-    seconds = step(workload, params, key, batch)
-    rows = definition.model.num_embeddings
-    print(
-        f"{framework}, {rows:,} rows, batch {batch_size:,}: step {1e3 * seconds:,.0f} ms"
-    )
-    if framework == "pytorch":  # JAX's step has given its parameters away
-        weights = {"weights": np.ones(batch_size, np.float32)}
-        batch = backend.place({**random_batch(batch_size), **weights})
-        seconds = best(lambda: workload.evaluate_batch(params, state, batch), 3)
-        print(f"evaluation {1e3 * seconds:,.0f} ms")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"largest memory of the process: {peak:.1f} GiB")
-
-
-def yardsticks() -> None:
-    """What the machine does at this moment; where "published" was measured, 147, 12.5."""
-    x = np.ones((3_000, 3_000), np.float32)
-    flops = 2 * 3_000**3 / best(lambda: x @ x)
-    source = np.ones(2**27, np.float64)
-    target = np.empty_like(source)
-    speed = source.nbytes / best(lambda: np.copyto(target, source))
-    print(f"matmul {flops / 1e9:.0f} GFLOP/s, copy {speed / 1e9:.1f} GB/s")
-
-
-def random_batch(batch_size: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    sizes = np.array(reader.NUM_BUCKETS)
-    buckets = rng.integers(0, sizes, (batch_size, reader.NUM_CATEGORIES))
-    integers = np.log1p(rng.geometric(0.1, (batch_size, reader.NUM_INTEGERS)))
-    inputs = np.concatenate([integers, buckets], axis=1).astype(np.float32)
-    targets = (rng.random((batch_size, 1)) < 0.03).astype(np.float32)
-    return {"inputs": inputs, "targets": targets}
-
-
-def jax_step(workload: Workload, params: Any, key: Any, batch: spec.Batch) -> float:
-    import jax
-
-    def loss(params: Any, batch: spec.Batch) -> jax.Array:
-        mode = spec.ForwardPassMode.TRAIN
-        logits, _ = workload.model_fn(params, batch, {}, mode, key, True)
-        result = workload.loss_fn(batch["targets"], logits)
-        return result["summed"] / result["n_valid_examples"]
-
-    def update(params: Any, batch: spec.Batch) -> Any:
-        grads = jax.grad(loss)(params, batch)
-        return jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
-
-    compiled = jax.jit(update, donate_argnums=0)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        params = jax.block_until_ready(compiled(params, batch))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
-
-
-def pytorch_step(workload: Workload, params: Any, key: Any, batch: spec.Batch) -> float:
-    import torch
-
-    assert isinstance(params, torch.nn.Module)
-    optimizer = torch.optim.SGD(params.parameters(), lr=0.01)
-
-    def update() -> None:
-        optimizer.zero_grad()
-        mode = spec.ForwardPassMode.TRAIN
-        logits, _ = workload.model_fn(params, batch, None, mode, key, True)
-        result = workload.loss_fn(batch["targets"], logits)
-        (result["summed"] / result["n_valid_examples"]).backward()
-        optimizer.step()
-
-    return best(update, 4)
+    return number * batch_size / shortest(read, 5)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
     python benchmarks/fastmri.py pipeline    # slices/s of one core, of the FFT alone
     python benchmarks/fastmri.py metric      # structural similarity, ms a slice
-    python benchmarks/fastmri.py step --framework pytorch   # of the full model, ms
     python benchmarks/fastmri.py picture --data-dir DIR     # docs/images/...
 
 Slices are made up, in the size of the knee data: 640 x 372, cropped to 320 x 320. The
@@ -11,18 +10,18 @@ picture trains the mini form for a minute and shows slices of its test split.
 
 import argparse
 import dataclasses
-import resource
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import shortest
 
 from algoperf import backend as backends
 from algoperf import pipeline, registry, rulesets, spec
 from algoperf.datasets.fastmri import prepare, reader
+from algoperf.definition import WorkloadDefinition
 from algoperf.prepared import Preparation
 from algoperf.workload import Workload
 from algoperf.workloads.fastmri import data, metrics
@@ -31,23 +30,6 @@ from algoperf.workloads.fastmri.definition import DEFINITION
 PUBLISHED_SLICES_PER_SECOND = 32 / 0.246  # training on 8 x V100, published logs
 SIDE, COLUMNS, SLICES = 320, 372, 96
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "fastmri_reconstruction.png"
-
-
-def seconds(
-    function: Callable[[], Any],
-    repeats: int = 7,
-    now: Callable[[], float] = time.process_time,
-) -> float:
-    """The shortest of several runs, by default of the processor's time.
-
-    Other jobs on the machine only ever lengthen one.
-    """
-    times = []
-    for _ in range(repeats):
-        start = now()
-        function()
-        times.append(now() - start)
-    return min(times)
 
 
 def made_up_data(folder: Path) -> pipeline.DataRequest:
@@ -82,8 +64,8 @@ def benchmark_pipeline() -> None:
     """Slices a second of one core, computed and from the cache, and their equality."""
     rng = np.random.default_rng(0)
     kspace = (rng.normal(size=(640, COLUMNS)) * (1 + 1j)).astype(np.complex64)
-    fft = seconds(lambda: np.fft.ifft2(kspace))
-    half = seconds(lambda: prepare.to_columns(kspace, SIDE))
+    fft = shortest(lambda: np.fft.ifft2(kspace))
+    half = shortest(lambda: prepare.to_columns(kspace, SIDE))
     with tempfile.TemporaryDirectory() as folder:
         request = made_up_data(Path(folder) / "fastmri")
         plain = dataclasses.replace(DEFINITION.data, cache=False)
@@ -95,9 +77,9 @@ def benchmark_pipeline() -> None:
             assert np.array_equal(array, first[name]), name
             assert np.array_equal(array, again[name]), name
         times = {
-            "computed": seconds(lambda: computing.batch(1)),
-            "from the cache": seconds(lambda: cached.batch(0)),
-            "copied": seconds(lambda: [array.copy() for array in made.values()]),
+            "computed": shortest(lambda: computing.batch(1)),
+            "from the cache": shortest(lambda: cached.batch(0)),
+            "copied": shortest(lambda: [array.copy() for array in made.values()]),
         }
     print(
         f"inverse FFT of 640 x {COLUMNS} alone: {1e3 * fft:.2f} ms; preparation's half "
@@ -136,14 +118,14 @@ def benchmark_metric() -> None:
         ]
 
     difference = np.abs(metrics.ssim(np, x[:4], y[:4], ones[:4]) - peer()).max()
-    peers = 1e3 * seconds(peer) / 4
+    peers = 1e3 * shortest(peer) / 4
     for name, function in (
         ("numpy", lambda: metrics.ssim(np, x, y, ones)),
         ("pytorch", lambda: metrics.ssim(torch_namespace, *tensors)),
         ("jax", lambda: jax.block_until_ready(compiled(*arrays))),
     ):
         function()
-        spent = 1e3 * seconds(function) / number
+        spent = 1e3 * shortest(function) / number
         print(
             f"ssim, {name}: {spent:.2f} ms of one core for a slice, {peers / spent:.1f} "
             f"x scikit-image's speed ({peers:.1f} ms)"
@@ -151,93 +133,37 @@ def benchmark_metric() -> None:
     print(f"largest difference from scikit-image: {difference:.0e}")
 
 
-def benchmark_step(framework: str, batch_size: int) -> None:
-    """Forward, backward and SGD of the full model on one batch."""
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(2, batch_size, SIDE, SIDE)).astype(np.float32)
-    step = make_step("fastmri", framework, 1e-3)[1]
-    batch = {"inputs": images[0], "targets": images[1]}
-    start = time.perf_counter()
-    step(batch)
-    first = time.perf_counter() - start
-    shortest = seconds(lambda: step(batch), 2, time.perf_counter)
-    busy = seconds(lambda: step(batch), 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"{framework}, batch {batch_size}: {1e3 * shortest:.0f} ms a step ({1e3 * busy:.0f} ms of "
-        f"processor time), the first {first:.1f} s; peak memory of the process {peak:.2f} GB"
-    )
+def make_adamw_step(
+    definition: WorkloadDefinition, rate: float
+) -> tuple[Callable[..., np.ndarray], Callable[..., None]]:
+    """Functions of a numpy batch: reconstruct it; take a step of AdamW, in PyTorch."""
+    import torch
 
-
-def make_step(
-    name: str, framework: str, rate: float
-) -> tuple[Callable[..., Any], Callable[..., None]]:
-    """Functions of a numpy batch: evaluate it; take a step of plain SGD or Adam."""
-    definition = registry.definition(name)
-    backend = backends.load(framework)
+    backend = backends.load("pytorch")
     workload = Workload(
         definition,
         backend,
-        registry.module("workloads", "fastmri", f"model_{framework}"),
+        registry.module("workloads", "fastmri", "model_pytorch"),
         metrics,
         ruleset=rulesets.ruleset("paper"),
         tuning="external",
     )
     keys = backend.keys(np.array([[0, 1], [2, 3]]))
     params, state = workload.init_model_fn(keys[0])
-    make = jax_step if framework == "jax" else pytorch_step
-    reconstruct, step = make(workload, params, state, keys[1], rate)
-    return (
-        lambda batch: np.asarray(reconstruct(backend.place(batch))),
-        lambda batch: step(backend.place(batch)),
-    )
-
-
-def jax_step(workload: Any, params: Any, state: Any, key: Any, rate: float) -> Any:
-    """Reconstruction, and one jitted step, awaited."""
-    import jax
-
-    def logits_of(params: Any, batch: Any) -> Any:
-        return workload.model_fn(
-            params, batch, state, spec.ForwardPassMode.TRAIN, key, True
-        )[0]
-
-    def loss_of(params: Any, batch: Any) -> Any:
-        loss = workload.loss_fn(batch["targets"], logits_of(params, batch))
-        return loss["summed"] / loss["n_valid_examples"]
-
-    @jax.jit
-    def update(params: Any, batch: Any) -> Any:
-        grads = jax.grad(loss_of)(params, batch)
-        return jax.tree.map(lambda p, g: p - rate * g, params, grads)
-
-    def step(batch: Any) -> None:
-        nonlocal params
-        params = jax.block_until_ready(update(params, batch))
-
-    return jax.jit(lambda batch: logits_of(params, batch)), step
-
-
-def pytorch_step(workload: Any, params: Any, state: Any, key: Any, rate: float) -> Any:
-    """Reconstruction, and one eager step: Adam, which the picture is made with."""
-    import torch
-
-    is_full = workload.name == "fastmri"
-    kind = torch.optim.SGD if is_full else torch.optim.AdamW
-    optimizer = kind(params.parameters(), lr=rate)
+    optimizer = torch.optim.AdamW(params.parameters(), lr=rate)
 
     def logits_of(batch: Any) -> Any:
-        return workload.model_fn(
-            params, batch, state, spec.ForwardPassMode.TRAIN, key, True
-        )[0]
+        mode = spec.ForwardPassMode.TRAIN
+        return workload.model_fn(params, batch, state, mode, keys[1], True)[0]
 
-    def step(batch: Any) -> None:
+    def step(host_batch: dict[str, np.ndarray]) -> None:
+        batch = backend.place(host_batch)
         optimizer.zero_grad()
         loss = workload.loss_fn(batch["targets"], logits_of(batch))
         (loss["summed"] / loss["n_valid_examples"]).backward()
         optimizer.step()
 
-    return lambda batch: logits_of(batch).detach(), step
+    return lambda batch: logits_of(backend.place(batch)).detach().numpy(), step
 
 
 def make_picture(data_dir: Path, num_steps: int = 600) -> None:
@@ -254,7 +180,7 @@ def make_picture(data_dir: Path, num_steps: int = 600) -> None:
         config=definition.data,
     )
     train = data.open_batches(request)
-    reconstruct, step = make_step("fastmri_mini", "pytorch", 3e-3)
+    reconstruct, step = make_adamw_step(definition, 3e-3)
     for index in range(num_steps):
         step(train.batch(index))
     test = data.open_batches(
@@ -282,17 +208,13 @@ def make_picture(data_dir: Path, num_steps: int = 600) -> None:
 def main() -> None:
     """Runs the part that was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=["pipeline", "metric", "step", "picture"])
-    parser.add_argument("--framework", choices=["jax", "pytorch"], default="jax")
-    parser.add_argument("--batch-size", type=int, default=4)  # 32 / 8 devices
+    parser.add_argument("part", choices=["pipeline", "metric", "picture"])
     parser.add_argument("--data-dir", type=Path, help="with a prepared fastmri_mini")
     options = parser.parse_args()
     if options.part == "pipeline":
         benchmark_pipeline()
     elif options.part == "metric":
         benchmark_metric()
-    elif options.part == "step":
-        benchmark_step(options.framework, options.batch_size)
     elif options.data_dir is None:
         parser.error("picture needs --data-dir")
     else:

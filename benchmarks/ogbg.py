@@ -2,48 +2,27 @@
 
     python benchmarks/ogbg.py pipeline    # graphs/s of one core, and of copying
     python benchmarks/ogbg.py metric      # mean average precision, and scikit-learn's
-    python benchmarks/ogbg.py step --framework pytorch   # of the full model, ms
 
 Graphs are made up, with the number and the mean sizes of ogbg-molpcba's.
 """
 
 import argparse
-import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import shortest
 
-from algoperf import backend as backends
-from algoperf import pipeline, registry, rulesets, spec
+from algoperf import pipeline
 from algoperf.datasets.ogbg import reader
 from algoperf.definition import Split
-from algoperf.workload import Workload
 from algoperf.workloads.ogbg import data, metrics
 from algoperf.workloads.ogbg.definition import DEFINITION
 
 PUBLISHED_GRAPHS_PER_SECOND = 512 / 0.32  # training on 8 x V100, published logs
 EVAL_BATCH_SIZE = DEFINITION.eval_batch_size_for("jax")
 EVALUATED = DEFINITION.splits.validation
-
-
-def seconds(
-    function: Callable[[], Any],
-    repeats: int = 7,
-    now: Callable[[], float] = time.process_time,
-) -> float:
-    """The shortest of several runs, by default of the processor's time.
-
-    Other jobs on the machine only ever lengthen one.
-    """
-    times = []
-    for _ in range(repeats):
-        start = now()
-        function()
-        times.append(now() - start)
-    return min(times)
 
 
 def made_up_molecules(num_graphs: int) -> reader.Molecules:
@@ -92,8 +71,8 @@ def benchmark_pipeline(split: Split, size: int, number: int) -> None:
     first = time.process_time() - start
     arrays = arrays_of(batch)
     graphs = sum(count_graphs(opened.batch(i)) for i in range(number))
-    made = seconds(lambda: [opened.batch(i) for i in range(number)])
-    copied = seconds(lambda: [[x.copy() for x in arrays] for _ in range(number)])
+    made = shortest(lambda: [opened.batch(i) for i in range(number)])
+    copied = shortest(lambda: [[x.copy() for x in arrays] for _ in range(number)])
     rate = graphs / made
     print(
         f"{split}, batch {size:,}: {rate:,.0f} graphs/s of one core, first batch "
@@ -127,7 +106,7 @@ def benchmark_metric() -> None:
             for task, rows in enumerate(measured.T)
         ]
 
-    ours, theirs = seconds(lambda: metrics.summarise([batch])), seconds(peer, 3)
+    ours, theirs = shortest(lambda: metrics.summarise([batch])), shortest(peer, 3)
     difference = metrics.summarise([batch])["mean_average_precision"] - np.mean(peer())
     print(
         f"metrics of {EVALUATED:,} x {reader.NUM_TASKS}: {ours:.3f} s, sigmoid, accuracy "
@@ -136,85 +115,16 @@ def benchmark_metric() -> None:
     )
 
 
-def benchmark_step(framework: str, batch_size: int) -> None:
-    """Forward, backward and SGD of the full model on one batch."""
-    backend = backends.load(framework)
-    model = registry.module("workloads", "ogbg", f"model_{framework}")
-    workload = Workload(
-        DEFINITION,
-        backend,
-        model,
-        metrics,
-        ruleset=rulesets.ruleset("paper"),
-        tuning="external",
-    )
-    keys = backend.keys(np.array([[0, 1], [2, 3]]))
-    params, state = workload.init_model_fn(keys[0])
-    batch = backend.place(open_batches("train", batch_size, 2_000).batch(0))
-    make = jax_step if framework == "jax" else pytorch_step
-    step = make(workload, params, state, batch, keys[1])
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    shortest = seconds(step, 5, time.perf_counter)
-    print(
-        f"{framework}, batch {batch_size}: {1e3 * shortest:.0f} ms a step, the first "
-        f"{first:.1f} s; peak memory of the process {peak:.2f} GB"
-    )
-
-
-def jax_step(workload: Any, params: Any, state: Any, batch: Any, key: Any) -> Any:
-    """One jitted step, awaited."""
-    import jax
-
-    def loss_of(params: Any, batch: Any) -> Any:
-        logits, _ = workload.model_fn(
-            params, batch, state, spec.ForwardPassMode.TRAIN, key, True
-        )
-        loss = workload.loss_fn(batch["targets"], logits, batch["weights"])
-        return loss["summed"] / loss["n_valid_examples"]
-
-    @jax.jit
-    def update(params: Any, batch: Any) -> Any:
-        grads = jax.grad(loss_of)(params, batch)
-        return jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads)
-
-    return lambda: jax.block_until_ready(update(params, batch))
-
-
-def pytorch_step(workload: Any, params: Any, state: Any, batch: Any, key: Any) -> Any:
-    """One eager step."""
-    import torch
-
-    optimizer = torch.optim.SGD(params.parameters(), lr=1e-3)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        logits, _ = workload.model_fn(
-            params, batch, state, spec.ForwardPassMode.TRAIN, key, True
-        )
-        loss = workload.loss_fn(batch["targets"], logits, batch["weights"])
-        (loss["summed"] / loss["n_valid_examples"]).backward()
-        optimizer.step()
-
-    return step
-
-
 def main() -> None:
     """Runs the part that was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=["pipeline", "metric", "step"])
-    parser.add_argument("--framework", choices=["jax", "pytorch"], default="jax")
-    parser.add_argument("--batch-size", type=int, default=64)  # 512 / 8 devices
+    parser.add_argument("part", choices=["pipeline", "metric"])
     options = parser.parse_args()
     if options.part == "pipeline":
         benchmark_pipeline("train", DEFINITION.default_batch_size, 100)
         benchmark_pipeline("validation", EVAL_BATCH_SIZE, 1)
-    elif options.part == "metric":
-        benchmark_metric()
     else:
-        benchmark_step(options.framework, options.batch_size)
+        benchmark_metric()
 
 
 if __name__ == "__main__":

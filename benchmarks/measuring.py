@@ -1,0 +1,38 @@
+"""What the scripts beside this file measure with."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def shortest(
+    function: Callable[[], Any],
+    repeats: int = 7,
+    now: Callable[[], float] = time.process_time,
+) -> float:
+    """Seconds of the shortest of several runs, by default of the processor's time.
+
+    Other jobs on the machine only ever lengthen one.
+    """
+    seconds = []
+    for _ in range(repeats):
+        start = now()
+        function()
+        seconds.append(now() - start)
+    return min(seconds)
+
+
+def print_yardsticks() -> None:
+    """What the machine does at this moment; "published" was measured at 147 and 12.5."""
+    x = np.ones((3_000, 3_000), np.float32)
+    flops = 2 * 3_000**3 / shortest(lambda: x @ x, 3, time.perf_counter)
+    source = np.ones(2**26, np.float64)
+    target = np.empty_like(source)
+    copy = shortest(lambda: np.copyto(target, source), 3, time.perf_counter)
+    print(
+        f"yardsticks: matmul {flops / 1e9:.0f} GFLOP/s, "
+        f"copy {source.nbytes / copy / 1e9:.1f} GB/s",
+        flush=True,
+    )
