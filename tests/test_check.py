@@ -337,7 +337,8 @@ def test_the_template_is_ok_on_the_shipped_data(run, monkeypatch, tmp_path, fram
     monkeypatch.setenv("ALGOPERF_DATA_DIR", str(tmp_path / "nothing"))
     status, out, _ = run(TEMPLATE / name)
     assert status == 0
-    assert "rehearsal on mnist_mini: ok" in out
+    for workload in ("mnist_mini", "ogbg_mini"):
+        assert f"rehearsal on {workload}: ok" in out
     assert "optimizer state: 4 bytes a parameter" in out
     assert out.endswith("verdict: ok\n")
 

@@ -140,7 +140,8 @@ def test_every_block_of_the_page_is_a_command_an_edit_or_an_output():
 def test_who_follows_the_page_gets_a_leaderboard_with_both(framework, checkout):
     pytest.importorskip(PACKAGES[framework])
     said = follow(framework, checkout)
-    assert "rehearsal on mnist_mini: ok" in said["check"]
+    for workload in ("mnist_mini", "ogbg_mini"):
+        assert f"rehearsal on {workload}: ok" in said["check"]
     assert said["check"].endswith("verdict: ok\n")
     trials = re.findall(r"^(\w+), mnist_mini .* trial (\d):", said["run"], re.M)
     assert trials == [("mine", f"{i}") for i in (1, 2, 3)] + [

@@ -19,7 +19,8 @@ from algoperf.runner import rehearsal, review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 _SPACE_FILE = "tuning_search_space.json"
-_WORKLOAD = "mnist_mini"
+# Dense images; graphs of many arrays, with masks and dropout.
+_WORKLOADS = ("mnist_mini", "ogbg_mini")
 # Of the benchmark paper (arXiv 2306.07179): one machine with eight V100 of 16 GB.
 _OFFICIAL_DEVICES = 8
 _OFFICIAL_DEVICE_BYTES = 16 * 2**30
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workload",
         action="append",
         metavar="NAME",
-        help=f"to rehearse on; may be repeated; default: {_WORKLOAD}",
+        help=f"to rehearse on; may be repeated; default: {' and '.join(_WORKLOADS)}",
     )
     add(
         "--data-dir",
@@ -182,7 +183,7 @@ def _rehearse(
             "or self-tuning was asked for. --search-space FILE gives one."
         )
     rehearsals = []
-    for workload in options.workload or [_WORKLOAD]:
+    for workload in options.workload or _WORKLOADS:
         print(f"rehearsing a few steps on {workload} …", file=sys.stderr, flush=True)
         result = rehearsal.rehearse(
             options.submission,
