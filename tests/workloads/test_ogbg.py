@@ -408,7 +408,7 @@ def test_fifty_evaluations_take_no_more_memory_than_ten(folder):
 
 def average_precisions(scores, labels, measured):
     keys = metrics.sort_keys(scores, labels, measured)
-    return metrics.average_precisions(np.ascontiguousarray(keys.T))
+    return metrics.average_precisions([np.ascontiguousarray(keys.T)])
 
 
 def random_scores(rows=300, tasks=12, digits=2):
