@@ -8,7 +8,7 @@ given generator.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,29 +40,22 @@ def randaugment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def auto_contrast(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each channel stretched so that its values reach from 0 to 255."""
-    result = np.empty_like(image)
-    for plane, out in zip(image, result, strict=True):
-        low, high = plane.min(), plane.max()
-        _look_up(_stretch(int(low), int(high)), plane, out)
-    return result
+    tables = [_stretch(int(plane.min()), int(plane.max())) for plane in image]
+    return _look_up(tables, image)
 
 
-@functools.lru_cache(maxsize=4096)
 def _stretch(low: int, high: int) -> np.ndarray:
     values = np.arange(256, dtype=np.float32)
     if high > low:
         scale = np.float32(255) / np.float32(high - low)
         values = values * scale - np.float32(low) * scale
-    return _as_bytes(values)
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def equalize(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each channel's values spread so that all are about as frequent (Pillow's rule)."""
-    result = np.empty_like(image)
-    for plane, out in zip(image, result, strict=True):
-        counts = np.bincount(plane.ravel(), minlength=256)
-        _look_up(_equalizing(counts), plane, out)
-    return result
+    counts = [np.bincount(plane.ravel(), minlength=256) for plane in image]
+    return _look_up([_equalizing(of_plane) for of_plane in counts], image)
 
 
 def _equalizing(counts: np.ndarray) -> np.ndarray:
@@ -109,22 +102,12 @@ def color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def contrast(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Away from one grey value, by a factor of 1.9."""
-    return _look_up(_contrast_table(), image)
-
-
-@functools.lru_cache(maxsize=1)
-def _contrast_table() -> np.ndarray:
-    return _blend(np.uint8(CONTRAST_GREY), np.arange(256, dtype=np.uint8))
+    return _blend(np.uint8(CONTRAST_GREY), image)
 
 
 def brightness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """1.9 times as bright."""
-    return _look_up(_brightness_table(), image)
-
-
-@functools.lru_cache(maxsize=1)
-def _brightness_table() -> np.ndarray:
-    return _blend(np.uint8(0), np.arange(256, dtype=np.uint8))
+    return _blend(np.uint8(0), image)
 
 
 def sharpness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -212,14 +195,27 @@ def transform(
     (d, e, f); halves are rounded away from zero. Outside the image it is grey.
     """
     _, height, width = image.shape
-    column, inside_x = _nearest(x_from, height, width, width)
-    row, inside_y = _nearest(y_from, height, width, height)
-    source = row * np.int32(width) + column
-    source[~(inside_x & inside_y)] = height * width  # the grey pixel after the last
+    source = _sources(height, width, x_from, y_from)
     planes = np.empty((3, height * width + 1), np.uint8)
     planes[:, :-1] = image.reshape(3, -1)
     planes[:, -1] = EMPTY
-    return np.take(planes, source.astype(np.intp), axis=1)
+    return np.take(planes, source, axis=1, mode="clip")
+
+
+@functools.lru_cache(maxsize=16)  # 0.4 MB each; a run has 6 distortions
+def _sources(
+    height: int,
+    width: int,
+    x_from: tuple[float, float, float],
+    y_from: tuple[float, float, float],
+) -> np.ndarray:
+    """Where in the image's rows, then one grey pixel, pixels lie: [height, width]."""
+    column, inside_x = _nearest(x_from, height, width, width)
+    row, inside_y = _nearest(y_from, height, width, height)
+    source = (row * np.int32(width) + column).astype(np.intp)
+    source[~(inside_x & inside_y)] = height * width
+    source.flags.writeable = False
+    return source
 
 
 def _nearest(
@@ -254,22 +250,24 @@ def _scaled(pixels: int, image: np.ndarray) -> int:
 
 
 def _blend(grey: np.ndarray | np.uint8, image: np.ndarray) -> np.ndarray:
-    """grey + 1.9 (image - grey), in 0..255; uint8 arrays that broadcast."""
-    base = np.asarray(grey, np.float32)
-    values = image.astype(np.float32)
-    values -= base
-    values *= np.float32(FACTOR)
-    values += base
-    return _as_bytes(values)
+    """grey + 1.9 (image - grey), in 0..255, truncated; uint8 arrays that broadcast.
+
+    In whole tenths: for all values the same as in float32, and several times faster.
+    """
+    tenths = image.astype(np.int16)
+    tenths *= round(10 * FACTOR)
+    tenths -= np.asarray(grey, np.int16) * np.int16(round(10 * FACTOR) - 10)
+    np.clip(tenths, 0, 2559, out=tenths)
+    positive = tenths.view(np.uint16)  # is divided faster
+    positive //= 10
+    return positive.astype(np.uint8)
 
 
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-    """Floats cut to 0..255 and truncated to uint8; the array is overwritten."""
-    return np.clip(values, 0, 255, out=values).astype(np.uint8)
-
-
-def _look_up(
-    table: np.ndarray, image: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray:
-    """table[image]; table: uint8 [256]."""
-    return np.take(table, image, out=out, mode="clip")
+def _look_up(tables: Sequence[np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Each plane's values replaced by those in its table, uint8 [256]."""
+    result = np.empty_like(image)
+    for table, plane, out in zip(tables, image, result, strict=True):
+        # Python's own table look-up is faster than numpy's.
+        found = plane.tobytes().translate(table.tobytes())
+        out[:] = np.frombuffer(found, np.uint8).reshape(plane.shape)
+    return result

@@ -10,6 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from .resize import Scratch, resize
 # eval_train is the same training images in every run, whatever its seed.
 _EVAL_TRAIN_SEED = 0x696D6167
 _EXAMPLE_STREAM, _MIXUP_STREAM = 1, 2  # keep the draws of one seed apart
+_SCALE = 1 / np.array(STDDEV, np.float32)
 _CHUNK = 16  # images that a thread makes at a time
 
 
@@ -162,8 +164,11 @@ class ExampleMaker:
         self._config = config
         self._seed = seed
         self._scratch = Scratch()
-        self._mean = np.array(MEAN, np.float32)[:, np.newaxis, np.newaxis]
-        self._scale = 1 / np.array(STDDEV, np.float32)[:, np.newaxis, np.newaxis]
+        # Of a row of pixels, red, green and blue side by side.
+        self._row_scale = np.tile(_SCALE, config.image_size)
+        self._row_shift = np.tile(
+            np.array(MEAN, np.float32) * _SCALE, config.image_size
+        )
 
     def evaluation(self, content: bytes, out: np.ndarray) -> None:
         """The centre of an image. out: float32 [image_size, image_size, 3]."""
@@ -172,7 +177,8 @@ class ExampleMaker:
         box = centre_box(
             header.height, header.width, config.image_size, config.resize_size
         )
-        self._normalise(self._resized(content, header, box), out)
+        self._resize(content, header, box, out, scale=_SCALE)
+        self._shift(out)
 
     def training(
         self, content: bytes, example: int, epoch: int, out: np.ndarray
@@ -184,29 +190,40 @@ class ExampleMaker:
         box = training_box(
             header.height, header.width, config.image_size, config.resize_size, rng
         )
-        planes = self._resized(content, header, box)
-        if rng.random() < 0.5:
-            planes = planes[:, :, ::-1]
-        if config.randaugment:
-            np.clip(planes, 0, 255, out=planes)
-            # Truncated to bytes, as published.
-            pixels = np.ascontiguousarray(planes.astype(np.uint8))
-            np.copyto(planes, randaugment(pixels, rng))
-        self._normalise(planes, out)
+        is_mirrored = rng.random() < 0.5
+        if not config.randaugment:
+            self._resize(
+                content, header, box, out, scale=_SCALE, is_mirrored=is_mirrored
+            )
+        else:
+            self._resize(content, header, box, out, is_mirrored=is_mirrored)
+            np.clip(out, 0, 255, out=out)
+            # Truncated to bytes, as published; the augmentation's images are planes.
+            planes = np.ascontiguousarray(out.astype(np.uint8).transpose(2, 0, 1))
+            for channel, plane in enumerate(randaugment(planes, rng)):
+                out[:, :, channel] = plane
+            rows = out.reshape(len(out), -1)
+            np.multiply(rows, self._row_scale, out=rows)
+        self._shift(out)
 
-    def _resized(self, content: bytes, header: jpeg.Header, box: Box) -> np.ndarray:
-        """float32 [3, image_size, image_size], in memory that is used again."""
+    def _resize(
+        self,
+        content: bytes,
+        header: jpeg.Header,
+        box: Box,
+        out: np.ndarray,
+        **options: Any,
+    ) -> None:
+        """Decodes and resizes; options: as of `resize`."""
         num_bytes = header.height * header.width * 3
         buffer = self._scratch.get("pixels", (num_bytes,), np.uint8)
         image = jpeg.decode_rows(content, header, box.top + box.height, buffer)
-        columns = resize(image, box, self._config.image_size, self._scratch)
-        return columns.transpose(1, 2, 0)
+        resize(image, box, out, self._scratch, **options)
 
-    def _normalise(self, planes: np.ndarray, out: np.ndarray) -> None:
-        """planes: float32 [3, y, x], 0 to 255; overwritten. out: float32 [y, x, 3]."""
-        np.subtract(planes, self._mean, out=planes)
-        np.multiply(planes, self._scale, out=planes)
-        np.copyto(out, planes.transpose(1, 2, 0))
+    def _shift(self, out: np.ndarray) -> None:
+        """Subtracts the mean from scaled pixels; out: float32 [y, x, 3]."""
+        rows = out.reshape(len(out), -1)
+        np.subtract(rows, self._row_shift, out=rows)
 
 
 def open_batches(request: DataRequest) -> pipeline.Batches:
@@ -244,9 +261,13 @@ def mixup_share(alpha: float, seed: int, index: int) -> np.float32:
     return np.float32(_generator(seed, index, 0, _MIXUP_STREAM).beta(alpha, alpha))
 
 
-def _generator(*numbers: int) -> np.random.Generator:
-    """Random numbers that depend on `numbers` alone."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))
+def _generator(seed: int, index: int, example: int, stream: int) -> np.random.Generator:
+    """Random numbers that depend on these four alone, whatever was drawn before.
+
+    They are Philox's key and the high words of its counter, which need no hashing.
+    """
+    source = np.random.Philox(key=(seed, stream), counter=(0, 0, index, example))
+    return np.random.Generator(source)
 
 
 def _open_pool(

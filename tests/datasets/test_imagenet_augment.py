@@ -122,6 +122,14 @@ def test_solarize_add_brightens_dark_values():
     np.testing.assert_array_equal(apply("solarize_add", source), expected)
 
 
+def test_blending_in_tenths_is_that_in_floats_for_all_values():
+    grey, value = np.indices((256, 256)).astype(np.uint8)
+    wide = grey.astype(np.float32)
+    expected = wide + np.float32(FACTOR) * (value.astype(np.float32) - wide)
+    found = augment._blend(grey, value)
+    np.testing.assert_array_equal(found, np.clip(expected, 0, 255).astype(np.uint8))
+
+
 def test_brightness_multiplies():
     source = image()
     expected = each_value(lambda *place: blend(0, source[place]), source)

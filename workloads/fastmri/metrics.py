@@ -32,32 +32,44 @@ def ssim(xp: Any, images: Any, references: Any, value_range: Any) -> Any:
     the border do not count. As scikit-image's with its default window.
     """
     value_range = xp.where(value_range > 0, value_range, xp.ones_like(value_range))
-    x = images / value_range[:, None, None]
-    y = references / value_range[:, None, None]
-    num_pixels = _WINDOW**2
-    ux, uy = _window_sums(x) / num_pixels, _window_sums(y) / num_pixels
-    sample = num_pixels / (num_pixels - 1)
-    uxx, uyy, uxy = ux * ux, uy * uy, ux * uy
-    # The variances are only used as a sum.
-    variances = sample * (_window_sums(x * x + y * y) / num_pixels - uxx - uyy)
-    covariance = sample * (_window_sums(x * y) / num_pixels - uxy)
+    scale = (1 / value_range)[:, None, None]
+    x, y = images * scale, references * scale
+    if xp.__name__ == "jax.numpy" or str(x.device) != "cpu":
+        # Stacked, as XLA would compute products anew for each place in a window.
+        means = _window_means(xp.stack(_terms(x, y), axis=1))
+        return _mean_similarity(xp, *(means[:, i] for i in range(4)))
+    # What is computed of one image stays in a processor's cache.
+    return xp.concat(
+        [
+            _mean_similarity(
+                xp, *map(_window_means, _terms(x[i : i + 1], y[i : i + 1]))
+            )
+            for i in range(len(x))
+        ]
+    )
+
+
+def _terms(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+    """Whose means in a window are needed. The variances are only used as a sum."""
+    return x, y, x * x + y * y, x * y
+
+
+def _mean_similarity(xp: Any, ux: Any, uy: Any, squares: Any, products: Any) -> Any:
+    """From the means in each window, [batch, rows, columns], to [batch]."""
+    sample = _WINDOW**2 / (_WINDOW**2 - 1)
     c1, c2 = _K1**2, _K2**2
-    similarity = (2 * uxy + c1) * (2 * covariance + c2)
-    similarity = similarity / ((uxx + uyy + c1) * (variances + c2))
+    uxy, uu = ux * uy, ux * ux + uy * uy
+    similarity = (2 * uxy + c1) * (2 * sample * (products - uxy) + c2)
+    similarity = similarity / ((uu + c1) * (sample * (squares - uu) + c2))
     return xp.clip(xp.mean(similarity, axis=(1, 2)), -1, 1)
 
 
-def _window_sums(x: Any) -> Any:
-    """Sums over all whole windows: [batch, height - 6, width - 6]."""
-    rows = x.shape[1] - _WINDOW + 1
-    columns = x.shape[2] - _WINDOW + 1
-    # Windows of 7 are made of windows of 4, 2 and 1: four additions instead of six.
-    twos = x[:, :-1, :] + x[:, 1:, :]
-    fours = twos[:, :-2, :] + twos[:, 2:, :]
-    x = fours[:, :rows, :] + twos[:, 4 : 4 + rows, :] + x[:, 6:, :]
-    twos = x[:, :, :-1] + x[:, :, 1:]
-    fours = twos[:, :, :-2] + twos[:, :, 2:]
-    return fours[:, :, :columns] + twos[:, :, 4 : 4 + columns] + x[:, :, 6:]
+def _window_means(x: Any) -> Any:
+    """Means of all whole windows: [..., height - 6, width - 6]."""
+    rows = x.shape[-2] - _WINDOW + 1
+    columns = x.shape[-1] - _WINDOW + 1
+    x = sum(x[..., i : i + rows, :] for i in range(_WINDOW))
+    return sum(x[..., i : i + columns] for i in range(_WINDOW)) * (1 / _WINDOW**2)
 
 
 def summarise(outputs: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
