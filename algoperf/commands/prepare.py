@@ -76,7 +76,7 @@ def _prepare(
     ) as preparation:
         if preparation.is_finished:
             return
-        print(preparation.check_space(module.space_needed(raw)))
+        print(preparation.check_space(module.space_needed(raw, subset)))
         progress = ProgressPrinter()
         module.prepare(
             raw, preparation, splits=splits, subset=subset, progress=progress

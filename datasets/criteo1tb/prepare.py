@@ -44,6 +44,7 @@ ROWS_PER_FILE = 5_000_000
 _FULL_SIZE = 4_373_472_329  # rows
 # Criteo's lines have about 80 bytes packed, 230 unpacked; a row takes 158. With a reserve.
 _EXPANSION = {".gz": 2.2, "": 0.8}
+_SMALL_FILES_BYTES = 16_384  # summaries, manifest
 _COUNTED_BYTES = 100_000_000  # smaller raw folders have their lines counted
 
 
@@ -55,10 +56,15 @@ def expand_embedded(raw: Path) -> None:
     flights.expand(raw)
 
 
-def space_needed(raw: Path | None) -> int:
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data; for large raw files estimated from their sizes."""
     if raw is None:
         return _FULL_SIZE * reader.ROW_BYTES
+    most = _FULL_SIZE if subset is None else 3 * subset
+    return min(_space_of_all(raw), most * reader.ROW_BYTES + _SMALL_FILES_BYTES)
+
+
+def _space_of_all(raw: Path) -> int:
     paths = _days(raw).values()
     if sum(path.stat().st_size for path in paths) > _COUNTED_BYTES:
         needed = sum(path.stat().st_size * _EXPANSION[path.suffix] for path in paths)
@@ -69,7 +75,7 @@ def space_needed(raw: Path | None) -> int:
         source.skip(_FULL_SIZE)
         num_rows += source.rows_read
         source.close()
-    return num_rows * reader.ROW_BYTES + 16_384  # summaries, manifest
+    return num_rows * reader.ROW_BYTES + _SMALL_FILES_BYTES
 
 
 def prepare(

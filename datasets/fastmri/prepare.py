@@ -54,12 +54,19 @@ def expand_embedded(raw: Path) -> None:
         volumes.write(path / f"file{1_000_000 + number}.h5", *kspace_and_target)
 
 
-def space_needed(raw: Path | None) -> int:
-    """Bytes of the prepared data, from the headers of the raw files."""
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
+    """Bytes of the prepared data, from the headers of the raw files.
+
+    Of a subset at most so many: how wide its slices are is not looked up.
+    """
     if raw is None:
         return _FULL_BYTES
     found = [v for folder in _FOLDERS for v in _find(raw, folder, no_progress)]
-    return sum(4 * v.num_slices * slice_size(v.num_columns, v.side) for v in found)
+    sizes = [4 * slice_size(v.num_columns, v.side) for v in found]
+    total = sum(v.num_slices * size for v, size in zip(found, sizes, strict=True))
+    if subset is None:
+        return total
+    return min(total, len(SPLITS) * subset * max(sizes))
 
 
 def prepare(

@@ -32,6 +32,7 @@ __all__ = [
 
 SHARD_BYTES = 1 << 30  # of images; one more image may follow
 _FULL_BYTES = 152_000_000_000  # 144 GB, ImageNet-v2 (twice while it is unpacked), spare
+_IMAGE_BYTES = 200_000  # of an image of a subset, generously: the mean is 110 kB
 _SPARE_BYTES = 10_000_000  # for images that grow when they are written anew
 
 
@@ -43,19 +44,21 @@ def expand_embedded(raw: Path) -> None:
     photographs.expand(raw)
 
 
-def space_needed(raw: Path | None) -> int:
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, and of ImageNet-v2's while it is unpacked."""
     if raw is None:
         return _FULL_BYTES
     with contextlib.ExitStack() as stack:
         files = RawFiles(raw, stack)
+        unpacked = _size(files.find(*archives.TEST_NAMES))
         sizes = [
             _size(files.find(archives.TRAIN, archives.TRAIN_FOLDER)),
             _size(files.find(archives.VALIDATION, archives.VALIDATION_FOLDER)),
-            # JPEG files do not get smaller by packing.
-            2 * _size(files.find(*archives.TEST_NAMES)),
+            unpacked,  # JPEG files do not get smaller by packing
         ]
-    return sum(sizes) * 105 // 100 + _SPARE_BYTES
+    if subset is not None:
+        sizes = [min(size, subset * _IMAGE_BYTES) for size in sizes]
+    return (sum(sizes) + unpacked) * 105 // 100 + _SPARE_BYTES
 
 
 def _size(path: Path) -> int:

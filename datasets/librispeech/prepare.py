@@ -60,6 +60,7 @@ _TOKENIZER_SET = "train-clean-100"  # its transcripts train the tokenizer
 # 977 hours of 16-bit audio at 16 kHz, before filters; tables and tokens.
 _FULL_BYTES = 115_000_000_000
 _EXPANSION = 2.2  # packed bytes for each byte of FLAC, with a reserve
+_LONGEST_BYTES = 36 * 32_000  # of an utterance; the longest is 35 s
 _SMALL_FILES_BYTES = 2_000_000  # tokenizer, tables, indices of a small data set
 
 
@@ -78,7 +79,7 @@ def expand_embedded(raw: Path) -> None:
     clips.expand(raw)
 
 
-def space_needed(raw: Path | None) -> int:
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, estimated from the size of the raw files."""
     if raw is None:
         return _FULL_BYTES
@@ -86,7 +87,10 @@ def space_needed(raw: Path | None) -> int:
     found += [raw / "LibriSpeech" / name for name in raw_files.ALL_SETS]
     found += [raw / name for name in raw_files.ALL_SETS]
     total = sum(raw_files.size_bytes(path) for path in found if path.exists())
-    return int(_EXPANSION * total) + _SMALL_FILES_BYTES
+    needed = int(_EXPANSION * total)
+    if subset is not None:
+        needed = min(needed, 3 * subset * _LONGEST_BYTES)
+    return needed + _SMALL_FILES_BYTES
 
 
 def prepare(

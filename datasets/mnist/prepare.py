@@ -8,10 +8,12 @@ Every `datasets/<name>/prepare.py` has these names, and the command line uses no
 must be accepted first.
 `expand_embedded(raw)`: writes the small real data that are shipped (the `_mini`
 workload's) into `raw`, in the official layout, so that the same `prepare` runs on them.
-`space_needed(raw)`: bytes that the prepared data will take; of the full data set if
-None. `prepare(raw, preparation, *, splits, subset, progress)`: raw files -> parts.
-Calls `preparation.identify(...)` first, skips parts that `preparation.has(...)`, writes
-the others inside `with preparation.part(...)`, and ends with `preparation.finish(...)`.
+`space_needed(raw, subset)`: bytes that the prepared data will take at most; of the full
+data set if `raw` is None.
+`prepare(raw, preparation, *, splits, subset, progress)`: raw files -> parts.
+    Calls `preparation.identify(...)` first, skips parts that `preparation.has(...)`,
+    writes the others inside `with preparation.part(...)`, and ends with
+    `preparation.finish(...)`.
     `splits` (the definition's) says where train ends and validation begins, and how
     many raw examples there must be; `subset` keeps at most so many examples of each
     split. Bad raw data are one `BadData` that names the file (and row) and what to do.
@@ -85,13 +87,15 @@ def expand_embedded(raw: Path) -> None:
         shutil.copyfile(path, raw / path.name)
 
 
-def space_needed(raw: Path | None) -> int:
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, from the headers of the raw files."""
     if raw is None:
         count = _FULL_SIZE
     else:
         files = ("train", "t10k")
         count = sum(idx.read_count(_find(raw, f, "images"), "images") for f in files)
+    if subset is not None:
+        count = min(count, 3 * subset)
     return count * (idx.SIDE**2 + 1) + 4096  # an image, its label; headers, manifest
 
 

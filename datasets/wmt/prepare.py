@@ -58,8 +58,12 @@ def expand_embedded(raw: Path) -> None:
     catalogues.expand(raw)
 
 
-def space_needed(raw: Path | None) -> int:
-    """Bytes of the prepared data, estimated from the size of the raw files."""
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
+    """Bytes of the prepared data, estimated from the size of the raw files.
+
+    A subset is taken for the whole, which is small.
+    """
+    del subset
     if raw is None:
         return _FULL_BYTES
     packed = sum(RawFiles(raw).sizes().values())

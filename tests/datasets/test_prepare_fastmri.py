@@ -68,10 +68,10 @@ def centred_inverse(kspace, axis):
 def test_the_shipped_brain_is_prepared_by_the_same_code(tmp_path):
     prepare.expand_embedded(tmp_path / "raw")
     data = run(tmp_path / "raw", tmp_path / "out", MINI)
-    assert data.counts == {"train": 504, "validation": 120, "test": 120}
+    assert data.counts == {"train": 1_008, "validation": 120, "test": 120}
     assert data.facts == {
         "side": 64,
-        "volumes": {"train": 84, "validation": 20, "test": 20},
+        "volumes": {"train": 168, "validation": 20, "test": 20},
     }
     slices = reader.read_split(data, "validation")
     assert slices.target(7).shape == (64, 64)
@@ -179,6 +179,14 @@ def test_the_space_needed_is_what_is_written(raw, tmp_path):
     headers = 3 * 128
     assert prepare.space_needed(raw) == written - headers
     assert prepare.space_needed(None) == pytest.approx(57e9, rel=0.01)
+
+
+def test_a_subset_needs_little_space(raw, tmp_path):
+    run(raw, tmp_path / "out", subset=1)
+    written = sum(path.stat().st_size for path in (tmp_path / "out").glob("*-0*.npy"))
+    headers = 3 * 128
+    assert written - headers <= prepare.space_needed(raw, 1) < prepare.space_needed(raw)
+    assert prepare.space_needed(raw, 1_000_000) == prepare.space_needed(raw)
 
 
 def test_folders_may_have_the_names_of_the_unpacked_archives(raw, tmp_path):
@@ -304,7 +312,7 @@ def test_a_slice_of_zeros_is_refused(raw, tmp_path):
 def test_the_shipped_scans_are_not_taken_for_the_full_data_set(tmp_path):
     prepare.expand_embedded(tmp_path / "raw")
     full = registry.definition("fastmri").splits
-    with pytest.raises(BadData, match=r"504 slices; 34,742 slices are expected"):
+    with pytest.raises(BadData, match=r"1,008 slices; 34,742 slices are expected"):
         run(tmp_path / "raw", tmp_path / "out", full)
 
 

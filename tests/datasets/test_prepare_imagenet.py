@@ -280,6 +280,15 @@ def test_the_space_estimate_covers_what_is_written(raw, tmp_path):
     assert prepare.space_needed(None) > 145e9
 
 
+def test_a_subset_needs_little_space_beside_the_unpacked_test_images(raw, monkeypatch):
+    whole = prepare.space_needed(raw)
+    assert prepare.space_needed(raw, 1_000) == whole
+    monkeypatch.setattr(prepare, "_IMAGE_BYTES", 10)
+    unpacked = (raw / archives.TEST).stat().st_size
+    part = prepare.space_needed(raw, 2) - prepare._SPARE_BYTES
+    assert part == (3 * 2 * 10 + unpacked) * 105 // 100
+
+
 def test_a_killed_preparation_goes_on_with_the_next_shard(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare.os, "cpu_count", lambda: 1)
     close, closed = reader.ShardWriter.close, []
