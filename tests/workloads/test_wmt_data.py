@@ -278,34 +278,6 @@ def test_training_without_any_pair_that_fits_is_refused():
         data.PackedBatches(request_for("train"), pairs)
 
 
-def test_a_batch_depends_on_its_index_alone(folder):
-    batches, again = open_batches(folder), open_batches(folder)
-    for index in (300, 3, 300):
-        np.testing.assert_equal(batches.batch(index), again.batch(index))
-
-
-def test_a_queue_continues_exactly_at_a_saved_position(folder):
-    def draw(start, number):
-        queue = pipeline.InputQueue(open_batches(folder), dict, start=start)
-        drawn = [next(queue)["targets"] for _ in range(number)]
-        queue.close()
-        return drawn, queue.position
-
-    (whole, _), (_, position) = draw(0, 40), draw(0, 25)
-    np.testing.assert_equal(draw(position, 15)[0], whole[25:])
-
-
-@pytest.mark.parametrize("split", ["train", "eval_train", "validation", "test"])
-def test_shards_together_are_the_batch(folder, split):
-    whole = open_batches(folder, split).batch(2)
-    parts = [
-        open_batches(folder, split, shard=shard, num_shards=2).batch(2)
-        for shard in (0, 1)
-    ]
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in whole}
-    np.testing.assert_equal(joined, whole)
-
-
 # Evaluation batches.
 
 

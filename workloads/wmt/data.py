@@ -105,22 +105,19 @@ def _pack(
     """
     starts = sentences.offsets[ids]
     lengths = sentences.offsets[ids + 1] - starts
-    ends = np.cumsum(lengths)
-    begins = ends - lengths  # of each sentence among all tokens
-    first_of_row = np.repeat(np.cumsum(counts) - counts, counts)
-    places = np.repeat(np.arange(len(counts)) * length, counts)
-    places += begins - begins[first_of_row]
-    segments = np.arange(1, len(ids) + 1) - first_of_row
+    begins = np.cumsum(lengths) - lengths  # of each sentence among all tokens
+    first_of_row = np.cumsum(counts) - counts
+    segments = np.arange(1, len(ids) + 1) - np.repeat(first_of_row, counts)
+    sizes = np.add.reduceat(lengths, first_of_row)  # tokens of each row
 
-    within = np.arange(ends[-1]) - np.repeat(begins, lengths)
-    targets = np.repeat(places, lengths) + within
-    tokens = sentences.tokens[np.repeat(starts, lengths) + within]
-    rows = np.zeros((3, len(counts) * length), np.int32)
-    rows[0, targets] = tokens
-    rows[1, targets] = within
+    index = np.arange(lengths.sum())
+    is_token = np.arange(length) < sizes[:, np.newaxis]
+    tokens, positions, segmentation = np.zeros((3, len(counts), length), np.int32)
+    tokens[is_token] = sentences.tokens[index + np.repeat(starts - begins, lengths)]
+    positions[is_token] = index - np.repeat(begins, lengths)
+    segmentation[is_token] = np.repeat(segments, lengths)
     # Published: token 0 belongs to no segment, also where it is an unknown character.
-    rows[2, targets] = np.repeat(segments, lengths) * (tokens != reader.UNKNOWN)
-    tokens, positions, segmentation = rows.reshape(3, len(counts), length)
+    segmentation *= tokens != reader.UNKNOWN
     return tokens, positions, segmentation
 
 
