@@ -8,12 +8,10 @@ Utterances are made-up noise of 12.3 s in the mean, LibriSpeech's lengths roughl
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measuring import shortest
 
 from algoperf import pipeline
 from algoperf.datasets.librispeech import audio, batches, clips, raw, reader
@@ -25,19 +23,6 @@ CONSUMED = 256 / 0.79  # utterances/s of training on 8 x V100, published logs
 PUBLISHED_PIPELINE = 240  # utterances/s on two virtual cores
 NUM_UTTERANCES = 400
 SPLITS = Splits(NUM_UTTERANCES, NUM_UTTERANCES, NUM_UTTERANCES, NUM_UTTERANCES)
-
-
-def seconds(function: Callable[[], Any], repeats: int = 5) -> float:
-    """The shortest of several runs, in the processor's time.
-
-    Other jobs on the machine only ever lengthen one.
-    """
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def lengths(number: int) -> np.ndarray:
@@ -75,7 +60,7 @@ def benchmark_batches(
     batch = opened.batch(0)
     arrays = [*batch["inputs"], *batch["targets"]]
     number = 4
-    made = seconds(lambda: [opened.batch(i) for i in range(number)])
+    made = shortest(lambda: [opened.batch(i) for i in range(number)])
 
     def copy() -> None:
         for _ in range(number):
@@ -86,7 +71,7 @@ def benchmark_batches(
         f"{split}, trim_padding={config.trim_padding}: {rate:,.0f} utterances/s of one "
         f"core; {rate / CONSUMED:.1f} x what 8 x V100 consume; "
         f"{rate / PUBLISHED_PIPELINE:.1f} x the published pipeline on two cores; "
-        f"{seconds(copy) / made:.2f} of the speed of copying the arrays"
+        f"{shortest(copy) / made:.2f} of the speed of copying the arrays"
     )
 
 
@@ -122,7 +107,7 @@ def benchmark_prepare(folder: Path) -> None:
         ):
             packing.pack(archive, "dev-clean", limit=None, needs_all_texts=False)
 
-    packed, decoded, unpacked = (seconds(f, 3) for f in (pack, decode, unpack))
+    packed, decoded, unpacked = (shortest(f, 3) for f in (pack, decode, unpack))
     print(
         f"packing: {number / packed:,.0f} utterances/s of one core, "
         f"{sum(map(len, content)) / packed / 1e6:,.0f} MB/s of FLAC; decoding alone "

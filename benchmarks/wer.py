@@ -6,11 +6,10 @@
 0.64 s.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from measuring import shortest
 
 from algoperf.datasets.librispeech.wer import (
     printed_form,
@@ -20,16 +19,6 @@ from algoperf.datasets.librispeech.wer import (
 
 NUM_PAIRS, NUM_WORDS = 1_000, 16
 EVALUATED = 5_348 + 2_472 + 5_376  # utterances of an evaluation
-
-
-def seconds(function: Callable[[], Any], repeats: int) -> float:
-    """The shortest of several runs, in the processor's time."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def made_up_texts() -> tuple[list[str], list[str]]:
@@ -67,9 +56,9 @@ def main() -> None:
         published_word_errors(hypotheses, references)
         word_errors(hypotheses, references)
 
-    ours = seconds(both, 20)
-    one = seconds(lambda: published_word_errors(hypotheses, references), 20)
-    plain = seconds(lambda: sum(plain_distance(h, r) for h, r in printed), 3)
+    ours = shortest(both, 20)
+    one = shortest(lambda: published_word_errors(hypotheses, references), 20)
+    plain = shortest(lambda: sum(plain_distance(h, r) for h, r in printed), 3)
     assert published_word_errors(hypotheses, references).errors == sum(
         plain_distance(h, r) for h, r in printed
     )

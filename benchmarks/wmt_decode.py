@@ -4,24 +4,24 @@
     python benchmarks/wmt_decode.py --framework pytorch --sentences 8
 
 The model is an initial one, whose hypotheses practically never end: every search takes
-all 255 steps, through all sizes of the cache.
+all 255 steps, through all sizes of the cache (fewer with `--max-length`).
 """
 
 import argparse
+import dataclasses
 import time
 import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from measuring import print_yardsticks, shortest
 
 from algoperf import backend as backends
 from algoperf import registry
-from algoperf.workloads.wmt.definition import DEFINITION
+from algoperf.workloads.wmt.definition import DEFINITION, ModelConfig
 from algoperf.workloads.wmt.rows import Side
 
-CONFIG = DEFINITION.model
-STEPS = CONFIG.beam_rule.last_time
 SOURCE_TOKENS = 30
 SPLITS = DEFINITION.splits
 EVALUATED = SPLITS.eval_train + SPLITS.validation + SPLITS.test
@@ -29,41 +29,22 @@ EVALUATED = SPLITS.eval_train + SPLITS.validation + SPLITS.test
 TYPICAL_STEPS = 80
 
 
-def yardsticks() -> str:
-    """What this machine does elsewhere: matrix products, and copying."""
-    a = np.ones((2_048, 2_048), np.float32)
-    b = np.ones(2**26, np.float32)
-    multiplied, copied = seconds(lambda: a @ a), seconds(lambda: b.copy())
-    return (
-        f"beside it: matrix product {2 * 2_048**3 / multiplied / 1e9:.0f} GFLOP/s, "
-        f"copy {b.nbytes / copied / 1e9:.1f} GB/s"
-    )
-
-
-def seconds(function: Callable[[], Any], repeats: int = 3) -> float:
-    """The shortest of several runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def source_tokens(sentences: int) -> np.ndarray:
+def source_tokens(config: ModelConfig, sentences: int) -> np.ndarray:
     """Made-up sources: int32 [sentences, length]."""
-    tokens = np.zeros((sentences, CONFIG.max_length), np.int32)
+    tokens = np.zeros((sentences, config.max_length), np.int32)
     rng = np.random.default_rng(0)
     shape = sentences, SOURCE_TOKENS
-    tokens[:, :SOURCE_TOKENS] = rng.integers(3, CONFIG.vocab_size, shape)
+    tokens[:, :SOURCE_TOKENS] = rng.integers(3, config.vocab_size, shape)
     return tokens
 
 
-def jax_search(model: Any, params: Any, tokens: np.ndarray) -> Callable[[], Any]:
+def jax_search(
+    model: Any, config: ModelConfig, params: Any, tokens: np.ndarray
+) -> Callable[[], Any]:
     """The compiled search of these sentences, encoder included."""
     import jax
 
-    module = model.build(CONFIG)
+    module = model.build(config)
 
     def search(params: Any, tokens: Any) -> Any:
         variables, source = {"params": params}, Side(tokens)
@@ -78,7 +59,9 @@ def jax_search(model: Any, params: Any, tokens: np.ndarray) -> Callable[[], Any]
     return lambda: jax.block_until_ready(compiled(params, tokens))
 
 
-def pytorch_search(model: Any, params: Any, tokens: np.ndarray) -> Callable[[], Any]:
+def pytorch_search(
+    model: Any, config: ModelConfig, params: Any, tokens: np.ndarray
+) -> Callable[[], Any]:
     """The eager search of these sentences, encoder included."""
     import torch
 
@@ -101,19 +84,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--framework", choices=["jax", "pytorch"], default="jax")
     parser.add_argument("--sentences", type=int, default=8)
+    parser.add_argument("--max-length", type=int, default=DEFINITION.model.max_length)
     options = parser.parse_args()
+    print_yardsticks()
+    config = dataclasses.replace(DEFINITION.model, max_length=options.max_length)
     backend = backends.load(options.framework)
     model = registry.module("workloads", "wmt", f"model_{options.framework}")
-    bound = backend.bind(DEFINITION, model, types.ModuleType("no_metrics"))
+    definition = dataclasses.replace(DEFINITION, model=config)
+    bound = backend.bind(definition, model, types.ModuleType("no_metrics"))
     params, _ = bound.init(backend.keys(np.array([[0, 1]]))[0])
     make = jax_search if options.framework == "jax" else pytorch_search
-    step = seconds(make(model, params, source_tokens(options.sentences)), 1) / STEPS
+    steps = config.beam_rule.last_time
+    search = make(model, config, params, source_tokens(config, options.sentences))
+    step = shortest(search, 1, time.perf_counter) / steps
     whole = EVALUATED / options.sentences * TYPICAL_STEPS * step
     print(
-        f"{options.framework}, {options.sentences} sentences, beam {CONFIG.beam_size}: "
-        f"{step:.3f} s a token step (mean of {STEPS}), {options.sentences / step:.1f} "
+        f"{options.framework}, {options.sentences} sentences, beam {config.beam_size}: "
+        f"{step:.3f} s a token step (mean of {steps}), {options.sentences / step:.1f} "
         f"tokens/s of the answers; {EVALUATED:,} sentences in batches of this size, "
-        f"{TYPICAL_STEPS} steps each: {whole / 3_600:.2f} h; {yardsticks()}"
+        f"{TYPICAL_STEPS} steps each: {whole / 3_600:.2f} h"
     )
 
 

@@ -11,11 +11,10 @@ import functools
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measuring import shortest
 
 from algoperf import pipeline, registry
 from algoperf.backend import Arrays
@@ -30,19 +29,6 @@ NUM_STORED = 1_000_000
 BATCH_SIZE = DEFINITION.default_batch_size
 PUBLISHED_ROWS_PER_SECOND = 128 / 0.358  # training on 8 x V100, published logs
 MAX_LENGTH = DEFINITION.data.max_length
-
-
-def seconds(function: Callable[[], Any], repeats: int = 5) -> float:
-    """The shortest of several runs, of the processor's time.
-
-    Other jobs on the machine only ever lengthen one.
-    """
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def made_up_lengths(num_pairs: int) -> np.ndarray:
@@ -84,7 +70,7 @@ def benchmark_planning() -> None:
     order = functools.partial(
         buffered_order, num_pairs, DEFINITION.data.shuffle_buffer, 0
     )
-    shuffled = seconds(lambda: order(0), 3)
+    shuffled = shortest(lambda: order(0), 3)
     rows = Rows(lengths, MAX_LENGTH, order)
     start = time.process_time()
     rows.pairs(0, BATCH_SIZE)
@@ -107,7 +93,7 @@ def benchmark_training(pairs: reader.Pairs, number: int = 200) -> None:
     first, made = batches.batch(0), range(number)
     for index in made:
         batches.batch(index)
-    took = seconds(lambda: [batches.batch(index) for index in made])
+    took = shortest(lambda: [batches.batch(index) for index in made])
     num_tokens = int((first["inputs"] > 0).sum()), int((first["targets"] > 0).sum())
     rng = np.random.default_rng(2)
     places = [rng.integers(0, 10_000_000) + np.arange(size) for size in num_tokens]
@@ -123,7 +109,7 @@ def benchmark_training(pairs: reader.Pairs, number: int = 200) -> None:
     print(
         f"  {PUBLISHED_ROWS_PER_SECOND:.0f} rows/s are what 8 x V100 consume: "
         f"{number * BATCH_SIZE / took / PUBLISHED_ROWS_PER_SECOND:.0f} x on this core; "
-        f"rows are {100 * fill:.0f} % full; {seconds(gather) / took:.2f} of the speed of "
+        f"rows are {100 * fill:.0f} % full; {shortest(gather) / took:.2f} of the speed of "
         "gathering the tokens alone"
     )
 
@@ -132,7 +118,7 @@ def benchmark_evaluation(pairs: reader.Pairs) -> None:
     """Padded pairs a second."""
     batches = data.evaluation_batches(request("validation"), pairs)
     made = range(24)
-    took = seconds(lambda: [batches.batch(index) for index in made])
+    took = shortest(lambda: [batches.batch(index) for index in made])
     rate = len(made) * BATCH_SIZE / took
     report("evaluation, pairs", rate, batches.batch(0), took / len(made))
 
@@ -140,7 +126,7 @@ def benchmark_evaluation(pairs: reader.Pairs) -> None:
 def report(what: str, rate: float, batch: Arrays, took: float) -> None:
     """The rate, and how it compares to copying the batch's arrays; took: of one batch."""
     arrays = [np.asarray(array) for array in batch.values()]
-    copied = seconds(lambda: [[x.copy() for x in arrays] for _ in range(50)]) / 50
+    copied = shortest(lambda: [[x.copy() for x in arrays] for _ in range(50)]) / 50
     print(
         f"{what}: {rate:,.0f}/s of one core, {1e3 * took:.2f} ms a batch of {BATCH_SIZE} "
         f"({sum(a.nbytes for a in arrays) / 1e6:.2f} MB); {copied / took:.2f} of the "
