@@ -140,8 +140,8 @@ def translate(
     dtype = memory[0][0].dtype
 
     def make_caches(length: int) -> Any:
-        keys = jnp.zeros((*sizes, head_width, length, beam), dtype)
-        values = jnp.zeros((*sizes, length, beam, head_width), dtype)
+        keys = jnp.zeros((*sizes, head_width, length * beam), dtype)
+        values = jnp.zeros((*sizes, length * beam, head_width), dtype)
         return ((keys, values),) * config.layers
 
     def predict(
