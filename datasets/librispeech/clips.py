@@ -20,9 +20,9 @@ from .reader import SAMPLE_RATE
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TABLE = "clips.json"
-MAX_SAMPLES = 40_000  # 2.5 s
+MAX_SAMPLES = 32_000  # 2 s
 _SEED = 20262
-_MAX_WORDS = 4
+_MAX_WORDS = 3
 _PER_CHAPTER = 40  # utterances
 
 
