@@ -95,7 +95,7 @@ def reading(folder: Path) -> None:
     rows = prepare.NUM_DAYS * DAY_ROWS
     splits = Splits(rows - DAY_ROWS, DAY_ROWS, DAY_ROWS // 2, DAY_ROWS // 2)
     for batch_size in (8_192, 65_536, 262_144):
-        floor = copying_speed(folder / "criteo1tb", batch_size)
+        floors = copying_speeds(folder / "criteo1tb", batch_size)
         orders: dict[str, dict[str, object]] = {
             "train": {},
             "train, blocks of 1,024 rows shuffled": {"shuffle_block_rows": 1_024},
@@ -104,49 +104,56 @@ def reading(folder: Path) -> None:
         }
         for name, changes in orders.items():
             speed = reading_speed(folder, splits, "train", batch_size, changes)
-            print(f"{name}, batch {batch_size:,}: {said(speed, floor)}", end="")
+            print(f"{name}, batch {batch_size:,}: {said(speed, floors)}", end="")
             published = PUBLISHED_ROWS_PER_SECOND.get(batch_size)
             print(f", {speed / published:.0f} x published" if published else "")
     batch_size = DAY_ROWS // 4
-    floor = copying_speed(folder / "criteo1tb", batch_size)
+    floors = copying_speeds(folder / "criteo1tb", batch_size)
     speed = reading_speed(folder, splits, "eval_train", batch_size, {})
-    print(f"evaluation, batch {batch_size:,}: {said(speed, floor)}")
+    print(f"evaluation, batch {batch_size:,}: {said(speed, floors)}")
     seconds = EVALUATED_ROWS / speed
     print(f"reading all three splits: {seconds:.1f} s by one core, ", end="")
     print(f"{seconds / PUBLISHED_EVALUATION_SECONDS:.3f} of a published evaluation")
 
 
-def said(speed: float, floor: float) -> str:
+def said(speed: float, floors: tuple[float, float]) -> str:
+    """A speed in rows/s, beside the floors and what training consumes."""
     return (
-        f"{speed / 1e6:.1f} M rows/s, {speed / floor:.2f} of copying, "
+        f"{speed / 1e6:.1f} M rows/s, {speed / floors[0]:.2f} of copying mapped files, "
+        f"{speed / floors[1]:.2f} if their pages were mapped before, "
         f"{speed / V100_ROWS_PER_SECOND:.0f} x 8 V100"
     )
 
 
-def copying_speed(folder: Path, batch_size: int) -> float:
-    """Rows/s of copying batches, one after the other, out of mapped files."""
-    mapped = [
-        np.asarray(np.memmap(path, np.uint8, "r"))
-        for path in sorted(folder.glob("day_*_00.bin"))
-    ]
-    num_bytes = batch_size * reader.ROW_BYTES
-    pieces = [
-        (content, first, min(first + num_bytes, len(content)))
-        for content in mapped
-        for first in range(0, len(content), num_bytes)
-    ]
+def copying_speeds(folder: Path, batch_size: int) -> tuple[float, float]:
+    """Rows/s of copying batches, one after the other, out of mapped files.
 
-    def copy() -> None:
-        batch, filled = np.empty(num_bytes, np.uint8), 0
-        for content, first, last in pieces:
-            length = min(last - first, num_bytes - filled)
+    The first is of files that are mapped anew in each pass, as a reader of data that
+    are larger than its memory meets them; the second of pages that are mapped already.
+    """
+    paths = sorted(folder.glob("day_*_00.bin"))
+
+    def mapped() -> list[np.ndarray]:
+        return [np.asarray(np.memmap(path, np.uint8, "r")) for path in paths]
+
+    files = mapped()
+    rows = sum(map(len, files)) / reader.ROW_BYTES
+    num_bytes = batch_size * reader.ROW_BYTES
+    anew = shortest(lambda: copy_batches(mapped(), num_bytes), 5)
+    return rows / anew, rows / shortest(lambda: copy_batches(files, num_bytes), 5)
+
+
+def copy_batches(files: list[np.ndarray], num_bytes: int) -> None:
+    """Copies the files' bytes into one new array after the other."""
+    batch, filled = np.empty(num_bytes, np.uint8), 0
+    for content in files:
+        first = 0
+        while first < len(content):
+            length = min(len(content) - first, num_bytes - filled)
             batch[filled : filled + length] = content[first : first + length]
-            filled += length
+            filled, first = filled + length, first + length
             if filled == num_bytes:
                 batch, filled = np.empty(num_bytes, np.uint8), 0
-
-    rows = sum(map(len, mapped)) / reader.ROW_BYTES
-    return rows / shortest(copy, 5)
 
 
 def reading_speed(

@@ -7,9 +7,9 @@ inputs are read as they lie, and exact buckets can be had too, in 158 bytes a ro
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +88,26 @@ class RowFile:
         inputs: float32 [n, 39], extras: uint16 [n], both contiguous. Reads bytes where
         they are wanted: nothing is mapped, and nothing is kept in memory.
         """
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(4 * NUM_INPUTS * first)
-            _fill(file, inputs)
-            file.seek(4 * NUM_INPUTS * self.num_rows + 2 * first)
-            _fill(file, extras)
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            self._fill(file, inputs, 4 * NUM_INPUTS * first)
+            self._fill(file, extras, 4 * NUM_INPUTS * self.num_rows + 2 * first)
+        finally:
+            os.close(file)
+
+    def _fill(self, file: int, array: np.ndarray, position: int) -> None:
+        """Reads as many bytes as the array has, from `position` on."""
+        if not array.size:
+            return
+        rest = array.data.cast("B")
+        while rest:
+            count = os.preadv(file, [rest], position)
+            if not count:
+                raise BadData(
+                    f"{self.path} is cut off. Run `algoperf prepare "
+                    f"{self.path.parent.name}` again; it writes this part anew."
+                )
+            rest, position = rest[count:], position + count
 
 
 def row_files(data: PreparedData, split: Split) -> Sequence[RowFile]:
@@ -146,19 +161,3 @@ def read_summary(path: Path) -> list[list[int]]:
     """What `write_summary` wrote."""
     rows: list[list[int]] = json.loads(path.read_text("utf-8"))["rows"]
     return rows
-
-
-def _fill(file: FileIO, array: np.ndarray) -> None:
-    """Reads as many bytes as the array has."""
-    if not array.size:
-        return
-    rest = array.data.cast("B")
-    while rest:
-        count = file.readinto(rest)
-        if not count:
-            path = Path(str(file.name))
-            raise BadData(
-                f"{path} is cut off. Run `algoperf prepare {path.parent.name}` again; "
-                "it writes this part anew."
-            )
-        rest = rest[count:]
