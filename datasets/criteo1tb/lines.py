@@ -1,11 +1,20 @@
 """Whole lines of one official file, packed or not, a block at a time."""
 
 import gzip
+import importlib.util
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from algoperf.errors import BadData
+
+# isal's twin of the module gzip, where there is one: it unpacks two to three times as
+# fast, and a conversion gains a quarter.
+_gzip: Any = gzip
+_DAMAGES: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error)
+if importlib.util.find_spec("isal"):
+    _gzip = importlib.import_module("isal.igzip")
+    _DAMAGES += (importlib.import_module("isal.isal_zlib").error,)
 
 # About 2,000 rows: what is made of a block then fits into a core's cache.
 _BLOCK_BYTES = 1 << 19
@@ -57,7 +66,7 @@ class LineSource:
                 f"{self.path} is cut off: its gzip data end early, after row "
                 f"{self.rows_read:,}. {_REMEDY}"
             ) from error
-        except (gzip.BadGzipFile, zlib.error) as error:
+        except _DAMAGES as error:
             raise BadData(f"{self.path} is damaged ({error}). {_REMEDY}") from error
         self._rest += block
         self._is_at_end = not block
@@ -70,7 +79,8 @@ class LineSource:
 
 def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        file: BinaryIO = _gzip.open(path, "rb")
+        return file
     return path.open("rb")
 
 
