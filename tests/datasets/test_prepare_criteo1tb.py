@@ -342,10 +342,10 @@ def test_a_subset_needs_the_last_day(raw, tmp_path):
 def test_the_shipped_flights_are_prepared_by_the_same_code(tmp_path):
     prepare.expand_embedded(tmp_path / "raw")
     data = run(tmp_path / "raw", tmp_path / "out", MINI, rows_per_file=5_000_000)
-    assert data.counts == {"train": 45_368, "validation": 5_000, "test": 5_000}
+    assert data.counts == {"train": 92_252, "validation": 10_000, "test": 10_000}
     assert len(reader.row_files(data, "train")) == 23
     late = reader.labels_of(read_all(reader.row_files(data, "test")[0])[1])
-    assert 0.29 < late.mean() < 0.33  # 31 % of these months' flights were late
+    assert 0.25 < late.mean() < 0.29  # 27 % of these months' flights were late
 
 
 def test_shipped_lines_have_missing_and_negative_fields(tmp_path):

@@ -546,7 +546,7 @@ def test_memory_stays_flat_over_50_evaluations(mini_folder):
         evaluate()
     before, open_files = process.memory_info().rss, process.num_fds()
     for _ in range(50):
-        assert evaluate() == 5000
+        assert evaluate() == 10_000
     assert process.memory_info().rss - before < 20e6
     assert process.num_fds() == open_files
 
