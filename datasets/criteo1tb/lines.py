@@ -1,7 +1,8 @@
 """Whole lines of one official file, packed or not, a block at a time."""
 
+import contextlib
 import gzip
-import importlib.util
+import importlib
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ from algoperf.errors import BadData
 # fast, and a conversion gains a quarter.
 _gzip: Any = gzip
 _DAMAGES: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error)
-if importlib.util.find_spec("isal"):
+with contextlib.suppress(ImportError):
     _gzip = importlib.import_module("isal.igzip")
     _DAMAGES += (importlib.import_module("isal.isal_zlib").error,)
 

@@ -9,36 +9,37 @@ import concurrent.futures
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress
-from algoperf.errors import BadData, near
+from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
 from . import flights, reader, text
+from .days import (
+    LAST_DAY,
+    NUM_DAYS,
+    RAW_HELP,
+    check_days,
+    days_of,
+    enough_days,
+    find_days,
+)
 from .lines import LineSource
 from .reader import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
     "RAW_HELP",
+    "days_of",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
 
-RAW_HELP = """\
-Criteo 1TB click logs, 24 files (about 350 GB), gzip-packed or not:
-  day_0.gz  day_1.gz  ...  day_23.gz
-From the Criteo AI Lab, https://ailab.criteo.com/ressources/ (terms must be accepted;
-licence believed to be CC BY-NC-SA 4.0, see there). A partial copy (--subset N) needs
-day_23 and at least one other day; it reads the days that are there."""
-
-NUM_DAYS = 24
-_LAST_DAY = NUM_DAYS - 1
 # The published benchmark cuts days into files of so many lines, and shuffles files.
 ROWS_PER_FILE = 5_000_000
 _FULL_SIZE = 4_373_472_329  # rows
@@ -65,7 +66,7 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
 
 
 def _space_of_all(raw: Path) -> int:
-    paths = _days(raw).values()
+    paths = find_days(raw).values()
     if sum(path.stat().st_size for path in paths) > _COUNTED_BYTES:
         needed = sum(path.stat().st_size * _EXPANSION[path.suffix] for path in paths)
         return int(needed)
@@ -84,17 +85,21 @@ def prepare(
     *,
     splits: Splits,
     subset: int | None = None,
+    days: Collection[int] | None = None,
     progress: Progress = no_progress,
     rows_per_file: int = ROWS_PER_FILE,
 ) -> None:
     """Writes the rows of each day in files of `rows_per_file`, days in parallel.
 
     Days 0-22 are train. Of day 23 the first `splits.test` rows are test, the others
-    validation, as in the published benchmark. With `subset`, the days that are there
-    give equal parts of its training rows.
+    validation, as in the published benchmark. With `subset`, its training rows are
+    equal parts of `days`, or else of the days that are there.
     """
-    paths = _days(raw)
-    _check_days(paths, raw, is_partial=subset is not None)
+    paths = find_days(raw)
+    if days is None:
+        days = range(NUM_DAYS) if subset is None else enough_days(paths)
+    check_days(paths, raw, days)
+    paths = {day: path for day, path in paths.items() if day in days}
     preparation.identify(
         raw_bytes={path.name: path.stat().st_size for path in paths.values()},
         test=splits.test,
@@ -133,7 +138,7 @@ class _Plan:
 
 
 def _plans(paths: dict[int, Path], splits: Splits, subset: int | None) -> list[_Plan]:
-    train_days = [day for day in paths if day != _LAST_DAY]
+    train_days = [day for day in paths if day != LAST_DAY]
     plans = []
     for place, day in enumerate(train_days):
         rows = None
@@ -145,7 +150,7 @@ def _plans(paths: dict[int, Path], splits: Splits, subset: int | None) -> list[_
     if subset is not None:
         test, validation = min(test, subset), min(splits.validation, subset)
     pieces = [_Piece("test", 0, test), _Piece("validation", splits.test, validation)]
-    return [*plans, _Plan(_LAST_DAY, paths[_LAST_DAY], pieces)]
+    return [*plans, _Plan(LAST_DAY, paths[LAST_DAY], pieces)]
 
 
 class _Conversion:
@@ -293,42 +298,3 @@ def _check_counts(
         f"The files in {raw} have {found} rows; {needed} are expected. They are not the "
         f"official files, or not whole. Rows of each: {days}."
     )
-
-
-def _check_days(paths: dict[int, Path], raw: Path, *, is_partial: bool) -> None:
-    missing = [day for day in range(NUM_DAYS) if day not in paths]
-    if is_partial and _LAST_DAY in paths and len(paths) > 1:
-        return
-    if missing:
-        there = sorted(p.name for p in raw.iterdir() if p.is_file())
-        used = {path.name for path in paths.values()}
-        name = f"day_{_LAST_DAY if is_partial and _LAST_DAY in missing else missing[0]}"
-        hint = near(f"{name}.gz", [other for other in there if other not in used])
-        raise BadData(
-            f"{raw} has no file {name}.gz.{hint} It has: "
-            f"{', '.join(there) or 'nothing'}.\n{RAW_HELP}"
-        )
-
-
-def _days(raw: Path) -> dict[int, Path]:
-    """The files of the days that are there, by day; a packed one before an unpacked."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
-    found = {}
-    for day in range(NUM_DAYS):
-        for path in (raw / f"day_{day}.gz", raw / f"day_{day}"):
-            if path.is_file():
-                found[day] = path
-                break
-    extra = [
-        path.name
-        for path in raw.glob("day_*")
-        if path.name.removesuffix(".gz")
-        not in {f"day_{day}" for day in range(NUM_DAYS)}
-    ]
-    if extra and len(found) == NUM_DAYS:
-        raise BadData(
-            f"{raw} has {sorted(extra)[0]} beside all {NUM_DAYS} official files. Move it "
-            "away, or check that the folder holds the right data."
-        )
-    return found
