@@ -108,6 +108,17 @@ def test_data_that_are_prepared_can_be_verified_and_prepared_again(run, tmp_path
         assert status == 0 and "is ready" in out
 
 
+def test_days_are_chosen_for_a_partial_copy_of_data_that_have_days(run, tmp_path):
+    mini = ["prepare", "criteo1tb_mini", "--data-dir", tmp_path]
+    status, out, _ = run(*mini, "--days", "0,23", "--subset", 5)
+    assert status == 0
+    assert "train 5, validation 5, test 5" in out
+    status, _, err = run(*mini, "--days", "0,23")
+    assert status and "with --subset N" in err
+    status, _, err = run("prepare", "mnist_mini", "--days", "0", "--data-dir", tmp_path)
+    assert status and "mnist_mini has no days" in err
+
+
 def write_submission(folder, space=None):
     (folder / "submission.py").write_text(
         "def get_batch_size(workload_name): return 8\n"

@@ -2,8 +2,10 @@
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from algoperf import registry
 from algoperf.definition import Splits
@@ -32,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only N examples per split, marked as partial",
     )
     add(
+        "--days",
+        metavar="LIST",
+        help="criteo1tb, with --subset: only of these days, such as 0-2,23",
+    )
+    add(
         "--verify",
         action="store_true",
         help="only compare checksums of what is prepared",
@@ -47,7 +54,8 @@ def execute(options: argparse.Namespace) -> int:
     if not options.verify:
         with tempfile.TemporaryDirectory(prefix="algoperf-raw-") as temporary:
             raw = _raw_folder(module, options, is_mini, Path(temporary), folder)
-            _prepare(module, raw, folder, dataset, splits, options.subset)
+            chosen = _chosen(module, options)
+            _prepare(module, raw, folder, dataset, splits, chosen)
     data = PreparedData.open(
         folder,
         dataset=dataset,
@@ -68,9 +76,10 @@ def _prepare(
     folder: Path,
     dataset: str,
     splits: Splits,
-    subset: int | None,
+    chosen: Mapping[str, Any],
 ) -> None:
-    version = module.FORMAT_VERSION
+    """chosen: what `_chosen` returns."""
+    version, subset = module.FORMAT_VERSION, chosen["subset"]
     with Preparation(
         folder, dataset=dataset, format_version=version, subset=subset
     ) as preparation:
@@ -78,9 +87,21 @@ def _prepare(
             return
         print(preparation.check_space(module.space_needed(raw, subset)))
         progress = ProgressPrinter()
-        module.prepare(
-            raw, preparation, splits=splits, subset=subset, progress=progress
+        module.prepare(raw, preparation, splits=splits, progress=progress, **chosen)
+
+
+def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
+    """Which part of the data is wanted: arguments of the data set's `prepare`."""
+    if options.days is None:
+        return {"subset": options.subset}
+    if not hasattr(module, "days_of"):
+        raise BadData(f"{options.name} has no days to choose. Leave --days out.")
+    if options.subset is None:
+        raise BadData(
+            "--days makes a partial copy. Give its number of rows of each split too, "
+            "with --subset N."
         )
+    return {"subset": options.subset, "days": module.days_of(options.days)}
 
 
 def _what(name: str) -> tuple[str, str, Splits]:

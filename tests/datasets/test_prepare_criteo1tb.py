@@ -84,7 +84,7 @@ def raw(tmp_path):
     return folder
 
 
-def run(raw, folder, splits=SMALL, subset=None, rows_per_file=ROWS_PER_FILE):
+def run(raw, folder, splits=SMALL, subset=None, rows_per_file=ROWS_PER_FILE, days=None):
     with Preparation(
         folder,
         dataset="criteo1tb",
@@ -96,6 +96,7 @@ def run(raw, folder, splits=SMALL, subset=None, rows_per_file=ROWS_PER_FILE):
             preparation,
             splits=splits,
             subset=subset,
+            days=days,
             rows_per_file=rows_per_file,
         )
     return PreparedData.open(
@@ -331,6 +332,35 @@ def test_a_subset_takes_equal_parts_of_the_days_that_are_there(raw, tmp_path):
     assert train == [2000, 2001, 2002, 5000, 5001, 5002, 5003]
     validation = reader.row_files(data, "validation")
     assert numbers(validation[0])[0] == 23008
+
+
+def test_a_subset_can_be_taken_from_chosen_days(raw, tmp_path):
+    data = run(raw, tmp_path / "out", subset=4, days=prepare.days_of("2, 5-6,23"))
+    assert data.counts == {"train": 4, "validation": 4, "test": 4}
+    train = [n for file in reader.row_files(data, "train") for n in numbers(file)]
+    assert train == [2000, 5000, 6000, 6001]
+
+
+def test_a_chosen_day_that_is_missing_is_named(raw, tmp_path):
+    (raw / "day_5.gz").unlink()
+    with pytest.raises(BadData, match=r"no file day_5\.gz"):
+        run(raw, tmp_path / "out", subset=4, days=prepare.days_of("2,5,23"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0-2,24", "'24' is no day, nor a range"),
+        ("first", "'first' is no day"),
+        ("", "'' is no day"),
+        ("1-,23", "'1-' is no day"),
+        ("0-2", "name day 23"),
+        ("23", "at least one other"),
+    ],
+)
+def test_lists_of_days_that_cannot_be_read_are_refused(text, message):
+    with pytest.raises(BadData, match=message):
+        prepare.days_of(text)
 
 
 def test_a_subset_needs_the_last_day(raw, tmp_path):
