@@ -2,6 +2,7 @@
 
     python benchmarks/fastmri.py pipeline    # slices/s of one core, of the FFT alone
     python benchmarks/fastmri.py metric      # structural similarity, ms a slice
+    python benchmarks/fastmri.py evaluation  # all but the model; memory of 50
     python benchmarks/fastmri.py picture --data-dir DIR     # docs/images/...
 
 Slices are made up, in the size of the knee data: 640 x 372, cropped to 320 x 320. The
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import shortest
+from measuring import print_memory, shortest
 
 from algoperf import backend as backends
 from algoperf import pipeline, registry, rulesets, spec
@@ -54,7 +55,7 @@ def made_up_data(folder: Path) -> pipeline.DataRequest:
                 np.save(path, array)
         counts = {"train": SLICES, "validation": 0, "test": 0}
         preparation.finish(counts, facts={"side": SIDE})
-    splits = dataclasses.replace(DEFINITION.splits, **counts)
+    splits = dataclasses.replace(DEFINITION.splits, eval_train=SLICES, **counts)
     return pipeline.DataRequest(
         folder, "train", splits, batch_size=32, seed=0, config=DEFINITION.data
     )
@@ -133,6 +134,33 @@ def benchmark_metric() -> None:
     print(f"largest difference from scikit-image: {difference:.0e}")
 
 
+def benchmark_evaluation() -> None:
+    """What an evaluation takes beside the model: cached slices and their metric."""
+    with tempfile.TemporaryDirectory() as folder:
+        request = made_up_data(Path(folder) / "fastmri")
+        batches = data.open_batches(dataclasses.replace(request, split="eval_train"))
+
+        def evaluate() -> dict[str, float]:
+            found = []
+            for index in range(SLICES // request.batch_size):
+                batch = batches.batch(index)
+                loss = np.abs(batch["inputs"] - batch["targets"]).mean(axis=(1, 2))
+                found.append(metrics.outputs(np, batch["inputs"], batch, loss))
+            return metrics.summarise(found)
+
+        evaluate()
+        spent = shortest(evaluate, 3) / SLICES
+        splits = DEFINITION.splits
+        number = splits.eval_train + splits.validation + splits.test
+        period = DEFINITION.eval_period_seconds
+        print(
+            f"evaluation without the model: {1e3 * spent:.2f} ms of one core for a "
+            f"slice, {number * spent:.0f} s for {number:,}; on 16 cores "
+            f"{100 * number * spent / 16 / period:.1f} % of the period of {period} s"
+        )
+        print_memory(evaluate)
+
+
 def make_adamw_step(
     definition: WorkloadDefinition, rate: float
 ) -> tuple[Callable[..., np.ndarray], Callable[..., None]]:
@@ -205,16 +233,22 @@ def make_picture(data_dir: Path, num_steps: int = 600) -> None:
     print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
 
 
+PARTS: dict[str, Any] = {
+    "pipeline": benchmark_pipeline,
+    "metric": benchmark_metric,
+    "evaluation": benchmark_evaluation,
+    "picture": make_picture,
+}
+
+
 def main() -> None:
     """Runs the part that was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=["pipeline", "metric", "picture"])
+    parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--data-dir", type=Path, help="with a prepared fastmri_mini")
     options = parser.parse_args()
-    if options.part == "pipeline":
-        benchmark_pipeline()
-    elif options.part == "metric":
-        benchmark_metric()
+    if options.part != "picture":
+        PARTS[options.part]()
     elif options.data_dir is None:
         parser.error("picture needs --data-dir")
     else:

@@ -2,6 +2,7 @@
 
     python benchmarks/imagenet_input.py            # one core's time of each pipeline
     python benchmarks/imagenet_input.py --threads 1 2 4    # wall time with a pool
+    python benchmarks/imagenet_input.py --memory   # of 50 evaluations
 
 Images are made of the shipped photographs, 500 x 375 pixels, as many of
 ImageNet's are. Decoding alone is the floor: all of each image, with the same decoder.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import print_memory
 from PIL import Image
 
 from algoperf.datasets.imagenet import batches, jpeg, photographs, reader
@@ -139,10 +141,19 @@ def benchmark_threads(path: Path, numbers: list[int]) -> None:
             print(f"{name} train, {number} threads: {found:,.0f} images/s of wall time")
 
 
+def benchmark_memory(path: Path) -> None:
+    """What 50 evaluations add to the process's memory."""
+    opened = open_batches(path, "validation", RESNET)
+    assert opened.num_batches is not None
+    number = opened.num_batches
+    print_memory(lambda: [len(opened.batch(index)) for index in range(number)])
+
+
 def main() -> None:
     """Makes the images and runs the part that was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", metavar="N")
+    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     images = make_images()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +162,9 @@ def main() -> None:
         for content in images:
             writer.append(content, 0)
         writer.close()
-        if options.threads:
+        if options.memory:
+            benchmark_memory(path)
+        elif options.threads:
             benchmark_threads(path, options.threads)
         else:
             benchmark_cores(path, images)

@@ -1,7 +1,9 @@
 """What the scripts beside this file measure with."""
 
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,26 @@ def shortest(
         function()
         seconds.append(now() - start)
     return min(seconds)
+
+
+def resident_bytes() -> int:
+    """Memory of this process at this moment; Linux only."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def print_memory(evaluate: Callable[[], Any], number: int = 50) -> None:
+    """What `number` evaluations after a tenth of them add to the process's memory."""
+    for _ in range(number // 10):
+        evaluate()
+    before = resident_bytes()
+    for _ in range(number - number // 10):
+        evaluate()
+    after = resident_bytes()
+    print(
+        f"memory of the process after {number // 10} evaluations {before / 1e6:.0f} MB, "
+        f"after {number} {after / 1e6:.0f} MB"
+    )
 
 
 def print_yardsticks() -> None:

@@ -82,7 +82,7 @@ def decode_rows(
     if header.is_sequential and kept < header.height:
         lower = bytearray(content)
         lower[header.frame + 1 : header.frame + 3] = kept.to_bytes(2, "big")
-        content = bytes(lower)
+        return _decoder()(lower, buffer)
     return _decoder()(content, buffer)
 
 
