@@ -363,6 +363,6 @@ def test_the_full_model_starts_near_the_loss_of_published_logs(definition, frame
     mode = spec.ForwardPassMode.TRAIN
     logits, _ = workload.model_fn(params, placed, state, mode, keys[1], True)
     loss = workload.loss_fn(placed["targets"], logits)
-    mean = float(loss["summed"]) / 16
+    mean = loss["summed"].item() / 16
     tolerance = 1e-5 if definition is VIT else 0.25
     assert mean == pytest.approx(math.log(1_000), abs=tolerance)
