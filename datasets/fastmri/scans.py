@@ -22,7 +22,9 @@ _SLICES, _SPACING = 6, 8  # of a slab, in voxels
 # The brain is almost symmetric, so only one half of it is cut from left to right.
 _EXTENTS = ((6, 38), (8, 82), (8, 70))
 _SLABS = {"train": 12, "validation": 4, "test": 4}
-_SCANS = {"train": 7, "validation": 5, "test": 5}  # of each slab
+_SCANS = {"train": 14, "validation": 5, "test": 5}  # of each slab
+# How a scan's slab lies on the measured grid: turned by any angle, size and centre …
+_SIZES, _SHIFT = (0.75, 1.2), 8.0  # … in pixels a pixel, and voxels
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,14 @@ def scan(
 
 def _positioned(slices: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
     """Turned, scaled, moved and mirrored, on the measured grid: [6, 128, width]."""
-    angle, size = rng.uniform(-0.4, 0.4), _PIXEL * rng.uniform(0.9, 1.1)
+    angle, size = rng.uniform(-np.pi, np.pi), _PIXEL * rng.uniform(*_SIZES)
     turn = size * np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     )
     turn[:, 1] *= rng.choice([-1, 1])
     grid = np.indices((2 * SIDE, width)) - np.array([SIDE, width / 2])[:, None, None]
     shape = np.array(slices.shape[1:])
-    centre = (shape - 1) / 2 + rng.uniform(-4, 4, 2)
+    centre = (shape - 1) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2)
     # Rows run from front or top to back or bottom.
     rows, columns = centre[:, None, None] + np.einsum(
         "ij,jrc->irc", turn[::-1] * [[1], [-1]], grid

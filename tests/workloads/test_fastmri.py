@@ -18,6 +18,7 @@ from algoperf.workloads.fastmri import data, masks, metrics, processing
 from algoperf.workloads.fastmri.definition import DEFINITION, METRIC
 
 MINI = registry.definition("fastmri_mini")
+NUM_TRAIN = MINI.splits.train
 UNCACHED = dataclasses.replace(MINI.data, cache=False)
 
 # The published evaluation mask, checked against TensorFlow 2.19: columns that are
@@ -262,11 +263,11 @@ def test_a_training_batch_has_the_documented_arrays(folder):
 
 
 def test_an_example_is_the_same_in_every_epoch(folder):
-    batches = open_batches(folder, batch_size=504)
+    batches = open_batches(folder, batch_size=NUM_TRAIN)
     first, second = batches.batch(0), batches.batch(1)
     assert not np.array_equal(first["inputs"], second["inputs"])
     for key in first:
-        flat = [b[key].reshape(504, -1) for b in (first, second)]
+        flat = [b[key].reshape(NUM_TRAIN, -1) for b in (first, second)]
         ordered = [
             x[np.argsort(b["mean"])] for x, b in zip(flat, (first, second), strict=True)
         ]
@@ -286,12 +287,12 @@ def test_evaluation_slices_have_the_published_mask_whatever_the_seed(folder):
 def test_eval_train_is_the_same_choice_of_slices_and_masks_for_every_seed(folder):
     batches = [open_batches(folder, "eval_train", seed=s).batch(0) for s in (0, 1)]
     np.testing.assert_equal(batches[0], batches[1])
-    assert len(np.unique(data.eval_train_slices(504, 120))) == 120
+    assert len(np.unique(data.eval_train_slices(NUM_TRAIN, 120))) == 120
 
 
 def test_training_masks_change_with_the_seed(folder):
     batches = [
-        open_batches(folder, seed=seed, batch_size=504, config=UNCACHED).batch(0)
+        open_batches(folder, seed=seed, batch_size=NUM_TRAIN, config=UNCACHED).batch(0)
         for seed in (0, 1)
     ]
     means = [np.sort(batch["mean"]) for batch in batches]

@@ -35,7 +35,7 @@ def _target(validation: float, test: float) -> Target:
     return Target(METRIC, validation=validation, test=test)
 
 
-_MINI_LIMITS = Limits(budget_seconds=150, step_hint=500)
+_MINI_LIMITS = Limits(budget_seconds=150, step_hint=600)
 
 # Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (arXiv
 # 2306.07179).
@@ -73,7 +73,7 @@ DEFINITION = WorkloadDefinition(
         data={"side": 64},
         fields={
             "title": "simulated scans of a brain template, U-Net",
-            "splits": Splits(train=504, eval_train=120, validation=120, test=120),
+            "splits": Splits(train=1_008, eval_train=120, validation=120, test=120),
             "limits": {"v0.5": _MINI_LIMITS, "v0.6": _MINI_LIMITS},
             "eval_period_seconds": 10,
             "eval_batch_size": 60,
