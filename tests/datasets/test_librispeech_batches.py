@@ -16,11 +16,12 @@ from algoperf.datasets.librispeech.batches import (
     eval_train_utterances,
     open_batches,
 )
+from algoperf.datasets.librispeech.tokenizer import SMALL_VOCABULARY_SIZE
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest
 from algoperf.prepared import PreparedData
 
-CONFIG = DataConfig(max_samples=6_400, max_tokens=64, vocab_size=48)
+CONFIG = DataConfig(max_samples=6_400, max_tokens=64, vocab_size=SMALL_VOCABULARY_SIZE)
 TRIMMED = dataclasses.replace(CONFIG, trim_padding=True)
 FRAME_SAMPLES, FRAME_STEP = 401, 160  # of the published front end
 

@@ -46,7 +46,7 @@ DEFINITION = speech(
     mini=mini(
         "1,200 spoken phone prompts, Conformer",
         target(0.3, 0.28),  # see README.md
-        Limits(budget_seconds=120, step_hint=400),
+        Limits(budget_seconds=150, step_hint=600),
         {
             "width": 128,
             "blocks": 1,
