@@ -14,6 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--framework", required=True, metavar="NAME", help="jax or pytorch")
     add("--trials", type=int, default=200, metavar="N", help="points of each algorithm")
     add("--repeats", type=int, default=20, metavar="N", help="of the best point")
+    add(
+        "--algorithms",
+        nargs="+",
+        choices=target_setting.ALGORITHMS,
+        default=target_setting.ALGORITHMS,
+        metavar="NAME",
+        help="that are tried; default: all four",
+    )
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
         "--data-dir",
@@ -33,6 +41,7 @@ def execute(options: argparse.Namespace) -> int:
         num_trials=options.trials,
         num_repeats=options.repeats,
         seed=options.seed,
+        algorithms=options.algorithms,
     )
     target = found.target
     print(f"algorithm: {found.algorithm}, point: {found.point}")
