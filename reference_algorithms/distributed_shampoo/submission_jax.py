@@ -175,7 +175,9 @@ def _updated_roots(
 ) -> list[list[jax.Array]]:
     """Roots of all statistics; where one failed, the old root.
 
-    Matrices of one size and order go through one program, from whichever group.
+    Matrices of one size and order go through one program, from whichever group; one
+    size after the other: XLA's CPU executor (jaxlib 0.10) stops for ever where it runs
+    several eigendecompositions at a time.
     """
     places: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, group in enumerate(statistics):
@@ -183,8 +185,10 @@ def _updated_roots(
             key = (matrices.shape[1], 2 * len(group))
             places.setdefault(key, []).append((i, axis))
     updated = [list(group) for group in roots]
+    errors = jnp.zeros(1)
     for (_, order), where in places.items():
         joined = jnp.concatenate([statistics[i][axis] for i, axis in where])
+        joined = _after(errors, joined)
         new, errors = inverse_roots(joined, order, constants.ridge)
         ends = np.cumsum([len(statistics[i][axis]) for i, axis in where])[:-1]
         parts = zip(where, jnp.split(new, ends), jnp.split(errors, ends), strict=True)
@@ -192,6 +196,14 @@ def _updated_roots(
             is_usable = error < constants.largest_error  # not so if NaN
             updated[i][axis] = jnp.where(is_usable[:, None, None], root, roots[i][axis])
     return updated
+
+
+def _after(first: jax.Array, x: jax.Array) -> jax.Array:
+    """`x`, which cannot be used before `first` is known.
+
+    A barrier would not do: XLA removes it before it orders what it executes.
+    """
+    return x + 0.0 * jnp.nan_to_num(first.sum())
 
 
 def _apply(stacked: jax.Array, roots: list[jax.Array]) -> jax.Array:
