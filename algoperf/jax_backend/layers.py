@@ -190,6 +190,20 @@ def Embed(
     )
 
 
+def stored(x: jax.Array) -> jax.Array:
+    """The same array, and its gradient, computed once: for what many places read.
+
+    XLA's CPU compiler fuses cheap operations into all that reads them: every residual
+    block, and its gradient, would compute the sums of all blocks before it once more.
+    It drops optimization barriers before it fuses, but fuses nothing into a choice that
+    it cannot foresee. The GPU compiler needs no help.
+    """
+    if jax.default_backend() != "cpu":
+        return x
+    always = jax.lax.optimization_barrier(jnp.array(True))
+    return jax.lax.cond(always, lambda x: x, jnp.zeros_like, x)
+
+
 def dropout(
     x: jax.Array,
     rate: Any,
@@ -209,7 +223,7 @@ def dropout(
         return x
     rate = jnp.asarray(rate, jnp.float32)
     shape = [1 if i in broadcast_dims else size for i, size in enumerate(x.shape)]
-    kept = jax.random.bernoulli(rng, 1 - rate, shape)
+    kept = stored(jax.random.bernoulli(rng, 1 - rate, shape))
     # The divisor is kept from 0, because a gradient through 0/0 would be NaN.
     scale = (1 / jnp.where(rate < 1, 1 - rate, 1)).astype(x.dtype)
     return jnp.where(kept, x * scale, jnp.zeros((), x.dtype))

@@ -128,9 +128,11 @@ class EncoderLayer(_Layer):
         attended = self.attention(
             h, self.attention.keys_values(h), bias, rate, train=train
         )
-        x = self._after(self.attention_norm, x + attended)
+        x = self._after(self.attention_norm, layers.stored(x + attended))
         h = self._before(self.mlp_norm, x)
-        return self._after(self.mlp_norm, x + self.mlp(h, rate, train=train))
+        return self._after(
+            self.mlp_norm, layers.stored(x + self.mlp(h, rate, train=train))
+        )
 
 
 def _nothing_before(new: KeysValues) -> KeysValues:
@@ -169,12 +171,14 @@ class DecoderLayer(_Layer):
         h = self._before(self.self_attention_norm, x)
         seen = remember(self.self_attention.keys_values(h))
         attended = self.self_attention(h, seen, biases[0], rate, train=train)
-        x = self._after(self.self_attention_norm, x + attended)
+        x = self._after(self.self_attention_norm, layers.stored(x + attended))
         h = self._before(self.cross_attention_norm, x)
         attended = self.cross_attention(h, memory, biases[1], rate, train=train)
-        x = self._after(self.cross_attention_norm, x + attended)
+        x = self._after(self.cross_attention_norm, layers.stored(x + attended))
         h = self._before(self.mlp_norm, x)
-        return self._after(self.mlp_norm, x + self.mlp(h, rate, train=train)), seen
+        return self._after(
+            self.mlp_norm, layers.stored(x + self.mlp(h, rate, train=train))
+        ), seen
 
     def memory_of(self, encoded: jax.Array) -> KeysValues:
         """Keys and values of the encoder's output, [batch, n, width]."""
