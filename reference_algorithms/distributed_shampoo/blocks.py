@@ -36,6 +36,12 @@ class Constants:
     largest_error: float = 0.1  # of a root that is used
     limits: Limits = Limits()
 
+    @classmethod
+    def at(cls, hyperparameters: Any) -> "Constants":
+        """Those of a point: its `beta2`, and its `block_size` where it has one."""
+        block = getattr(hyperparameters, "block_size", Limits.block)
+        return cls(beta2=hyperparameters.beta2, limits=Limits(block=int(block)))
+
 
 def merged_shape(shape: Sequence[int], largest: int) -> Shape:
     """The shape with neighbouring axes merged from the left, up to a length."""

@@ -248,7 +248,7 @@ def init_optimizer_state(
         training_jax.on_device(schedule),
         b1=1.0 - hyperparameters.one_minus_beta1,
         weight_decay=hyperparameters.weight_decay,
-        constants=Constants(beta2=hyperparameters.beta2),
+        constants=Constants.at(hyperparameters),
     )
     return training_jax.init(
         workload,

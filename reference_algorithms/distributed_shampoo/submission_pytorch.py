@@ -185,7 +185,7 @@ def init_optimizer_state(
     schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
     optimizer = DistributedShampoo(
         model_params.parameters(),
-        constants=Constants(beta2=hyperparameters.beta2),
+        constants=Constants.at(hyperparameters),
         beta1=1.0 - hyperparameters.one_minus_beta1,
         weight_decay=hyperparameters.weight_decay,
     )

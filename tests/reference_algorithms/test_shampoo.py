@@ -1,5 +1,7 @@
 """Distributed Shampoo: blocks, roots, and the rule with small blocks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from shampoo_oracle import Shampoo, inverse_root, merged
@@ -226,3 +228,10 @@ def expected_path_without_preconditioning(params: dict, gradients: list[dict]) -
 def test_the_oracle_merges_as_the_rule_says():
     assert merged((3, 3, 512, 512), 4096) == [9, 512, 512]
     assert merged((2, 3, 7), 6) == [6, 7]
+
+
+def test_a_point_may_have_its_own_block_size():
+    without = SimpleNamespace(beta2=0.9)
+    assert Constants.at(without) == Constants(beta2=0.9)
+    with_one = SimpleNamespace(beta2=0.9, block_size=128)
+    assert Constants.at(with_one).limits == Limits(block=128)
