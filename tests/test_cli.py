@@ -113,6 +113,8 @@ def test_days_are_chosen_for_a_partial_copy_of_data_that_have_days(run, tmp_path
     status, out, _ = run(*mini, "--days", "0,23", "--subset", 5)
     assert status == 0
     assert "train 5, validation 5, test 5" in out
+    status, out, _ = run(*mini, "--days", "1,23", "--subset", 5)
+    assert status == 0 and "keeps the days that it has" in out
     status, _, err = run(*mini, "--days", "0,23")
     assert status and "with --subset N" in err
     status, _, err = run("prepare", "mnist_mini", "--days", "0", "--data-dir", tmp_path)

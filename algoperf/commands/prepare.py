@@ -84,6 +84,11 @@ def _prepare(
         folder, dataset=dataset, format_version=version, subset=subset
     ) as preparation:
         if preparation.is_finished:
+            if "days" in chosen:
+                print(
+                    f"{folder} was prepared before and keeps the days that it has. "
+                    "Remove it to prepare others."
+                )
             return
         print(preparation.check_space(module.space_needed(raw, subset)))
         progress = ProgressPrinter()
