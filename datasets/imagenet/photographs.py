@@ -1,14 +1,16 @@
 """The shipped photographs, cut into pieces that stand for ImageNet in its official layout.
 
-Each photograph is a class. Its left 70 % gives training pieces, the upper half of the
-rest validation pieces, the lower half test pieces: no pixel is in two splits.
+Each photograph is a class. It is divided into 4 x 4 fields, and each field belongs to one
+split, in diagonals: no pixel is in two splits, and each split has fields all over the
+photograph. A piece lies within a field.
 """
 
 import gzip
 import io
+import itertools
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +19,24 @@ from algoperf.errors import MissingDependency
 from . import archives
 
 # Pieces of each class.
-NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 160, 25, 25
+NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 160, 64, 64
 _SEED = 20262
-_TRAIN_SHARE = 0.7  # of the width
-_SIDES = (0.5, 0.95)  # of a piece, as shares of its area's shorter side, at most …
-_LARGEST_SIDE = 160  # … so many pixels
+_FIELDS = 4  # along each side
+# Of the diagonals, in the order of (row + column) % 4: half of all fields train.
+_DIAGONALS = ("train", "validation", "train", "test")
+_SIDES = (0.5, 0.95)  # of a piece, as shares of its field's shorter side
 _SHORT_SIDES = (48, 72)  # of a written piece, pixels
 _QUALITY = 88
 _EMBEDDED = Path(__file__).parent / "embedded"
+
+
+class Field(NamedTuple):
+    """A rectangle of a photograph, in pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
 
 
 def sources() -> list[Path]:
@@ -37,28 +49,27 @@ def class_name(number: int) -> str:
     return f"n{90_000_000 + number:08d}"
 
 
-def areas(width: int, height: int) -> dict[str, tuple[int, int, int, int]]:
-    """Left, top, right and bottom of each split's part of a photograph."""
-    border, middle = round(_TRAIN_SHARE * width), height // 2
-    return {
-        "train": (0, 0, border, height),
-        "validation": (border, 0, width, middle),
-        "test": (border, middle, width, height),
-    }
+def fields(width: int, height: int) -> dict[str, list[Field]]:
+    """The fields of a photograph that belong to each split."""
+    found: dict[str, list[Field]] = {split: [] for split in _DIAGONALS}
+    for row, column in itertools.product(range(_FIELDS), repeat=2):
+        left, right = (width * i // _FIELDS for i in (column, column + 1))
+        top, bottom = (height * i // _FIELDS for i in (row, row + 1))
+        split = _DIAGONALS[(row + column) % len(_DIAGONALS)]
+        found[split].append(Field(left, top, right, bottom))
+    return found
 
 
-def piece_box(
-    area: tuple[int, int, int, int], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """A random rectangle in an area, of an aspect ratio from 3/4 to 4/3."""
-    left, top, right, bottom = area
-    side = rng.uniform(*_SIDES) * min(right - left, bottom - top, _LARGEST_SIDE)
+def piece_box(field: Field, rng: np.random.Generator) -> Field:
+    """A random rectangle in a field, of an aspect ratio from 3/4 to 4/3."""
+    left, top, right, bottom = field
+    side = rng.uniform(*_SIDES) * min(right - left, bottom - top)
     stretch = np.sqrt(rng.uniform(3 / 4, 4 / 3))
     width = min(round(side * stretch), right - left)
     height = min(round(side / stretch), bottom - top)
     x = left + int(rng.integers(right - left - width + 1))
     y = top + int(rng.integers(bottom - top - height + 1))
-    return x, y, x + width, y + height
+    return Field(x, y, x + width, y + height)
 
 
 def expand(raw: Path) -> None:
@@ -99,18 +110,19 @@ def _pieces(number: int, path: Path) -> dict[str, list[bytes]]:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((_SEED, number))))
     with _pillow().open(path) as photograph:
         photograph.load()
-        parts = areas(*photograph.size)
+        of_split = fields(*photograph.size)
         return {
-            split: [_piece(photograph, parts[split], rng) for _ in range(count)]
+            split: [
+                _piece(photograph, field, rng)
+                for field in itertools.islice(itertools.cycle(of_split[split]), count)
+            ]
             for split, count in numbers.items()
         }
 
 
-def _piece(
-    photograph: Any, area: tuple[int, int, int, int], rng: np.random.Generator
-) -> bytes:
-    box = piece_box(area, rng)
-    width, height = box[2] - box[0], box[3] - box[1]
+def _piece(photograph: Any, field: Field, rng: np.random.Generator) -> bytes:
+    box = piece_box(field, rng)
+    width, height = box.right - box.left, box.bottom - box.top
     scale = int(rng.integers(_SHORT_SIDES[0], _SHORT_SIDES[1] + 1)) / min(width, height)
     size = (round(width * scale), round(height * scale))
     written = io.BytesIO()

@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("PIL")
 
+from algoperf import registry
 from algoperf.datasets.imagenet import batches, jpeg, prepare, reader
 from algoperf.datasets.imagenet.crop import centre_box
-from algoperf.definition import Splits
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.prepared import Preparation, PreparedData
 
-MINI = Splits(train=3_040, eval_train=475, validation=475, test=475)
+MINI = registry.definition("imagenet_resnet_mini").splits
 PLAIN = batches.DataConfig(image_size=32, resize_size=36, num_classes=19)
 MIXED = dataclasses.replace(PLAIN, randaugment=True, mixup_alpha=0.2)
 
@@ -124,7 +124,7 @@ def test_the_harness_queue_draws_them_in_order(folder):
 
 
 def test_an_epoch_has_every_image_once_and_the_next_one_another_order(folder):
-    images = opened(folder, size=3_040)
+    images = opened(folder, size=MINI.train)
     first, second = (images.batch(i)["targets"] for i in (0, 1))
     assert np.bincount(first).tolist() == np.bincount(second).tolist() == [160] * 19
     assert (first != second).any()
@@ -163,7 +163,7 @@ def test_half_of_the_training_images_are_mirrored(folder):
 def test_evaluation_takes_the_centre_and_normalises(folder):
     data = PreparedData.open(folder, dataset="imagenet")
     images = reader.read_split(data, "validation")
-    batch = opened(folder, "validation", size=475).batch(0)
+    batch = opened(folder, "validation", size=MINI.validation).batch(0)
     pixels = jpeg.decode(images.read(9))
     box = centre_box(*pixels.shape[:2], 32, 36)
     part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
@@ -191,11 +191,12 @@ def test_evaluation_at_full_size_equals_jax_on_the_centre():
 
 def test_evaluation_pads_the_last_batch_with_weight_0(folder):
     images = opened(folder, "test", size=100)
-    assert images.num_batches == 5
-    last = images.batch(4)
+    number, rest = divmod(MINI.test, 100)
+    assert images.num_batches == number + 1
+    last = images.batch(number)
     assert last["inputs"].shape == (100, 32, 32, 3)
-    assert last["weights"].tolist() == [1.0] * 75 + [0.0] * 25
-    assert not last["inputs"][75:].any()
+    assert last["weights"].tolist() == [1.0] * rest + [0.0] * (100 - rest)
+    assert not last["inputs"][rest:].any()
 
 
 def test_evaluation_neither_mixes_nor_augments(folder):
@@ -204,12 +205,13 @@ def test_evaluation_neither_mixes_nor_augments(folder):
 
 
 def test_evaluated_training_images_are_fixed_and_seen_as_in_evaluation(folder):
-    one = opened(folder, "eval_train", size=475, seed=1).batch(0)
-    assert_equal(opened(folder, "eval_train", size=475, seed=2).batch(0), one)
+    size = MINI.eval_train
+    one = opened(folder, "eval_train", size=size, seed=1).batch(0)
+    assert_equal(opened(folder, "eval_train", size=size, seed=2).batch(0), one)
     data = PreparedData.open(folder, dataset="imagenet")
     images = reader.read_split(data, "train")
-    chosen = batches.eval_train_examples(3_040, 475)
-    assert len(set(chosen.tolist())) == 475
+    chosen = batches.eval_train_examples(MINI.train, size)
+    assert len(set(chosen.tolist())) == size
     np.testing.assert_array_equal(one["targets"], images.labels[chosen])
     expected = np.empty((32, 32, 3), np.float32)
     batches.ExampleMaker(PLAIN, 0).evaluation(images.read(int(chosen[3])), expected)

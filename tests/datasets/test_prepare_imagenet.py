@@ -12,12 +12,13 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
+from algoperf import registry
 from algoperf.datasets.imagenet import archives, jpeg, photographs, prepare, reader
 from algoperf.definition import Splits
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation, PreparedData
 
-MINI = Splits(train=3_040, eval_train=475, validation=475, test=475)
+MINI = registry.definition("imagenet_resnet_mini").splits
 SMALL = Splits(train=9, eval_train=2, validation=6, test=3)
 WNIDS = ("n00000003", "n00000011", "n00000020")
 PER_CLASS = (2, 3, 4)
@@ -109,8 +110,8 @@ def expanded(tmp_path_factory):
 
 def test_the_shipped_photographs_are_prepared_by_the_same_code(expanded, tmp_path):
     data = run(expanded, tmp_path / "out", MINI)
-    assert data.counts == {"train": 3040, "validation": 475, "test": 475}
-    for split, per_class in (("train", 160), ("validation", 25), ("test", 25)):
+    assert data.counts == {"train": 3040, "validation": 1216, "test": 1216}
+    for split, per_class in (("train", 160), ("validation", 64), ("test", 64)):
         images = reader.read_split(data, split)
         assert np.bincount(images.labels).tolist() == [per_class] * 19
         header = jpeg.read_header(images.read(0))
@@ -123,10 +124,10 @@ def test_the_shipped_pieces_of_different_splits_share_no_pixel():
         with Image.open(path) as photograph:
             width, height = photograph.size
         painted = {}
-        for split, area in photographs.areas(width, height).items():
+        for split, fields in photographs.fields(width, height).items():
             painted[split] = np.zeros((height, width), bool)
-            for _ in range(50):
-                left, top, right, bottom = photographs.piece_box(area, rng)
+            for field in (field for field in fields for _ in range(10)):
+                left, top, right, bottom = photographs.piece_box(field, rng)
                 assert 0 <= left < right <= width
                 assert 0 <= top < bottom <= height
                 painted[split][top:bottom, left:right] = True
