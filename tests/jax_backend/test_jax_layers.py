@@ -52,6 +52,27 @@ def test_kernels_start_lecun_normal_truncated_at_two_deviations_and_biases_zero(
     assert not params["bias"].unbox().any()
 
 
+@pytest.mark.parametrize("strides", [1, 2, (2, 3)])
+def test_a_convolution_with_one_point_is_a_convolution(strides):
+    layer = layers.Conv(4, (1, 1), strides=strides)
+    plain = nn.Conv(4, (1, 1), strides=strides)
+    x = jax.random.normal(KEY, (2, 5, 7, 3))
+    params = nn.meta.unbox(layer.init(KEY, x))
+
+    def results(module):
+        def total(params, x):
+            y = module.apply(params, x)
+            return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum(), y
+
+        return jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        results(layer),
+        results(plain),
+    )
+
+
 def test_layer_norm_is_stable_for_a_large_mean():
     x = 1e4 + jnp.arange(8.0)[None]
     module = layers.LayerNorm()
