@@ -78,7 +78,7 @@ DEFINITION = WorkloadDefinition(
             "image_size": 32,
             "resize_size": 36,
             "num_classes": 19,
-            # With it, 600 steps reached an accuracy of 0.32 only.
+            # With it, 1,200 steps reached an accuracy of 0.73, without it 0.88.
             "randaugment": False,
         },
         fields={
