@@ -29,7 +29,7 @@ SMALL = {
         "vocabulary": 16,
     },
     "librispeech_deepspeech": {
-        "hidden": 6,
+        "width": 12,
         "lstm_layers": 1,
         "feed_forward_layers": 1,
         "subsampling_channels": 2,

@@ -5,6 +5,7 @@ Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (a
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from algoperf.datasets.librispeech.config import DataConfig
@@ -14,6 +15,17 @@ from algoperf.spec import LossType
 from .spec_augment import SpecAugment
 
 _MINI_VOCABULARY = 52
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """What the configurations of both models have."""
+
+    vocabulary: int = 1_024
+    width: int = 512  # features of each layer's input
+    subsampling_channels: int = 512
+    batch_norm_momentum: float = 0.999
+    spec_augment: SpecAugment = field(default_factory=SpecAugment)
 
 
 def target(validation: float, test: float) -> Target:

@@ -17,6 +17,7 @@ from algoperf.jax_backend.batch_norm import BatchNorm
 from algoperf.spec import Batch, ParameterType
 
 from . import front_end, mel, spec_augment, subsampling
+from .definition import SpeechConfig
 
 Activation = Callable[[jax.Array], jax.Array]
 XAVIER = nn.initializers.xavier_uniform()
@@ -69,10 +70,8 @@ def masked(x: jax.Array, mask: jax.Array) -> jax.Array:
 class FrontEnd(nn.Module):
     """Audio -> features -> SpecAugment in training -> frames at a quarter of the rate."""
 
-    width: int
-    channels: int
+    config: SpeechConfig
     activation: Activation
-    augmentation: spec_augment.SpecAugment
     train: bool
 
     @nn.compact
@@ -94,10 +93,12 @@ class FrontEnd(nn.Module):
             paddings = paddings[:, :: subsampling.STRIDE]
             x = masked(x, 1 - paddings)
         x = x.reshape(*x.shape[:2], -1)
-        return layers.Dense(self.width, kernel_init=XAVIER, name="dense")(x), paddings
+        return layers.Dense(self.config.width, kernel_init=XAVIER, name="dense")(
+            x
+        ), paddings
 
     def _augmented(self, x: jax.Array, paddings: jax.Array, key: Any) -> jax.Array:
-        config = self.augmentation
+        config = self.config.spec_augment
         numbers = spec_augment.uniforms(jnp, key, x.shape[0], config.num_masks)
         positions = jnp.arange(max(x.shape[1:]), dtype=jnp.float32)
         return spec_augment.augment(jnp, config, x, paddings, numbers, positions)
@@ -105,7 +106,7 @@ class FrontEnd(nn.Module):
     def _convolved(self, x: jax.Array, index: int) -> jax.Array:
         _, frames, bins, _ = x.shape
         convolution = StridedConvolution(
-            self.channels,
+            self.config.subsampling_channels,
             subsampling.padding(frames, subsampling.TIME_BEFORE[index]),
             subsampling.padding(bins, subsampling.MEL_BEFORE[index]),
             name=f"conv_{index}",
@@ -159,6 +160,46 @@ def _convolve_by_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
         for j in range(size)
     ]
     return functools.reduce(jnp.add, products)
+
+
+class SpeechModel(nn.Module):
+    """Front end, `encoded` of a subclass, logits."""
+
+    config: Any  # of the subclass: a `SpeechConfig`
+
+    def encoded(
+        self, x: jax.Array, mask: jax.Array, rate: Any, train: bool
+    ) -> jax.Array:
+        """x: [batch, frames, width]; mask: [batch, frames]; rate: dropout's."""
+        raise NotImplementedError
+
+    @property
+    def subsampling_activation(self) -> Activation:
+        """Behind each of the front end's convolutions."""
+        return nn.relu
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: tuple[jax.Array, jax.Array],
+        *,
+        train: bool,
+        dropout_rate: Any,
+        key: Any = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, key: as of `FrontEnd`.
+        """
+        features = FrontEnd(
+            self.config, self.subsampling_activation, train, name="front_end"
+        )
+        x, paddings = features(inputs, key)
+        x = self.encoded(x, 1 - paddings, dropout_rate, train)
+        output = layers.Dense(
+            self.config.vocabulary, kernel_init=XAVIER, is_output=True, name="output"
+        )
+        return output(x), paddings
 
 
 def example_batch(config: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from algoperf.pytorch_backend.initializers import constant, xavier_uniform
 from algoperf.spec import Batch, ParameterType
 
 from . import front_end, mel, spec_augment, subsampling
+from .definition import SpeechConfig
 
 Activation = Callable[[Tensor], Tensor]
 XAVIER = xavier_uniform()
@@ -79,15 +80,10 @@ class FrontEnd(nn.Module):
     stddev: Tensor
     positions: Tensor
 
-    def __init__(
-        self,
-        width: int,
-        channels: int,
-        activation: Activation,
-        augmentation: spec_augment.SpecAugment,
-    ) -> None:
+    def __init__(self, config: SpeechConfig, activation: Activation) -> None:
         super().__init__()
-        self.activation, self.augmentation = activation, augmentation
+        self.activation, self.augmentation = activation, config.spec_augment
+        channels = config.subsampling_channels
         for name, table in mel.tables()._asdict().items():
             self.register_buffer(name, torch.tensor(table), persistent=False)
         positions = torch.arange(_MOST_POSITIONS, dtype=torch.float32)
@@ -95,7 +91,7 @@ class FrontEnd(nn.Module):
         self.conv_0 = _convolution(1, channels)
         self.conv_1 = _convolution(channels, channels)
         bins = subsampling.halved(subsampling.halved(mel.NUM_MEL_BINS))
-        self.dense = layers.Linear(bins * channels, width, weight_init=XAVIER)
+        self.dense = layers.Linear(bins * channels, config.width, weight_init=XAVIER)
 
     def forward(
         self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None
@@ -145,6 +141,35 @@ def _padded(x: Tensor, index: int) -> Tensor:
     rows = subsampling.padding(frames, subsampling.TIME_BEFORE[index])
     columns = subsampling.padding(bins, subsampling.MEL_BEFORE[index])
     return functional.pad(x, [*columns, *rows])
+
+
+class SpeechModel(nn.Module):
+    """Front end, `encoded` of a subclass, logits."""
+
+    def __init__(
+        self, config: SpeechConfig, activation: Activation = functional.relu
+    ) -> None:
+        """activation: behind each of the front end's convolutions."""
+        super().__init__()
+        self.front_end = FrontEnd(config, activation)
+        self.dropout = layers.Dropout()
+        self.output = layers.Linear(
+            config.width, config.vocabulary, weight_init=XAVIER, is_output=True
+        )
+
+    def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: [batch, frames, width]; mask: [batch, frames]."""
+        raise NotImplementedError
+
+    def forward(
+        self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
+
+        inputs, uniforms: as of `FrontEnd`.
+        """
+        x, paddings = self.front_end(inputs, uniforms)
+        return self.output(self.encoded(x, 1 - paddings)), paddings
 
 
 def forward(

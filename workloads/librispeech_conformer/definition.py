@@ -1,30 +1,24 @@
 """The `librispeech_conformer` workload: speech to text, with a Conformer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from algoperf.definition import Limits, Variant
 
-from .._speech.definition import mini, speech, target
-from .._speech.spec_augment import SpecAugment
+from .._speech.definition import SpeechConfig, mini, speech, target
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(SpeechConfig):
     """`blocks` of feed-forward, attention, convolution and feed-forward layers."""
 
-    vocabulary: int = 1_024
-    width: int = 512
     blocks: int = 4
     heads: int = 8
     feed_forward_width: int = 2_048
     kernel: int = 5  # frames of the depthwise convolution
-    subsampling_channels: int = 512
     activation: Literal["swish", "gelu"] = "swish"
     attention_temperature: float = 1.0  # a factor of attention's output
     has_block_norm: bool = True  # a layer norm at the end of each block
-    batch_norm_momentum: float = 0.999
-    spec_augment: SpecAugment = field(default_factory=SpecAugment)
 
 
 DEFINITION = speech(

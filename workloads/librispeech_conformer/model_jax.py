@@ -19,9 +19,9 @@ from algoperf.spec import ParameterType
 from .._speech.modules_jax import (
     XAVIER,
     Activation,
-    FrontEnd,
     LayerNorm,
     MaskedBatchNorm,
+    SpeechModel,
     example_batch,
     forward,
     masked,
@@ -157,40 +157,18 @@ class Block(nn.Module):
         return LayerNorm(name="norm")(x) if self.config.has_block_norm else x
 
 
-class Conformer(nn.Module):
-    """Front end, positions, blocks, logits."""
+class Conformer(SpeechModel):
+    """Positions, blocks and a last layer norm between front end and logits."""
 
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(
-        self,
-        inputs: tuple[jax.Array, jax.Array],
-        *,
-        train: bool,
-        dropout_rate: Any,
-        key: Any = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
-
-        inputs, key: as of `FrontEnd`.
-        """
-        config = self.config
-        x, paddings = FrontEnd(
-            config.width,
-            config.subsampling_channels,
-            nn.relu,
-            config.spec_augment,
-            train,
-            name="front_end",
-        )(inputs, key)
+    def encoded(
+        self, x: jax.Array, mask: jax.Array, rate: Any, train: bool
+    ) -> jax.Array:
+        """See `SpeechModel`."""
         x += jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
-        x = layers.Dropout()(x, dropout_rate, train=train)
-        for i in range(config.blocks):
-            block = Block(config, train, name=f"block_{i}")
-            x = block(x, 1 - paddings, dropout_rate)
-        x = LayerNorm(name="norm")(x)
-        return _Dense(config.vocabulary, is_output=True, name="output")(x), paddings
+        x = layers.Dropout()(x, rate, train=train)
+        for i in range(self.config.blocks):
+            x = Block(self.config, train, name=f"block_{i}")(x, mask, rate)
+        return LayerNorm(name="norm")(x)
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -18,9 +18,9 @@ from algoperf.spec import ParameterType
 from .._speech.modules_pytorch import (
     XAVIER,
     Activation,
-    FrontEnd,
     LayerNorm,
     MaskedBatchNorm,
+    SpeechModel,
     forward,
     masked,
 )
@@ -161,40 +161,26 @@ class Block(nn.Module):
         return self.norm(x)
 
 
-class Conformer(nn.Module):
-    """Front end, positions, blocks, logits."""
+class Conformer(SpeechModel):
+    """Positions, blocks and a last layer norm between front end and logits."""
 
     positions: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.front_end = FrontEnd(
-            config.width,
-            config.subsampling_channels,
-            functional.relu,
-            config.spec_augment,
-        )
+        super().__init__(config)
         positions = torch.tensor(sinusoids(_MOST_FRAMES, config.width))
         self.register_buffer("positions", positions, persistent=False)
-        self.dropout = layers.Dropout()
         self.blocks = config.blocks
         for i in range(config.blocks):
             self.add_module(f"block_{i}", Block(config))
         self.norm = LayerNorm(config.width)
-        self.output = _Linear(config.width, config.vocabulary, is_output=True)
 
-    def forward(
-        self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
-
-        inputs, uniforms: as of `FrontEnd`.
-        """
-        x, paddings = self.front_end(inputs, uniforms)
+    def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
+        """See `SpeechModel`."""
         x = self.dropout(x + self.positions[: x.shape[1]])
         for i in range(self.blocks):
-            x = self.get_submodule(f"block_{i}")(x, 1 - paddings)
-        return self.output(self.norm(x)), paddings
+            x = self.get_submodule(f"block_{i}")(x, mask)
+        return self.norm(x)
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -1,35 +1,30 @@
 """The `librispeech_deepspeech` workload: speech to text, with a recurrent network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from algoperf.definition import Limits, Variant
 
-from .._speech.definition import mini, speech, target
+from .._speech.definition import SpeechConfig, mini, speech, target
 from .._speech.spec_augment import SpecAugment
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Bidirectional LSTM layers, then feed-forward layers, of width 2 * `hidden`."""
+class ModelConfig(SpeechConfig):
+    """Bidirectional LSTM layers, then feed-forward layers."""
 
-    vocabulary: int = 1_024
-    hidden: int = 256  # of an LSTM, in each direction
     lstm_layers: int = 6
     feed_forward_layers: int = 3
-    subsampling_channels: int = 512
     activation: Literal["relu", "tanh"] = "relu"  # not of the LSTMs
     is_residual: bool = True
     # Batch norm in front of each layer and layer norm in front of the output layer; or
     # layer norm in front of each layer but the output layer.
     norm: Literal["batch", "layer"] = "batch"
-    batch_norm_momentum: float = 0.999
-    spec_augment: SpecAugment = field(default_factory=SpecAugment)
 
     @property
-    def width(self) -> int:
-        """Features of each layer but the last."""
-        return 2 * self.hidden
+    def hidden(self) -> int:
+        """Features of an LSTM in each direction."""
+        return self.width // 2
 
 
 DEFINITION = speech(
@@ -61,7 +56,7 @@ DEFINITION = speech(
         target(0.0984952, 0.0280236),  # see README.md
         Limits(budget_seconds=120, step_hint=500),
         {
-            "hidden": 48,
+            "width": 96,
             "lstm_layers": 2,
             "feed_forward_layers": 1,
             "subsampling_channels": 8,

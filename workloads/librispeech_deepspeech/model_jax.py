@@ -15,9 +15,9 @@ from algoperf.jax_backend import layers
 from .._speech.modules_jax import (
     XAVIER,
     Activation,
-    FrontEnd,
     LayerNorm,
     MaskedBatchNorm,
+    SpeechModel,
     example_batch,
     forward,
     masked,
@@ -78,46 +78,25 @@ class FeedForward(nn.Module):
         return x + y if config.is_residual else y
 
 
-class DeepSpeech(nn.Module):
-    """Front end, LSTM layers, feed-forward layers, logits."""
+class DeepSpeech(SpeechModel):
+    """LSTM layers, feed-forward layers and a norm between front end and logits."""
 
-    config: ModelConfig
+    @property
+    def subsampling_activation(self) -> Activation:
+        """See `SpeechModel`."""
+        return _ACTIVATIONS[self.config.activation]
 
-    @nn.compact
-    def __call__(
-        self,
-        inputs: tuple[jax.Array, jax.Array],
-        *,
-        train: bool,
-        dropout_rate: Any,
-        key: Any = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
-
-        inputs, key: as of `FrontEnd`.
-        """
+    def encoded(
+        self, x: jax.Array, mask: jax.Array, rate: Any, train: bool
+    ) -> jax.Array:
+        """See `SpeechModel`."""
         config = self.config
-        x, paddings = FrontEnd(
-            config.width,
-            config.subsampling_channels,
-            _ACTIVATIONS[config.activation],
-            config.spec_augment,
-            train,
-            name="front_end",
-        )(inputs, key)
-        x = layers.Dropout()(x, dropout_rate, train=train)
-        mask = 1 - paddings
+        x = layers.Dropout()(x, rate, train=train)
         for i in range(config.lstm_layers):
             x = LstmLayer(config, train, name=f"lstm_{i}")(x, mask)
         for i in range(config.feed_forward_layers):
-            layer = FeedForward(config, train, name=f"feed_forward_{i}")
-            x = layer(x, mask, dropout_rate)
-        if config.norm == "batch":
-            x = LayerNorm(name="norm")(x)
-        output = layers.Dense(
-            config.vocabulary, kernel_init=XAVIER, is_output=True, name="output"
-        )
-        return output(x), paddings
+            x = FeedForward(config, train, name=f"feed_forward_{i}")(x, mask, rate)
+        return LayerNorm(name="norm")(x) if config.norm == "batch" else x
 
 
 def build(config: ModelConfig) -> nn.Module:

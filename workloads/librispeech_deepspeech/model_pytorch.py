@@ -14,9 +14,9 @@ from algoperf.pytorch_backend import layers
 from .._speech.modules_pytorch import (
     XAVIER,
     Activation,
-    FrontEnd,
     LayerNorm,
     MaskedBatchNorm,
+    SpeechModel,
     forward,
     masked,
 )
@@ -77,18 +77,11 @@ class FeedForward(nn.Module):
         return x + y if self.is_residual else y
 
 
-class DeepSpeech(nn.Module):
-    """Front end, LSTM layers, feed-forward layers, logits."""
+class DeepSpeech(SpeechModel):
+    """LSTM layers, feed-forward layers and a norm between front end and logits."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.front_end = FrontEnd(
-            config.width,
-            config.subsampling_channels,
-            _ACTIVATIONS[config.activation],
-            config.spec_augment,
-        )
-        self.dropout = layers.Dropout()
+        super().__init__(config, _ACTIVATIONS[config.activation])
         self.names = [f"lstm_{i}" for i in range(config.lstm_layers)]
         for name in self.names:
             self.add_module(name, LstmLayer(config))
@@ -97,22 +90,13 @@ class DeepSpeech(nn.Module):
             self.add_module(name, FeedForward(config))
         self.names += others
         self.norm = LayerNorm(config.width) if config.norm == "batch" else nn.Identity()
-        self.output = layers.Linear(
-            config.width, config.vocabulary, weight_init=XAVIER, is_output=True
-        )
 
-    def forward(
-        self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits [batch, frames, vocabulary] and their paddings [batch, frames].
-
-        inputs, uniforms: as of `FrontEnd`.
-        """
-        x, paddings = self.front_end(inputs, uniforms)
+    def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
+        """See `SpeechModel`."""
         x = self.dropout(x)
         for name in self.names:
-            x = self.get_submodule(name)(x, 1 - paddings)
-        return self.output(self.norm(x)), paddings
+            x = self.get_submodule(name)(x, mask)
+        return self.norm(x)
 
 
 def build(config: ModelConfig) -> nn.Module:
