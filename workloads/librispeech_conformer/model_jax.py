@@ -51,7 +51,7 @@ class FeedForward(nn.Module):
         y = _Dense(self.config.feed_forward_width, name="expand")(y)
         y = masked(_ACTIVATIONS[self.config.activation](y), mask)
         y = masked(_Dense(self.config.width, name="contract")(y), mask)
-        return x + 0.5 * layers.Dropout()(y, rate, train=self.train)
+        return layers.stored(x + 0.5 * layers.Dropout()(y, rate, train=self.train))
 
 
 class Attention(nn.Module):
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         )
         y = config.attention_temperature * y.reshape(x.shape)
         y = self._projected(y, "output", ParameterType.ATTENTION_OUT)
-        return x + layers.Dropout()(y, rate, train=self.train)
+        return layers.stored(x + layers.Dropout()(y, rate, train=self.train))
 
     def _projected(self, x: jax.Array, name: str, type: ParameterType) -> jax.Array:
         return _Dense(
@@ -137,7 +137,7 @@ class Convolution(nn.Module):
         )
         y = norm(y, mask)
         y = _ACTIVATIONS[config.activation](y)
-        return x + _Dense(config.width, name="output")(y)
+        return layers.stored(x + _Dense(config.width, name="output")(y))
 
 
 class Block(nn.Module):

@@ -58,7 +58,7 @@ class LstmLayer(nn.Module):
         """As `Norm`."""
         y = Norm(self.config, self.train, name="norm")(x, mask)
         y = BidirectionalLstm(self.config.hidden, name="lstm")(y, mask)
-        return x + y if self.config.is_residual else y
+        return layers.stored(x + y) if self.config.is_residual else y
 
 
 class FeedForward(nn.Module):
@@ -75,7 +75,7 @@ class FeedForward(nn.Module):
         y = layers.Dense(config.width, kernel_init=XAVIER, name="dense")(y)
         y = masked(_ACTIVATIONS[config.activation](y), mask)
         y = layers.Dropout()(y, rate, train=self.train)
-        return x + y if config.is_residual else y
+        return layers.stored(x + y) if config.is_residual else y
 
 
 class DeepSpeech(SpeechModel):
