@@ -79,6 +79,12 @@ def test_what_validation_and_test_say_is_never_said_in_training(shipped):
     assert words["validation"] == words["test"] < words["train"]
 
 
+def test_shipped_transcripts_have_no_unknown_character(shipped):
+    # Its token is the blank of CTC.
+    for split in reader.SPLITS:
+        assert reader.read_split(shipped, split).tokens.min() > 0
+
+
 def test_no_shipped_recording_is_in_the_data_twice(shipped):
     digests = [
         hashlib.sha256(utterances.samples(i).tobytes()).digest()

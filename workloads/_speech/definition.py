@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from algoperf.datasets.librispeech.config import DataConfig
+from algoperf.datasets.librispeech.tokenizer import SMALL_VOCABULARY_SIZE
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
 
 from .spec_augment import SpecAugment
-
-_MINI_VOCABULARY = 52
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def mini(
     return Variant(
         target=target,
         model={
-            "vocabulary": _MINI_VOCABULARY,
+            "vocabulary": SMALL_VOCABULARY_SIZE,
             # A short run has no 1,000 steps for running statistics to settle in.
             "batch_norm_momentum": 0.9,
             "spec_augment": SpecAugment(
@@ -67,7 +66,7 @@ def mini(
         data={
             "max_samples": 32_000,
             "max_tokens": 24,
-            "vocab_size": _MINI_VOCABULARY,
+            "vocab_size": SMALL_VOCABULARY_SIZE,
         },
         fields={
             "title": title,
