@@ -304,13 +304,15 @@ def test_a_killed_preparation_goes_on_with_the_next_shard(raw, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         run(raw, tmp_path / "out", shard_bytes=1500)
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.shard")}
-    assert len(finished) == 2
 
     monkeypatch.setattr(reader.ShardWriter, "close", close)
     resumed = run(raw, tmp_path / "out", shard_bytes=1500)
     for path, written in finished.items():
         assert path.stat().st_mtime_ns == written
     assert resumed.manifest == run(raw, tmp_path / "fresh", shard_bytes=1500).manifest
+    # The worker may be through with more of them before it hears of the end.
+    num_shards = len(list((tmp_path / "fresh").glob("*.shard")))
+    assert 2 <= len(finished) < num_shards
 
 
 def test_nothing_is_left_of_the_unpacked_test_images(raw, tmp_path):

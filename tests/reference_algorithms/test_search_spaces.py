@@ -37,7 +37,9 @@ def test_every_algorithm_has_two_spaces_and_one_for_small_workloads():
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_space_for_small_workloads_has_the_same_hyperparameters(algorithm):
     full = load(f"{algorithm}/tuning_search_space.json")
-    assert load(f"{algorithm}/tuning_search_space_mini.json").keys() == full.keys()
+    own = {"block_size"} if algorithm == "distributed_shampoo" else set()
+    mini = load(f"{algorithm}/tuning_search_space_mini.json")
+    assert mini.keys() == full.keys() | own
 
 
 @pytest.mark.parametrize("path", SPACES)
