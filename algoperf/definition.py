@@ -110,7 +110,7 @@ class WorkloadDefinition:
     train_mean: tuple[float, ...] | None = None
     train_stddev: tuple[float, ...] | None = None
     tier: Tier = "full"
-    # Variables that must be set before the framework starts, keyed by framework.
+    # Variables that a trial's process starts with, keyed by framework.
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
     mini: Variant | None = None

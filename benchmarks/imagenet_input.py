@@ -4,6 +4,9 @@
     python benchmarks/imagenet_input.py --threads 1 2 4    # wall time with a pool
     python benchmarks/imagenet_input.py --memory   # of 50 evaluations
 
+Set OPENBLAS_NUM_THREADS=1, as the harness does: else numpy's products are spread over
+all cores, and 2 threads are as slow as one.
+
 Images are made of the shipped photographs, 500 x 375 pixels, as many of
 ImageNet's are. Decoding alone is the floor: all of each image, with the same decoder.
 """

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import psutil
 
@@ -32,12 +32,17 @@ def end_descendants() -> None:
 
 
 class Family:
-    """A trial's process and everything that it starts."""
+    """A trial's process and everything that it starts.
 
-    def __init__(self, command: list[str]) -> None:
+    environment: variables that it gets unless they are set already.
+    """
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
         self._token = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            command, start_new_session=True, env={**os.environ, _TOKEN: self._token}
+            command,
+            start_new_session=True,
+            env={**environment, **os.environ, _TOKEN: self._token},
         )
 
     def notify(self, words: str) -> None:

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 MEAN = (123.675, 116.28, 103.53)
 STDDEV = (58.395, 57.12, 57.375)
 
+# numpy's OpenBLAS would spread each of the small products that resize an image over all
+# cores, where threads of the pipeline work already.
+ENVIRONMENT = {
+    framework: {"OPENBLAS_NUM_THREADS": "1"} for framework in ("jax", "pytorch")
+}
+
 
 @dataclass(frozen=True)
 class DataConfig:

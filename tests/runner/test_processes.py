@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 
 import psutil
@@ -229,7 +230,6 @@ def test_a_folder_is_free_again_afterwards(tmp_path):
 
 
 def test_a_family_ends_with_those_that_left_it(tmp_path):
-    import sys
 
     note = tmp_path / "pid"
     detach = (
@@ -237,7 +237,7 @@ def test_a_family_ends_with_those_that_left_it(tmp_path):
         "'import time; time.sleep(600)'], start_new_session=True); "
         f"open({str(note)!r}, 'w').write(str(c.pid))"
     )
-    family = processes.Family([sys.executable, "-c", detach])
+    family = processes.Family([sys.executable, "-c", detach], {})
     family.process.wait()
     pid = int(note.read_text())
     assert not gone(pid)
@@ -248,9 +248,26 @@ def test_a_family_ends_with_those_that_left_it(tmp_path):
     assert gone(pid)
 
 
+def test_a_family_starts_with_variables_that_the_user_has_not_set(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ALGOPERF_TEST_SET", "by the user")
+    monkeypatch.delenv("ALGOPERF_TEST_UNSET", raising=False)
+    found = tmp_path / "found"
+    program = (
+        "import os, pathlib\n"
+        "names = 'ALGOPERF_TEST_SET', 'ALGOPERF_TEST_UNSET'\n"
+        f"pathlib.Path({str(found)!r}).write_text(repr([os.environ[n] for n in names]))"
+    )
+    wanted = dict.fromkeys(("ALGOPERF_TEST_SET", "ALGOPERF_TEST_UNSET"), "wanted")
+    family = processes.Family([sys.executable, "-c", program], wanted)
+    assert family.process.wait() == 0
+    family.end()
+    assert found.read_text() == "['by the user', 'wanted']"
+
+
 def test_orphans_are_adopted_where_the_system_can(tmp_path):
     import subprocess
-    import sys
 
     if sys.platform != "linux":
         pytest.skip("only Linux has subreapers")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from algoperf.datasets.imagenet.config import MEAN, STDDEV, DataConfig
+from algoperf.datasets.imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
 
@@ -57,6 +57,7 @@ DEFINITION = WorkloadDefinition(
     data=DataConfig(),
     train_mean=MEAN,
     train_stddev=STDDEV,
+    environment=ENVIRONMENT,
     variants={
         "silu": Variant(
             target=_target(1 - 0.24555, 1 - 0.3677),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from algoperf.datasets.imagenet.config import MEAN, STDDEV, DataConfig
+from algoperf.datasets.imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
 
@@ -58,6 +58,7 @@ DEFINITION = WorkloadDefinition(
     default_dropout_rate=0.0,
     train_mean=MEAN,
     train_stddev=STDDEV,
+    environment=ENVIRONMENT,
     variants={
         "glu": Variant(target=_target(0.75738, 0.6359), model={"is_gated": True}),
         "post_ln": Variant(target=_target(0.75312, 0.6286), model={"norm": "post"}),
