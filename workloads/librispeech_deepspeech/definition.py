@@ -53,8 +53,8 @@ DEFINITION = speech(
     },
     mini=mini(
         "1,200 spoken phone prompts, DeepSpeech-like LSTM",
-        target(0.0383037, 0.0250737),  # see README.md
-        Limits(budget_seconds=120, step_hint=500),
+        target(0.0218878, 0.0103245),  # see README.md
+        Limits(budget_seconds=120, step_hint=700),
         {
             "width": 96,
             "lstm_layers": 2,
