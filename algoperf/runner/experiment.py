@@ -167,9 +167,8 @@ def _run_in_process(plan: TrialPlan) -> Ending:
     with tempfile.TemporaryDirectory(prefix="algoperf-") as folder:
         path, alive = Path(folder) / "plan.json", Path(folder) / "alive"
         path.write_text(plan.dumps())
-        settings = plan.settings
-        environment = settings.definition.environment.get(settings.framework, {})
-        family = Family(_command(settings, path, alive), environment)
+        command = _command(plan.settings, path, alive)
+        family = Family(command, plan.settings.environment)
         stop = StopRequest()
         try:
             with stop.listen(then=lambda: family.notify(_MODULE)):

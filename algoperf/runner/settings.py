@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -114,6 +115,11 @@ class Settings:
     def definition(self) -> WorkloadDefinition:
         """The workload's definition."""
         return registry.definition(self.workload)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables that a trial's process starts with, unless the user has set them."""
+        return self.definition.environment.get(self.framework, {})
 
     @property
     def rules(self) -> Ruleset:

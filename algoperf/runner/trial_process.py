@@ -78,9 +78,8 @@ def trial_folder(plan: TrialPlan) -> Path:
 
 def load_backend(settings: Settings) -> Backend:
     """The backend that a run's settings ask for."""
-    for name, value in settings.definition.environment.get(
-        settings.framework, {}
-    ).items():
+    # Where the user's torchrun started this process, the harness could not set them before.
+    for name, value in settings.environment.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
     if settings.framework == "pytorch":
