@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import calibration, experiment
+from algoperf.runner import experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_data_dir
-from algoperf.runner.watchdog import HANG_SECONDS
+from algoperf.runner.supervision.watchdog import HANG_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

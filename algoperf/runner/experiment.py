@@ -9,23 +9,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from algoperf import logs, prepared
+from algoperf import exit_status, logs, prepared
 from algoperf.errors import AlgoPerfError, BadLogs, BadSettings
 from algoperf.logs import Outcome
 from algoperf.runner.outcomes import STACKS_FILE, Ending
-from algoperf.runner.preemption import Preempted, StopRequest
-from algoperf.runner.processes import Family
 from algoperf.runner.randomness import trial_seed
 from algoperf.runner.settings import Settings, TrialPlan
+from algoperf.runner.supervision.preemption import Preempted, StopRequest
+from algoperf.runner.supervision.processes import Family
+from algoperf.runner.supervision.watchdog import is_overdue
 from algoperf.runner.trial_process import (
-    EXIT_WRONG_INPUT,
     OwnProcess,
     load_backend,
     run_trial,
     trial_folder,
 )
 from algoperf.runner.tuning import load_search_space
-from algoperf.runner.watchdog import EXIT_HANGS, is_overdue
 
 # Outcomes after which `--resume` leaves a trial alone.
 _FINAL = set(Outcome) - {Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED}
@@ -175,7 +174,7 @@ def _run_in_process(plan: TrialPlan) -> Ending:
                 status = _wait(family, alive)
         finally:
             family.end()
-    if status == EXIT_WRONG_INPUT:
+    if status == exit_status.WRONG_INPUT:
         raise WrongInput("")
     outcome, reason = logs.read_outcome(folder_of_trial)
     if outcome is None:
@@ -201,7 +200,7 @@ def _ended_without_a_word(
     if stop.is_set:
         return Outcome.PREEMPTED, "SIGTERM ended it before its first step"
     stacks = folder / STACKS_FILE.format(rank=0)
-    if status == EXIT_HANGS and stacks.is_file() and stacks.stat().st_size:
+    if status == exit_status.FAILED and stacks.is_file() and stacks.stat().st_size:
         reason = f"it hung in native code; {stacks.name} shows what every thread did"
     elif status is None:
         reason = "its process stood still as a whole, and was ended"

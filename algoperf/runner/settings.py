@@ -14,7 +14,7 @@ from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.rulesets import Ruleset, TuningRuleset
-from algoperf.runner.watchdog import HANG_SECONDS
+from algoperf.runner.supervision.watchdog import HANG_SECONDS
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"

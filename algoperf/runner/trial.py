@@ -11,11 +11,11 @@ from typing import Any
 from algoperf import spec
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner import checkpoint
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints.state import TrialCheckpoints
 from algoperf.runner.clock import Phase
 from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on
 from algoperf.runner.randomness import StepKeys, key_numbers
-from algoperf.runner.trial_checkpoints import TrialCheckpoints
 from algoperf.runner.trial_parts import TrialParts, TrialState
 
 

@@ -10,10 +10,10 @@ from algoperf.logs import TrialLog
 from algoperf.pipeline import InputQueue
 from algoperf.rulesets import Ruleset
 from algoperf.runner.clock import Clock
-from algoperf.runner.intruders import Intruders
+from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import Observers
-from algoperf.runner.preemption import StopRequest
-from algoperf.runner.watchdog import Progress
+from algoperf.runner.supervision.preemption import StopRequest
+from algoperf.runner.supervision.watchdog import Progress
 from algoperf.submission import Submission
 from algoperf.workload import Workload
 

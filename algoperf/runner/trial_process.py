@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from algoperf import backend as backends
-from algoperf import registry
+from algoperf import exit_status, registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSettings
@@ -29,14 +29,13 @@ from algoperf.logs import Outcome, TrialId, TrialLog, write_outcome
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.prepared import PreparedData
 from algoperf.rulesets import TARGET_SETTING_FACTOR
-from algoperf.runner import checkpoint, machine, outcomes, processes
+from algoperf.runner import machine, outcomes
+from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.clock import Clock
 from algoperf.runner.evaluation import Evaluator
-from algoperf.runner.folder_lock import locked
-from algoperf.runner.forbidden import ForbiddenActs
-from algoperf.runner.guards import Guards
-from algoperf.runner.intruders import Intruders
-from algoperf.runner.memory import Memory
+from algoperf.runner.fairness.forbidden import ForbiddenActs
+from algoperf.runner.fairness.guards import Guards
+from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import (
     Observer,
     Observers,
@@ -51,18 +50,18 @@ from algoperf.runner.outcomes import (
     SubmissionError,
     ending_of,
 )
-from algoperf.runner.preemption import EXIT_PREEMPTED, StopRequest
 from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings, TrialPlan
+from algoperf.runner.supervision import processes
+from algoperf.runner.supervision.folder_lock import locked
+from algoperf.runner.supervision.memory import Memory
+from algoperf.runner.supervision.preemption import StopRequest
+from algoperf.runner.supervision.watchdog import Progress, Watchdog
 from algoperf.runner.trial import Trial
 from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
-from algoperf.runner.watchdog import Progress, Watchdog
 from algoperf.submission import load
 from algoperf.workload import Workload
-
-EXIT_FAILED = 1
-EXIT_WRONG_INPUT = 2
 
 
 def trial_id(plan: TrialPlan) -> TrialId:
@@ -434,10 +433,10 @@ def main(arguments: list[str]) -> int:
             processes.end_descendants()
     except AlgoPerfError as error:
         print(f"algoperf: error: {error}", file=sys.stderr)
-        return EXIT_WRONG_INPUT
+        return exit_status.WRONG_INPUT
     if ending.outcome is Outcome.PREEMPTED:
-        return EXIT_PREEMPTED
-    return EXIT_FAILED if ending.is_failure else 0
+        return exit_status.PREEMPTED
+    return exit_status.FAILED if ending.is_failure else exit_status.OK
 
 
 def _process(number: int) -> psutil.Process:
@@ -445,7 +444,7 @@ def _process(number: int) -> psutil.Process:
     try:
         return psutil.Process(number)
     except psutil.NoSuchProcess:
-        sys.exit(EXIT_FAILED)
+        sys.exit(exit_status.FAILED)
 
 
 if __name__ == "__main__":

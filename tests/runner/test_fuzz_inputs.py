@@ -16,8 +16,8 @@ import pytest
 from algoperf import cli
 from algoperf.errors import AlgoPerfError
 from algoperf.prepared import MANIFEST, PreparedData
-from algoperf.runner import checkpoint
-from algoperf.runner.checkpoint import Checkpoint
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 SPACE = {

@@ -3,7 +3,8 @@
 from typing import Any
 
 from algoperf.errors import BadCheckpoint
-from algoperf.runner import checkpoint, rank_states
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints import ranks as rank_states
 from algoperf.runner.randomness import ProcessRandomness
 from algoperf.runner.trial_parts import TrialParts, TrialState
 

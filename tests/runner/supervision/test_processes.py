@@ -11,8 +11,9 @@ from processes import num_rows, start, wait_until
 
 from algoperf import logs
 from algoperf.logs import Outcome
-from algoperf.runner import experiment, processes
+from algoperf.runner import experiment
 from algoperf.runner.experiment import plan_trials
+from algoperf.runner.supervision import processes
 from algoperf.runner.trial_process import trial_folder
 
 SLOW_STEP = "import time; time.sleep(0.02)"
@@ -211,7 +212,7 @@ def test_a_trial_does_not_outlive_the_command_that_started_it(
 
 def test_a_second_run_of_a_trial_in_progress_is_refused(tmp_path):
     from algoperf.errors import BadLogs
-    from algoperf.runner.folder_lock import locked
+    from algoperf.runner.supervision.folder_lock import locked
 
     with (
         locked(tmp_path),
@@ -222,7 +223,7 @@ def test_a_second_run_of_a_trial_in_progress_is_refused(tmp_path):
 
 
 def test_a_folder_is_free_again_afterwards(tmp_path):
-    from algoperf.runner.folder_lock import locked
+    from algoperf.runner.supervision.folder_lock import locked
 
     for _ in range(2):
         with locked(tmp_path, patience=0.0):
@@ -273,7 +274,7 @@ def test_orphans_are_adopted_where_the_system_can(tmp_path):
         pytest.skip("only Linux has subreapers")
     program = (
         "import os, subprocess, sys, psutil, time\n"
-        "from algoperf.runner.processes import adopt_orphans, end_descendants\n"
+        "from algoperf.runner.supervision.processes import adopt_orphans, end_descendants\n"
         "adopt_orphans()\n"
         "if os.fork() == 0:\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"

@@ -3,7 +3,12 @@
 import os
 import time
 
-from algoperf.runner.watchdog import PATIENT_SECONDS, Pace, Progress, is_overdue
+from algoperf.runner.supervision.watchdog import (
+    PATIENT_SECONDS,
+    Pace,
+    Progress,
+    is_overdue,
+)
 
 
 def pace_of(fake_time, hang_seconds=60.0):

@@ -18,12 +18,13 @@ from types import TracebackType
 
 import psutil
 
+from algoperf import exit_status
+
 HANG_SECONDS = 60.0
 HANG_FACTOR = 10.0  # times the median step
 # Compiling for the first step and the first evaluation may take long, and so may writing a
 # checkpoint of many gigabytes.
 PATIENT_SECONDS = 1_800.0
-EXIT_HANGS = 1
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = (
     5.0  # for other processes of the run, which stand still at the same time
@@ -161,7 +162,7 @@ def end_process() -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    os._exit(EXIT_HANGS)
+    os._exit(exit_status.FAILED)
 
 
 def hang_reason(limit: float, stacks: Path) -> str:
