@@ -25,11 +25,18 @@ class Framework:
 
     module: str  # has make_backend(**options) -> Backend
     extra: str
+    # `python -m` this COUNT MODULE ARGUMENTS… starts a run of several processes; None: the
+    # framework uses all devices from one.
+    process_starter: str | None = None
 
 
 FRAMEWORKS = {
     "jax": Framework("algoperf.jax_backend", extra="jax"),
-    "pytorch": Framework("algoperf.pytorch_backend", extra="torch"),
+    "pytorch": Framework(
+        "algoperf.pytorch_backend",
+        extra="torch",
+        process_starter="algoperf.pytorch_backend.processes",
+    ),
 }
 
 
@@ -99,6 +106,13 @@ class Backend(Protocol):
 
     def process_settings(self) -> dict[str, Any]:
         """Settings of the framework that change what is computed or how fast, by name."""
+        ...
+
+    def warm_up(self) -> None:
+        """Does what the framework does once per process, such as lazy imports and pools.
+
+        Called in set-up, so that no submission pays for it. Changes no random state.
+        """
         ...
 
     def seed(self, seed: int) -> None:
