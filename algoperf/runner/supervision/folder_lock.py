@@ -14,7 +14,7 @@ except ModuleNotFoundError:  # Windows: a second process is not noticed
     fcntl = None  # type: ignore[assignment]
 
 # A process whose launcher was killed notices it within a second or two.
-_PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 10.0
 
 
 def lock_file(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def _opened(path: Path) -> TextIO:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
+def locked(folder: Path, patience: float | None = None) -> Iterator[None]:
     """Holds a trial's folder; `BadLogs` if another process keeps it.
 
     The lock's file lies beside the folder, which may be removed while it is held.
@@ -43,7 +43,7 @@ def locked(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
         yield
         return
     with _opened(lock_file(folder)) as file:
-        until = time.monotonic() + patience
+        until = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -208,8 +208,7 @@ class Watchdog:
         self._set_timers()
         while not self._stop.wait(_POLL_SECONDS):
             self._pace.look()
-            launcher = self._watch.launcher
-            if launcher is not None and not launcher.is_running():
+            if self._watch.launcher is not None and _has_ended(self._watch.launcher):
                 end_process()
             ending = self._overtime.look() or self._hang()
             if ending is not None:
@@ -244,6 +243,14 @@ class Watchdog:
         self._watch.on_end(ending)
         time.sleep(self._grace)
         end_process(ending.exit_status)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it runs no more, even if nobody has taken note of its end yet."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_process(status: int = exit_status.FAILED) -> None:
