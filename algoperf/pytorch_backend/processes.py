@@ -1,13 +1,12 @@
 """Starts the processes of a run with PyTorch's elastic launcher, as torchrun does.
 
-`python -m algoperf.pytorch_backend.processes COUNT MODULE FOLDER` ends as the process that
-failed first has ended, with its status or by its signal, where torchrun itself would exit with
-1 whatever happened; the file `failed_rank` in FOLDER names that process.
+`python -m algoperf.pytorch_backend.processes COUNT MODULE FOLDER` exits with 1 if a process
+failed. Which ones and how, which torchrun does not tell, it writes into `failed.json` in FOLDER:
+exit statuses by rank, negative for a signal.
 """
 
-import contextlib
+import json
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -34,20 +33,11 @@ def main(arguments: list[str]) -> int:
     try:
         elastic_launch(config, entrypoint=sys.executable)(*command)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        (folder / "failed_rank").write_text(str(rank))
-        return failure.exitcode
+        failed = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        (folder / "failed.json").write_text(json.dumps(failed))
+        return 1
     return 0
 
 
-def leave(status: int) -> None:
-    """Ends this process with a status, or by the signal that a negative one stands for."""
-    if status < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no handler
-            signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

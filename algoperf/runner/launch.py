@@ -53,9 +53,9 @@ _CACHE_VARIABLES = (
     "TRITON_CACHE_DIR",
     "TORCH_EXTENSIONS_DIR",
     "CUDA_CACHE_PATH",
-    "JAX_COMPILATION_CACHE_DIR",
     "NUMBA_CACHE_DIR",
 )
+_OPTIONAL_CACHE_VARIABLES = ("JAX_COMPILATION_CACHE_DIR",)  # setting it switches it on
 
 
 class WrongInput(AlgoPerfError):
@@ -102,9 +102,10 @@ class Office:
 
     def caches(self) -> dict[str, str]:
         """Variables that give compilers a folder of this trial."""
+        optional = [name for name in _OPTIONAL_CACHE_VARIABLES if name in os.environ]
         return {
             name: str(self.folder / "caches" / name.lower())
-            for name in _CACHE_VARIABLES
+            for name in (*_CACHE_VARIABLES, *optional)
         }
 
 
@@ -177,16 +178,24 @@ def _wait(
             if sign.silent_seconds > sign.quiet_limit + 6 * GRACE_SECONDS:
                 return _Death(None, sign)
         else:
-            rank = _rank_that_failed(office)
+            rank, status = _first_failure(office, status)
             return _Death(status, read_sign(office.board_file(rank)), rank=rank)
 
 
-def _rank_that_failed(office: Office) -> int:
-    """As the starter of several processes tells it."""
+def _first_failure(office: Office, status: int) -> tuple[int, int]:
+    """Rank and exit status of the process to blame; `status` is the one that was waited for.
+
+    Of several that failed, as the starter of several processes tells it, one without a last
+    word: the others noticed that it was gone, and said so.
+    """
     try:
-        return int((office.folder / "failed_rank").read_text())
+        content = json.loads((office.folder / "failed.json").read_text())
     except (OSError, ValueError):
-        return 0
+        return 0, status
+    failed = {int(rank): int(code) for rank, code in content.items()}
+    spoke = {word["rank"] for word in office.last_words()}
+    rank = min(failed.keys() - spoke or failed)
+    return rank, failed[rank]
 
 
 def _ending(
@@ -199,19 +208,23 @@ def _ending(
         raise WrongInput(wrong[0]["wrong_input"])
     _keep_stacks(plan, office)
     outcome, reason = logs.read_outcome(plan.folder)
-    first = words[0] if words else {"rank": 0}
-    if outcome is not None and first["rank"] == 0:
-        return Ending(outcome, reason)
-    if first["rank"]:
-        ending = Ending(
-            Outcome(first["outcome"]), f"in process {first['rank']}: {first['reason']}"
-        )
-        if outcome is not None and not ending.is_failure:
+    is_silent = death.rank and death.rank not in {word["rank"] for word in words}
+    if words and not is_silent:
+        ending = _told(words[0])
+        if outcome is not None and not (ending.is_failure and words[0]["rank"]):
             return Ending(outcome, reason)
+    elif outcome is not None and not is_silent:
+        return Ending(outcome, reason)
     else:
         ending = _unexplained(plan.settings, office, death, stop)
     logs.write_outcome(plan.folder, ending.outcome, ending.reason)
     return ending
+
+
+def _told(word: Mapping[str, Any]) -> Ending:
+    """What a process said of its end."""
+    where = f"in process {word['rank']}: " if word["rank"] else ""
+    return Ending(Outcome(word["outcome"]), f"{where}{word['reason']}")
 
 
 def _unexplained(

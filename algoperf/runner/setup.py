@@ -245,6 +245,7 @@ def describe(
         "study": plan.study,
         "trial": plan.trial,
         "num_processes": backend.num_processes,
+        "torch_inductor_cache": os.environ.get("TORCHINDUCTOR_CACHE_DIR"),
         "devices": backend.describe_devices(),
         **machine.describe(),
     }
