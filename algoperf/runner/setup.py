@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from algoperf import backend as backends
@@ -15,6 +14,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.plugins import WorkloadModules
 from algoperf.prepared import PreparedData
 from algoperf.rulesets import TARGET_SETTING_FACTOR
 from algoperf.runner import machine
@@ -57,23 +57,19 @@ class Site:
 
     workload: Workload
     evaluator: Evaluator
-    data: ModuleType
-    metrics: ModuleType
-    model: ModuleType
+    modules: WorkloadModules
 
 
 def bind_workload(plan: TrialPlan, backend: Backend, heartbeat: Heartbeat) -> Site:
     """The plan's workload on this backend."""
     settings = plan.settings
     definition = _with_counts(settings)
-    data = registry.module("workloads", definition.folder, "data")
-    metrics = registry.module("workloads", definition.folder, "metrics")
-    model = registry.module("workloads", definition.folder, f"model_{backend.name}")
+    modules = registry.workload_modules(definition, backend.name)
     workload = Workload(
         definition,
         backend,
-        model,
-        metrics,
+        modules.model,
+        modules.metrics,
         ruleset=settings.rules,
         tuning=settings.tuning,
         limits_factor=TARGET_SETTING_FACTOR if settings.target_setting else 1.0,
@@ -81,13 +77,13 @@ def bind_workload(plan: TrialPlan, backend: Backend, heartbeat: Heartbeat) -> Si
     evaluator = Evaluator(
         workload,
         backend,
-        data,
-        metrics,
+        modules.data,
+        modules.metrics,
         data_folder=settings.data_folder,
         seed=seed_for(plan.seed, "evaluation"),
         on_batch=heartbeat.beat,
     )
-    return Site(workload, evaluator, data, metrics, model)
+    return Site(workload, evaluator, modules)
 
 
 def _with_counts(settings: Settings) -> WorkloadDefinition:
@@ -120,7 +116,7 @@ def watch_for_cheats(
     """Takes down how things are; called before the submission is loaded."""
     settings, workload = plan.settings, site.workload
     guards = Guards(
-        modules=(site.data, site.metrics, site.model),
+        modules=site.modules.as_modules(),
         objects={
             "workload": workload,
             "model": workload._model,
@@ -180,7 +176,9 @@ def open_queue(
         shard=backend.rank,
         num_shards=backend.num_processes,
     )
-    return InputQueue(site.data.open_batches(request), backend.place, start=position)
+    return InputQueue(
+        site.modules.data.open_batches(request), backend.place, start=position
+    )
 
 
 def identity_of(
