@@ -63,6 +63,11 @@ def device_of(rank: Rank) -> torch.device:
     return torch.device("cuda", rank.local_rank)
 
 
+def check_processes(count: int) -> None:
+    """Raises `BadSettings` unless this machine has a device for each of `count` processes."""
+    device_of(Rank(rank=count - 1, local_rank=count - 1, world_size=count))
+
+
 class Processes:
     """The process groups of a run; alone, every message is the identity."""
 
