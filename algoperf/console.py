@@ -13,6 +13,7 @@ from algoperf.paths import shown
 
 INTERRUPTED = 130  # as shells report SIGINT
 _STANDARD_STREAMS = 3
+_LINK_LOOP = "Symlink loop"  # of `Path.resolve` before Python 3.13
 _WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -42,6 +43,10 @@ def run(
         status, text = exit_status.WRONG_INPUT, f"a text cannot be encoded ({error})."
     except RecursionError:
         status, text = exit_status.WRONG_INPUT, "the input is nested too deeply."
+    except RuntimeError as error:
+        if not str(error).startswith(_LINK_LOOP):
+            raise
+        status, text = exit_status.WRONG_INPUT, f"{error}: links lead in a circle."
     except MemoryError:
         status, text = exit_status.FAILED, "this machine has run out of memory."
     except KeyboardInterrupt:
@@ -67,10 +72,21 @@ def _of_system(error: OSError) -> tuple[int, str]:
     if name is not None:
         path = os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
         return exit_status.WRONG_INPUT, f"{shown(path)}: {reason}."
+    if isinstance(error, FileNotFoundError) and not _has_current_directory():
+        text = "the current directory no longer exists. Change to another one."
+        return exit_status.WRONG_INPUT, text
     if error.errno in _WRITING_FAILED:
         _discard(sys.stdout)
         reason = f"the output could not be written: {reason}"
     return exit_status.FAILED, f"{reason}."
+
+
+def _has_current_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _open_closed_streams() -> None:

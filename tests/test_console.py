@@ -32,6 +32,7 @@ def failing(error):
         (OSError(errno.ELOOP, "Too many levels", b"/x"), 2, "/x: Too many levels"),
         (OSError(errno.ENOSPC, "No space left"), 1, "could not be written: No space"),
         (ConnectionResetError(errno.ECONNRESET, "Reset by peer"), 1, "Reset by peer."),
+        (RuntimeError("Symlink loop from '/x'"), 2, "'/x': links lead in a circle"),
         (RecursionError("maximum"), 2, "nested too deeply"),
         (MemoryError(), 1, "memory"),
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"), 2, "cannot be encoded"),
@@ -44,6 +45,13 @@ def test_errors_are_one_sentence_with_a_status(error, status, said, capsys):
     assert err.count("\n") == 1
 
 
+def test_a_current_directory_that_is_gone_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert console.run("program", lambda: len(os.getcwd())) == 2
+    assert "current directory no longer exists" in capsys.readouterr().err
+
+
 def test_an_error_without_a_text_has_been_told_already(capsys):
     assert console.run("program", failing(BadSettings(""))) == 2
     assert capsys.readouterr().err == ""
@@ -54,9 +62,10 @@ def test_messages_can_be_reworded(capsys):
     assert capsys.readouterr().err == "program: error: A B\n"
 
 
-def test_faults_of_the_harness_are_raised():
-    with pytest.raises(ZeroDivisionError):
-        console.run("program", failing(ZeroDivisionError()))
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("of its own")])
+def test_faults_of_the_harness_are_raised(error):
+    with pytest.raises(type(error)):
+        console.run("program", failing(error))
 
 
 def test_the_status_of_the_work_is_returned():

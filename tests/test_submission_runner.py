@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from algoperf import cli
+from algoperf.runner import door, experiment
+
 RUNNER = Path(__file__).parents[1] / "submission_runner.py"
 # Every flag of the published logs, at a published value.
 PUBLISHED = {
@@ -203,6 +206,34 @@ def test_home_and_variables_are_expanded_in_every_path(tmp_path):
     assert settings["submission_path"] == "/home/me/mine/s.py"
     assert settings["search_space"] == "/mnt/t.json"
     assert settings["experiment_name"] == "mine"
+
+
+def test_both_command_lines_make_the_same_settings(tmp_path, monkeypatch):
+    (tmp_path / "s.py").touch()
+    (tmp_path / "t.json").touch()
+    made = []
+    monkeypatch.setattr(door, "check_before_start", lambda settings: None)
+    monkeypatch.setattr(experiment, "run", lambda s: made.append(s.as_json()) or True)
+    monkeypatch.chdir(tmp_path)
+    words = "run s.py --framework pytorch --workload ogbg_mini --search-space t.json "
+    words += "--tuning-ruleset external --trials 7 --studies 2 --ruleset v0.6 --seed 5 "
+    words += (
+        "--first-trial 3 --last-trial 5 --max-steps 9 --experiment-dir e --overwrite "
+    )
+    words += "--experiment-name n --data-dir d --precision bf16 --torch-compile "
+    words += "--no-checkpoints --allow-partial-data --tensorboard"
+    assert cli.main(words.split()) == 0
+    settings, _ = told(
+        *("--framework=pytorch", "--workload=ogbg_mini", "--submission_path=s.py"),
+        *("--tuning_search_space=t.json", "--tuning_ruleset=external"),
+        *("--num_tuning_trials=7", "--num_studies=2", "--ruleset=v0.6", "--rng_seed=5"),
+        *("--hparam_start_index=2", "--hparam_end_index=5", "--max_global_steps=9"),
+        *("--experiment_dir=e", "--experiment_name=n", "--data_dir=d", "--overwrite"),
+        *("--precision=bf16", "--torch_compile", "--nosave_checkpoints"),
+        *("--allow_partial_data", "--tensorboard"),
+    )
+    del settings["split size"]
+    assert settings == made[0]
 
 
 def test_a_library_that_is_imported_later_defines_its_flag_itself():

@@ -29,7 +29,7 @@ def whole_number(text: str) -> int:
     """An integer of a size that a computer can count to."""
     digits = text.strip().lstrip("+-")
     try:
-        if len(digits) > _MAX_DIGITS:
+        if len(digits) > _MAX_DIGITS or not text.isascii():
             raise ValueError
         return int(text)
     except ValueError:

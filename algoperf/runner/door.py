@@ -63,7 +63,9 @@ def _check_launcher(settings: Settings, environment: Mapping[str, str]) -> None:
                 "number. Unset it, or start the processes with torchrun."
             )
     world_size = int(environment.get("WORLD_SIZE", "1"))
-    if world_size <= 1:
+    if world_size == 0:
+        raise BadSettings("WORLD_SIZE is 0. Unset it, or set it to 1 or more.")
+    if world_size == 1:
         return
     missing = [name for name in _RANK_VARIABLES if name not in environment]
     if missing:

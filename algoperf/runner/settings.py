@@ -54,7 +54,9 @@ def default_data_dir() -> Path:
 
 def default_experiment_name(submission: Path) -> str:
     """The name of the folder that a submission lies in; its links are followed."""
-    return Path(os.path.realpath(submission)).parent.name
+    return (
+        Path(os.path.realpath(paths.absolute(submission))).parent.name or "submission"
+    )
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class Settings:
                 raise BadSettings(f"{option} is {value}; it must be at least 1.")
             if value is not None and value > largest:
                 raise BadSettings(f"{option} is {value}; it must be at most {largest}.")
+        if self.last_trial is not None and self.last_trial < self.first_trial:
+            raise BadSettings(
+                f"--last-trial {self.last_trial} comes before --first-trial "
+                f"{self.first_trial}; no trial lies between them."
+            )
         trials = (self.num_trials or 1) * (self.num_studies or 1)
         if trials > _MAX_TRIALS:
             raise BadSettings(
@@ -139,7 +146,7 @@ class Settings:
         if not 0 < self.hang_seconds <= _MAX_HANG_SECONDS:
             raise BadSettings(
                 f"--hang-seconds is {self.hang_seconds:g}; it must be above 0 and at most "
-                f"{_MAX_HANG_SECONDS:g} (a year)."
+                f"{_MAX_HANG_SECONDS:,.0f} (a year)."
             )
         if self.num_processes > 1 and self.framework != "pytorch":
             raise BadSettings(

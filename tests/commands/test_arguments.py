@@ -26,6 +26,7 @@ def test_numbers_are_read(kind, text, value):
         (arguments.whole_number, "x"),
         (arguments.whole_number, "1.0"),
         (arguments.whole_number, "9" * 21),
+        (arguments.whole_number, "\uff11"),  # a full-width 1
         (arguments.number, "nan"),
         (arguments.number, "-inf"),
         (arguments.number, "1e400"),

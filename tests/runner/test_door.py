@@ -45,6 +45,7 @@ def test_good_settings_pass(toy, tmp_path):
         ({"WORLD_SIZE": "x"}, "WORLD_SIZE is 'x'; torchrun sets it to a whole number"),
         ({"WORLD_SIZE": ""}, "WORLD_SIZE is ''"),
         ({"WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is 0"),
         ({"WORLD_SIZE": "2"}, "RANK, LOCAL_RANK is not set"),
         ({"RANK": "x"}, "RANK is 'x'"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),

@@ -101,6 +101,7 @@ def test_an_unknown_workload_is_refused_with_a_near_name():
         ({"experiment_name": "a\nb"}, r"--experiment-name is 'a\\nb'"),
         ({"experiment_name": "\udcff"}, "printable"),
         ({"experiment_name": "é" * 128}, "at most 255 bytes"),
+        ({"first_trial": 3, "last_trial": 2}, "2 comes before --first-trial 3"),
         ({"seed": -1}, "--seed is -1; it must be a number from 0"),
         ({"seed": 2**63}, "--seed is 9223372036854775808"),
         ({"hang_seconds": 0.0}, "--hang-seconds is 0; it must be above 0"),
@@ -180,3 +181,4 @@ def test_a_submission_is_called_as_its_folder_through_links(tmp_path):
     (tmp_path / "link.py").symlink_to(tmp_path / "mine" / "submission.py")
     assert default_experiment_name(tmp_path / "link.py") == "mine"
     assert default_experiment_name(tmp_path / "mine" / "submission.py") == "mine"
+    assert default_experiment_name(Path("/submission.py")) == "submission"
