@@ -242,7 +242,8 @@ def test_another_io_error_is_not_called_a_full_disk(tmp_path):
 
 
 def test_a_missing_folder_is_called_not_prepared(tmp_path):
-    with pytest.raises(BadData, match=r"not prepared: .*Run `algoperf prepare toy`"):
+    command = f"Run `algoperf prepare toy --data-dir {tmp_path}`"
+    with pytest.raises(BadData, match=f"not prepared: .*{command}"):
         open_data(tmp_path / "toy")
 
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.errors import BadData, MissingDependency
+from algoperf import files, packages
+from algoperf.errors import BadData
+from algoperf.files import GET_AGAIN, in_one_line
 
 _KSPACE, _TARGET, _MAX = "kspace", "reconstruction_esc", "max"
-_REMEDY = "Delete it and get the official file again."
+# What h5py raises, depending on what is damaged.
+_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,49 @@ class Volume:
 def read_header(path: Path) -> Volume:
     """The sizes of a volume; `BadData` if the file is not in the official layout."""
     with _opened(path) as file:
-        missing = [name for name in (_KSPACE, _TARGET) if name not in file]
+        names = sorted(file)
+        missing = [name for name in (_KSPACE, _TARGET) if name not in names]
         if missing:
             raise BadData(
                 f"{path} has no {' and no '.join(missing)}; it has: "
-                f"{', '.join(sorted(file)) or 'nothing'}. Files of the official test "
-                f"folder are not used. {_REMEDY}"
+                f"{', '.join(names) or 'nothing'}. Files of the official test "
+                f"folder are not used. {GET_AGAIN}"
             )
-        _check_dtypes(path, file)
-        kspace, target = file[_KSPACE].shape, file[_TARGET].shape
+        kspace = _dataset(path, file, _KSPACE, np.complex64).shape
+        target = _dataset(path, file, _TARGET, np.float32).shape
         _check_shapes(path, kspace, target)
         maximum = _maximum(path, file)
     return Volume(path, kspace[0], kspace[2], target[2], maximum)
 
 
-def _check_dtypes(path: Path, file: Any) -> None:
-    for name, dtype in ((_KSPACE, np.complex64), (_TARGET, np.float32)):
-        if file[name].dtype != dtype:
-            raise BadData(
-                f"{path}: {name} is {file[name].dtype}, not {np.dtype(dtype)}. "
-                f"{_REMEDY}"
-            )
+def _dataset(path: Path, file: Any, name: str, dtype: type) -> Any:
+    """The HDF5 dataset `name`, of which nothing is read yet."""
+    h5py = _h5py()
+    link = file.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        place = f"{path.parent / link.filename}, its {link.path}"
+    elif isinstance(link, h5py.SoftLink):
+        place = f"its {link.path}"
+    else:
+        place = ""
+    try:
+        dataset = file[name]
+    except _ERRORS as error:
+        what = (
+            f"is a link to {place}, which cannot be opened" if place else "is damaged"
+        )
+        raise BadData(
+            f"{path}: {name} {what} ({in_one_line(error)}). {GET_AGAIN}"
+        ) from error
+    if not isinstance(dataset, h5py.Dataset):
+        raise BadData(f"{path}: {name} is a group, not an array. {GET_AGAIN}")
+    if dataset.dtype != dtype:
+        raise BadData(
+            f"{path}: {name} is {dataset.dtype}, not {np.dtype(dtype)}. {GET_AGAIN}"
+        )
+    if dataset.shape is None:
+        raise BadData(f"{path}: {name} is empty. {GET_AGAIN}")
+    return dataset
 
 
 def _check_shapes(path: Path, kspace: tuple[int, ...], target: tuple[int, ...]) -> None:
@@ -69,7 +94,7 @@ def _check_shapes(path: Path, kspace: tuple[int, ...], target: tuple[int, ...]) 
         raise BadData(
             f"{path}: {_KSPACE} has shape {kspace} and {_TARGET} {target}; [slices, "
             "2 * side, at least side] and [slices, side, side] are expected (side 320 "
-            f"in the official files). {_REMEDY}"
+            f"in the official files). {GET_AGAIN}"
         )
 
 
@@ -81,33 +106,52 @@ def _maximum(path: Path, file: Any) -> float:
     if _MAX not in file.attrs:
         raise BadData(
             f"{path} has no attribute {_MAX!r} (the volume's largest value), which the "
-            f"metric needs. {_REMEDY}"
+            f"metric needs. {GET_AGAIN}"
         )
-    maximum = float(file.attrs[_MAX])
-    if not (np.isfinite(maximum) and maximum > 0):
+    try:
+        found = np.asarray(file.attrs[_MAX])
+    except _ERRORS as error:
         raise BadData(
-            f"{path}: the attribute {_MAX!r} is {maximum}; a positive number is "
-            f"expected. {_REMEDY}"
+            f"{path}: the attribute {_MAX!r} is damaged ({in_one_line(error)}). {GET_AGAIN}"
+        ) from error
+    is_number = found.size == 1 and found.dtype.kind in "fiu"
+    # Some tools write a number as an array of one.
+    if not is_number or not (np.isfinite(found.item()) and found.item() > 0):
+        shown = found.item() if found.size == 1 else f"an array of {found.shape}"
+        raise BadData(
+            f"{path}: the attribute {_MAX!r} is {shown}; a positive number is "
+            f"expected. {GET_AGAIN}"
         )
-    return maximum
+    return float(found.item())
 
 
 def read_slices(volume: Volume) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """k-space complex64 [2 * side, columns] and target float32 [side, side] of each."""
-    with _opened(volume.path) as file:
+    path = volume.path
+    with _opened(path) as file:
+        kspaces = _dataset(path, file, _KSPACE, np.complex64)
+        targets = _dataset(path, file, _TARGET, np.float32)
         for index in range(volume.num_slices):
-            kspace, target = file[_KSPACE][index], file[_TARGET][index]
-            for name, array in ((_KSPACE, kspace), (_TARGET, target)):
-                if not np.isfinite(array).all():
-                    raise BadData(
-                        f"{volume.path}, slice {index}: {name} is not finite. {_REMEDY}"
-                    )
+            kspace = _slice(path, kspaces, _KSPACE, index)
+            target = _slice(path, targets, _TARGET, index)
             if not kspace.any():
                 raise BadData(
-                    f"{volume.path}, slice {index}: {_KSPACE} is zero everywhere; a "
-                    f"constant image cannot be normalised. {_REMEDY}"
+                    f"{path}, slice {index}: {_KSPACE} is zero everywhere; a "
+                    f"constant image cannot be normalised. {GET_AGAIN}"
                 )
             yield kspace, target
+
+
+def _slice(path: Path, dataset: Any, name: str, index: int) -> np.ndarray:
+    try:
+        array: np.ndarray = dataset[index]
+    except _ERRORS as error:
+        raise BadData(
+            f"{path}, slice {index}: {name} cannot be read ({in_one_line(error)}). {GET_AGAIN}"
+        ) from error
+    if not np.isfinite(array).all():
+        raise BadData(f"{path}, slice {index}: {name} is not finite. {GET_AGAIN}")
+    return array
 
 
 def write(path: Path, kspace: np.ndarray, target: np.ndarray) -> None:
@@ -119,23 +163,19 @@ def write(path: Path, kspace: np.ndarray, target: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    with files.opened(path):
+        pass  # names what the system does not allow better than HDF5 does
     try:
-        with _h5py().File(path, "r") as file:
-            yield file
-    except OSError as error:
+        file = _h5py().File(path, "r")
+    except _ERRORS as error:
         raise BadData(
-            f"{path} cannot be read as HDF5 ({error}): it is cut off, damaged or "
-            f"another kind of file. {_REMEDY}"
+            f"{path} cannot be read as HDF5 ({in_one_line(error)}): it is cut off, damaged or "
+            f"another kind of file. {GET_AGAIN}"
         ) from error
+    with file:
+        yield file
 
 
 def _h5py() -> Any:
     """Imported late: only preparation needs it."""
-    try:
-        import h5py
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "Preparing fastmri needs the package 'h5py', which is not installed. "
-            "Install it: pip install 'algoperf[data]'."
-        ) from None
-    return h5py
+    return packages.load("h5py", "Preparing fastmri")

@@ -114,11 +114,8 @@ class ImageBatches:
             else:
                 self._maker.training(content, example, epoch, out)
         except ValueError as error:
-            raise BadData(
-                f"Image {example:,} in {self._images.where(example)} cannot be decoded: "
-                f"{error}. Delete that file and run `algoperf prepare "
-                f"{self._request.folder.name}` again; it writes this part anew."
-            ) from error
+            reason = f"cannot be decoded: {error}"
+            raise self._images.damaged(example, reason) from error
 
     def _mixed(self, batch: Arrays, share: np.float32) -> Arrays:
         """Each row but the first, mixed with the one before it."""
