@@ -29,7 +29,7 @@ def prepare_command(
     if subset is not None:
         words += ["--subset", str(subset)]
     for option, value in (options or {}).items():
-        words += [option, value]
+        words += [option, str(value)]
     words += ["--data-dir", str(folder.parent)]
     return f"`{shlex.join(words)}`"
 

@@ -85,17 +85,32 @@ class PreparedData:
     @property
     def command(self) -> str:
         """The complete command that prepares this very copy, in backquotes."""
-        options = self.facts.get(OPTIONS)
+        given = self.facts.get(OPTIONS)
+        options = given if isinstance(given, dict) else {}
         return prepare_command(self.folder, self.manifest.subset, options)
 
-    def fact(self, name: str) -> Any:
-        """A fact that the reader cannot do without."""
-        if name not in self.facts:
-            raise BadData(
-                f"{self.folder / MANIFEST} does not say {name!r}: it was changed. Delete "
-                f"the folder and run {self.command}."
-            )
-        return self.facts[name]
+    def fact(self, name: str, kind: type) -> Any:
+        """A fact that the reader cannot do without: a `kind`; numbers 0 to 2^31."""
+        value = self.facts.get(name)
+        if isinstance(value, kind) and (kind is not int or value in range(2**31)):
+            return value
+        raise BadData(
+            f"{self.folder / MANIFEST}: {name!r} is {value!r:.40}, which preparing did "
+            f"not write. Delete the folder and run {self.command}."
+        )
+
+    def parts(self, fact: str, split: Split | None = None) -> list[str]:
+        """The names of files that a fact lists, for all splits or for one."""
+        found = self.fact(fact, list if split is None else dict)
+        names = found if split is None else found.get(split)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return [
+                self.path(name).relative_to(self.folder).as_posix() for name in names
+            ]
+        raise BadData(
+            f"{self.folder / MANIFEST}: {fact!r} does not list files, which preparing "
+            f"did not write. Delete the folder and run {self.command}."
+        )
 
     def array(self, name: str) -> np.ndarray:
         """The array in the `.npy` file `name`, mapped: read where it is used."""
@@ -104,8 +119,10 @@ class PreparedData:
             try:
                 # A plain view of the mapped file: np.memmap's own indexing is slower.
                 return np.asarray(np.lib.format.open_memmap(path, mode="r"))
-            except (ValueError, TypeError, OverflowError, EOFError) as error:
-                raise self.damaged(name, str(error)) from error
+            except OSError:
+                raise
+            except Exception as error:  # numpy raises anything for a damaged header
+                raise self.damaged(name, files.in_one_line(error)) from error
 
     def rewrite(self, name: str) -> str:
         """What to do about a damaged file `name`."""

@@ -116,7 +116,7 @@ def row_files(data: PreparedData, split: Split) -> Sequence[RowFile]:
     Their rows must be as many as the manifest promises.
     """
     stored: Split = "train" if split == "eval_train" else split
-    names = data.fact("files")[stored]
+    names = data.parts("files", stored)
     sizes = [data.manifest.files[name].size_bytes for name in names]
     total = sum(sizes) // ROW_BYTES
     if total != data.counts[stored] or any(size % ROW_BYTES for size in sizes):

@@ -93,7 +93,7 @@ def read_split(data: PreparedData, split: Split) -> Slices:
     table = data.array(table_name(stored))
     num_parts = int(table["part"].max()) + 1 if table.dtype == SLICE else 0
     parts = tuple(data.array(part_name(stored, part)) for part in range(num_parts))
-    slices = Slices(table, parts, int(data.fact("side")))
+    slices = Slices(table, parts, data.fact("side", int))
     if len(table) != data.counts[stored] or not num_parts or not _is_whole(slices):
         raise data.incomplete(stored, "slices")
     return slices

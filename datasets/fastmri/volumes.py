@@ -19,7 +19,15 @@ from algoperf.files import GET_AGAIN, in_one_line
 
 _KSPACE, _TARGET, _MAX = "kspace", "reconstruction_esc", "max"
 # What h5py raises, depending on what is damaged.
-_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
+_ERRORS = (
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Volume:
 
 def read_header(path: Path) -> Volume:
     """The sizes of a volume; `BadData` if the file is not in the official layout."""
-    with _opened(path) as file:
+    with _opened(path) as file, _reading(f"{path} is damaged"):
         names = sorted(file)
         missing = [name for name in (_KSPACE, _TARGET) if name not in names]
         if missing:
@@ -54,22 +62,16 @@ def read_header(path: Path) -> Volume:
 def _dataset(path: Path, file: Any, name: str, dtype: type) -> Any:
     """The HDF5 dataset `name`, of which nothing is read yet."""
     h5py = _h5py()
-    link = file.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        place = f"{path.parent / link.filename}, its {link.path}"
-    elif isinstance(link, h5py.SoftLink):
+    what = f"{path}: {name} is damaged"
+    with _reading(what):
+        link = file.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
         place = f"its {link.path}"
-    else:
-        place = ""
-    try:
+        if isinstance(link, h5py.ExternalLink):
+            place = f"{path.parent / link.filename}, {place}"
+        what = f"{path}: {name} is a link to {place}, which cannot be opened"
+    with _reading(what):
         dataset = file[name]
-    except _ERRORS as error:
-        what = (
-            f"is a link to {place}, which cannot be opened" if place else "is damaged"
-        )
-        raise BadData(
-            f"{path}: {name} {what} ({in_one_line(error)}). {GET_AGAIN}"
-        ) from error
     if not isinstance(dataset, h5py.Dataset):
         raise BadData(f"{path}: {name} is a group, not an array. {GET_AGAIN}")
     if dataset.dtype != dtype:
@@ -108,12 +110,8 @@ def _maximum(path: Path, file: Any) -> float:
             f"{path} has no attribute {_MAX!r} (the volume's largest value), which the "
             f"metric needs. {GET_AGAIN}"
         )
-    try:
+    with _reading(f"{path}: the attribute {_MAX!r} is damaged"):
         found = np.asarray(file.attrs[_MAX])
-    except _ERRORS as error:
-        raise BadData(
-            f"{path}: the attribute {_MAX!r} is damaged ({in_one_line(error)}). {GET_AGAIN}"
-        ) from error
     is_number = found.size == 1 and found.dtype.kind in "fiu"
     # Some tools write a number as an array of one.
     if not is_number or not (np.isfinite(found.item()) and found.item() > 0):
@@ -129,8 +127,9 @@ def read_slices(volume: Volume) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """k-space complex64 [2 * side, columns] and target float32 [side, side] of each."""
     path = volume.path
     with _opened(path) as file:
-        kspaces = _dataset(path, file, _KSPACE, np.complex64)
-        targets = _dataset(path, file, _TARGET, np.float32)
+        with _reading(f"{path} is damaged"):
+            kspaces = _dataset(path, file, _KSPACE, np.complex64)
+            targets = _dataset(path, file, _TARGET, np.float32)
         for index in range(volume.num_slices):
             kspace = _slice(path, kspaces, _KSPACE, index)
             target = _slice(path, targets, _TARGET, index)
@@ -143,12 +142,8 @@ def read_slices(volume: Volume) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _slice(path: Path, dataset: Any, name: str, index: int) -> np.ndarray:
-    try:
+    with _reading(f"{path}, slice {index}: {name} cannot be read"):
         array: np.ndarray = dataset[index]
-    except _ERRORS as error:
-        raise BadData(
-            f"{path}, slice {index}: {name} cannot be read ({in_one_line(error)}). {GET_AGAIN}"
-        ) from error
     if not np.isfinite(array).all():
         raise BadData(f"{path}, slice {index}: {name} is not finite. {GET_AGAIN}")
     return array
@@ -165,15 +160,20 @@ def write(path: Path, kspace: np.ndarray, target: np.ndarray) -> None:
 def _opened(path: Path) -> Iterator[Any]:
     with files.opened(path):
         pass  # names what the system does not allow better than HDF5 does
-    try:
+    what = "is cut off, damaged or another kind of file"
+    with _reading(f"{path} cannot be read as HDF5 and {what}"):
         file = _h5py().File(path, "r")
-    except _ERRORS as error:
-        raise BadData(
-            f"{path} cannot be read as HDF5 ({in_one_line(error)}): it is cut off, damaged or "
-            f"another kind of file. {GET_AGAIN}"
-        ) from error
     with file:
         yield file
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turns h5py's errors in the body into a `BadData`; what: subject and verb of it."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise BadData(f"{what} ({in_one_line(error)}). {GET_AGAIN}") from error
 
 
 def _h5py() -> Any:

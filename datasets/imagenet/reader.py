@@ -117,8 +117,8 @@ def _close_all(files: dict[int, int]) -> None:
 def read_split(data: PreparedData, split: Split) -> Images:
     """The images of a split; `eval_train` is a choice of training images, so it has those."""
     stored: Split = "train" if split == "eval_train" else split
-    paths = [data.path(name) for name in data.fact("shards")[stored]]
-    images = Images(paths, len(data.fact("classes")), data.rewrite)
+    paths = [data.path(name) for name in data.parts("shards", stored)]
+    images = Images(paths, len(data.fact("classes", list)), data.rewrite)
     outside = len(images) and images.labels.max() >= images.num_classes
     if len(images) != data.counts[stored] or outside:
         what = f"images of {images.num_classes:,} classes"

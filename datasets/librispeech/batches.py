@@ -46,7 +46,7 @@ def _check(
     data: PreparedData, utterances: reader.Utterances, config: DataConfig
 ) -> None:
     found = (
-        data.facts["vocabulary_size"],
+        data.fact("vocabulary_size", int),
         *(
             int(utterances.index[name].max(initial=0))
             for name in ("num_samples", "num_tokens")

@@ -85,7 +85,7 @@ def read_split(data: PreparedData, split: Split) -> Utterances:
     if index.dtype != INDEX_DTYPE or len(index) != data.counts[stored]:
         raise data.incomplete(stored, "utterances")
     return Utterances(
-        audio=[_audio(data, name) for name in data.fact("audio_files")],
+        audio=[_audio(data, name) for name in data.parts("audio_files")],
         index=index,
         tokens=tokens,
     )

@@ -146,7 +146,7 @@ def test_a_file_that_is_cut_off_is_named(case, tmp_path, share):
     assert_refused(case, tmp_path, ".")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, 2, 17, 37])
 def test_any_damage_is_bad_data_or_does_no_harm(case, tmp_path, seed):
     """Nothing but `BadData` may come out of bytes that are changed."""
     rng = random.Random(seed)
