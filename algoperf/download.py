@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 # What is being done, how much of it is done, and of how much (None: not known).
@@ -155,7 +155,7 @@ def checksum(
 ) -> str:
     """The hexadecimal digest of a file."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with files.opened(path) as file:
+    with input_files.opened(path) as file:
         total, done = os.fstat(file.fileno()).st_size, 0
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
@@ -186,7 +186,7 @@ def fetch(
         for name, value in (("sha256", sha256), ("md5", md5))
         if value is not None
     }
-    if files.is_file(destination):
+    if input_files.is_file(destination):
         _verify(destination, destination, size, expected)
         return destination
     with writing_to(destination.parent):
@@ -346,7 +346,7 @@ def unpack(archive: Path, destination: Path) -> Path:
         extract = _extract_gzip
     else:
         raise BadData(f"{archive} is no .tar, .tar.gz, .tgz, .zip or .gz file.")
-    with files.opened(archive):
+    with input_files.opened(archive):
         pass  # so that errors below are of writing
     temporary = destination.with_name(f".{destination.name}.unpacking")
     try:

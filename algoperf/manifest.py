@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algoperf import files, registry
+from algoperf import input_files, registry
 from algoperf.errors import BadData
 
 MANIFEST = "manifest.json"
@@ -81,7 +81,7 @@ class Manifest:
     def read(cls, path: Path) -> "Manifest":
         """The manifest at `path`; `BadData` if it is damaged or of another version."""
         remedy = f"Delete the folder and run {prepare_command(path.parent)}."
-        with files.opened(path, remedy) as file:
+        with input_files.opened(path, remedy) as file:
             text = file.read()
         try:
             content = json.loads(text)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.download import check_space, checksum, writing_to
 from algoperf.errors import BadData
 from algoperf.journal import Journal
@@ -60,7 +60,7 @@ class Preparation:
     def _resume(self) -> None:
         """Learns what is finished, from the manifest or else the journal."""
         shutil.rmtree(self.destination / _TEMPORARY, ignore_errors=True)
-        if files.is_file(self.destination / MANIFEST):
+        if input_files.is_file(self.destination / MANIFEST):
             manifest = Manifest.read(self.destination / MANIFEST)
             self._check_header({name: getattr(manifest, name) for name in self._header})
             self._source, self._files = dict(manifest.source), dict(manifest.files)
@@ -137,7 +137,7 @@ class Preparation:
         part = self._files.get(name)
         return (
             part is not None
-            and files.size_or_none(self.destination / name) == part.size_bytes
+            and input_files.size_or_none(self.destination / name) == part.size_bytes
         )
 
     @contextlib.contextmanager

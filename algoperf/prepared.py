@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData, near
@@ -52,9 +52,9 @@ class PreparedData:
         compares checksums.
         """
         remedy = f"Run {prepare_command(folder)}."
-        if not files.is_folder(folder):
+        if not input_files.is_folder(folder):
             raise BadData(f"{dataset} is not prepared: no folder {folder}. {remedy}")
-        if not files.is_file(folder / MANIFEST):
+        if not input_files.is_file(folder / MANIFEST):
             raise BadData(
                 f"{folder} has no {MANIFEST}: its preparation was not finished, or it "
                 f"is not prepared data. {remedy} It goes on where it stopped."
@@ -115,14 +115,14 @@ class PreparedData:
     def array(self, name: str) -> np.ndarray:
         """The array in the `.npy` file `name`, mapped: read where it is used."""
         path = self.path(name)
-        with files.reading(path, self.rewrite(name)):
+        with input_files.reading(path, self.rewrite(name)):
             try:
                 # A plain view of the mapped file: np.memmap's own indexing is slower.
                 return np.asarray(np.lib.format.open_memmap(path, mode="r"))
             except OSError:
                 raise
             except Exception as error:  # numpy raises anything for a damaged header
-                raise self.damaged(name, files.in_one_line(error)) from error
+                raise self.damaged(name, input_files.in_one_line(error)) from error
 
     def rewrite(self, name: str) -> str:
         """What to do about a damaged file `name`."""
@@ -208,7 +208,7 @@ class PreparedData:
 
     def _check_sizes(self) -> None:
         for name, part in self.manifest.files.items():
-            found = files.size_or_none(self.folder / name)
+            found = input_files.size_or_none(self.folder / name)
             if found != part.size_bytes:
                 state = "is missing" if found is None else f"has {found:,} bytes"
                 raise BadData(

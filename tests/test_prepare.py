@@ -151,7 +151,7 @@ def test_the_variable_of_the_data_directory_is_expanded_too(
 @pytest.mark.parametrize("option", ["--data-dir", "--raw"])
 def test_a_variable_that_is_not_set_is_named(prepare, option):
     status, _, err = prepare("mnist_mini", option, "$NOT_SET_AT_ALL/x")
-    assert status == 2 and "variable NOT_SET_AT_ALL is not set" in err
+    assert status == 2 and "variable $NOT_SET_AT_ALL is not set" in err
 
 
 def test_a_folder_that_may_not_be_written_is_one_sentence(prepare, tmp_path):

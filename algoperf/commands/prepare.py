@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import files, packages, registry
+from algoperf import input_files, packages, paths, registry
 from algoperf.definition import Splits
 from algoperf.download import ProgressPrinter, writing_to
 from algoperf.errors import BadData, UnknownName, near
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Prepares the data of a workload or data set, or verifies it."""
-    options.data_dir = files.expanded(options.data_dir)
-    options.raw = None if options.raw is None else files.expanded(options.raw)
+    options.data_dir = paths.expanded(str(options.data_dir))
+    options.raw = None if options.raw is None else paths.expanded(options.raw)
     dataset, folder_name, splits = _what(options.name)
     folder = options.data_dir / folder_name
     module = registry.dataset_module(dataset, "prepare")
@@ -99,7 +99,7 @@ def _prepare(
             folder, dataset=dataset, format_version=version, subset=subset
         )
 
-    if files.is_file(folder / MANIFEST):
+    if input_files.is_file(folder / MANIFEST):
         with begin() as preparation:
             if preparation.is_finished:
                 if "days" in chosen:
@@ -117,7 +117,7 @@ def _prepare(
 def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -> None:
     """`BadData` unless raw files are given, shipped or can be downloaded."""
     if options.raw is not None:
-        if not files.is_folder(options.raw):
+        if not input_files.is_folder(options.raw):
             raise BadData(
                 f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
             )

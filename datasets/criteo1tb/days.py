@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 RAW_HELP = """\
@@ -49,21 +49,21 @@ def check_days(paths: dict[int, Path], raw: Path, days: Collection[int]) -> None
     if missing:
         used = {path.name for path in paths.values()}
         name = f"day_{missing[0]}.gz"
-        raise files.not_found(
+        raise input_files.not_found(
             raw, f"no file {name}", RAW_HELP, name=name, expected=used
         )
 
 
 def find_days(raw: Path) -> dict[int, Path]:
     """The files of the days that are there, by day; a packed one before an unpacked."""
-    files.check_raw_folder(raw, RAW_HELP)
+    input_files.check_raw_folder(raw, RAW_HELP)
     found = {}
     for day in range(NUM_DAYS):
-        entry = files.first_of(raw, f"day_{day}.gz", f"day_{day}")
+        entry = input_files.first_of(raw, f"day_{day}.gz", f"day_{day}")
         if entry is not None and not entry.is_folder:
             found[day] = entry.path
     known = {f"day_{day}" for day in range(NUM_DAYS)}
-    names = [entry.path.name for entry in files.entries(raw)]
+    names = [entry.path.name for entry in input_files.entries(raw)]
     extra = [
         name
         for name in names

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 # isal's twin of the module gzip, where there is one: it unpacks two to three times as
@@ -65,7 +65,7 @@ class LineSource:
 
     def _read_more(self) -> None:
         try:
-            with files.reading(self.path, damages=_DAMAGES):
+            with input_files.reading(self.path, damages=_DAMAGES):
                 block = self._file.read(_BLOCK_BYTES)
         except BadData as error:
             raise BadData(f"{error} Rows up to {self.rows_read:,} are good.") from error
@@ -77,20 +77,20 @@ class LineSource:
         if self._is_at_end and self._rest:
             raise BadData(
                 f"{self.path} is cut off: row {self.rows_read + 1:,} has no line end. "
-                f"{files.GET_AGAIN}"
+                f"{input_files.GET_AGAIN}"
             )
         if len(self._rest) > _MAX_LINE_BYTES and b"\n" not in self._rest:
             raise BadData(
                 f"{self.path}: row {self.rows_read + 1:,} has no end within "
                 f"{_MAX_LINE_BYTES:,} bytes, so this is no file of lines. "
-                f"{files.GET_AGAIN}"
+                f"{input_files.GET_AGAIN}"
             )
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
-    if files.size_bytes(path) == 0:
-        raise BadData(f"{path} is empty. {files.GET_AGAIN}")
-    file = stack.enter_context(files.opened(path))
+    if input_files.size_bytes(path) == 0:
+        raise BadData(f"{path} is empty. {input_files.GET_AGAIN}")
+    file = stack.enter_context(input_files.opened(path))
     if path.suffix == ".gz":
         unpacked: BinaryIO = stack.enter_context(_gzip.open(file, "rb"))
         return unpacked

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
@@ -90,7 +90,7 @@ class RowFile:
         inputs: float32 [n, 39], extras: uint16 [n], both contiguous. Reads bytes where
         they are wanted: nothing is mapped, and nothing is kept in memory.
         """
-        with files.reading(self.path, self.remedy):
+        with input_files.reading(self.path, self.remedy):
             file = os.open(self.path, os.O_RDONLY)
             try:
                 self._fill(file, inputs, 4 * NUM_INPUTS * first)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress
 from algoperf.errors import BadData
@@ -212,11 +212,11 @@ def _find(raw: Path, folder: str, progress: Progress) -> list[Volume]:
     path = _folder(raw, folder)
     paths = [
         entry.path
-        for entry in files.entries(path)
+        for entry in input_files.entries(path)
         if entry.path.suffix.lower() == ".h5" and not entry.is_folder
     ]
     if not paths:
-        raise files.not_found(path, "no .h5 files", RAW_HELP)
+        raise input_files.not_found(path, "no .h5 files", RAW_HELP)
     found = []
     for file in paths:
         found.append(volumes.read_header(file))
@@ -225,13 +225,13 @@ def _find(raw: Path, folder: str, progress: Progress) -> list[Volume]:
 
 
 def _folder(raw: Path, folder: str) -> Path:
-    files.check_raw_folder(raw, RAW_HELP)
-    found = files.first_of(raw, *_FOLDERS[folder])
+    input_files.check_raw_folder(raw, RAW_HELP)
+    found = input_files.first_of(raw, *_FOLDERS[folder])
     if found is not None and found.is_folder:
         return found.path
     name = _FOLDERS[folder][0]
     expected = [name for names in _FOLDERS.values() for name in names]
-    raise files.not_found(
+    raise input_files.not_found(
         raw, f"no folder {name}", RAW_HELP, name=name, expected=expected
     )
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import files, packages
+from algoperf import input_files, packages
 from algoperf.errors import BadData
-from algoperf.files import GET_AGAIN, in_one_line
+from algoperf.input_files import GET_AGAIN, in_one_line
 
 _KSPACE, _TARGET, _MAX = "kspace", "reconstruction_esc", "max"
 # What h5py raises, depending on what is damaged.
@@ -158,7 +158,7 @@ def write(path: Path, kspace: np.ndarray, target: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with files.opened(path):
+    with input_files.opened(path):
         pass  # names what the system does not allow better than HDF5 does
     what = "is cut off, damaged or another kind of file"
     with _reading(f"{path} cannot be read as HDF5 and {what}"):

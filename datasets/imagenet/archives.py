@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
-from algoperf import files, packages
+from algoperf import input_files, packages
 from algoperf.download import Progress, checksum
 from algoperf.errors import BadData
 
@@ -72,7 +72,7 @@ class RawImage:
         """Its bytes."""
         if self.unpacked is not None:
             return os.pread(self.unpacked.fileno(), self.size, self.offset)
-        with files.reading(self.path), self.path.open("rb", buffering=0) as file:
+        with input_files.reading(self.path), self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             return file.read(self.size)
 
@@ -88,16 +88,16 @@ class RawFiles:
     """The folder of raw files. What is unpacked on the way lasts as long as `stack`."""
 
     def __init__(self, raw: Path, stack: contextlib.ExitStack) -> None:
-        files.check_raw_folder(raw, RAW_HELP)
+        input_files.check_raw_folder(raw, RAW_HELP)
         self._raw = raw
         self._stack = stack
 
-    def find(self, *names: str) -> files.Entry:
+    def find(self, *names: str) -> input_files.Entry:
         """The first of these files or folders that is there."""
-        found = files.first_of(self._raw, *names)
+        found = input_files.first_of(self._raw, *names)
         if found is None:
             lacks = f"no {' or '.join(names)}"
-            raise files.not_found(
+            raise input_files.not_found(
                 self._raw, lacks, RAW_HELP, name=names[0], expected=names
             )
         return found
@@ -115,13 +115,13 @@ class RawFiles:
         """`BadData` for a tar file that is not the official one."""
         name = TRAIN if kind == "train" else VALIDATION
         path = self._raw / name
-        if not files.is_file(path):
+        if not input_files.is_file(path):
             return  # unpacked
         found = checksum(path, "md5", progress)
         if found != MD5[name]:
             raise BadData(
                 f"{path} has the md5 checksum {found}; {MD5[name]} is expected. "
-                f"{files.GET_AGAIN}"
+                f"{input_files.GET_AGAIN}"
             )
 
     def train(self) -> list[RawImage]:
@@ -129,13 +129,13 @@ class RawFiles:
         path, is_folder, _ = self.find(TRAIN, TRAIN_FOLDER)
         if not is_folder:
             return _checked(_in_tar_of_tars(path), path)
-        inside = (entry.path for entry in files.entries(path))
+        inside = (entry.path for entry in input_files.entries(path))
         tars = [tar for tar in inside if tar.suffix.lower() == ".tar"]
         if not tars:
             return _checked(_in_class_folders(path, _WNID), path)
         found = []
         for tar in tars:
-            with files.opened(tar, buffering=0) as file:
+            with input_files.opened(tar, buffering=0) as file:
                 found += _in_class_tar(tar, file, _class_of(tar.name, path))
         return _checked(found, path)
 
@@ -150,7 +150,7 @@ class RawFiles:
         labels = read_synsets(labels_path) if is_text else read_devkit(labels_path)
         numbered = {}
         with (
-            files.opened(path, buffering=0) as file,
+            input_files.opened(path, buffering=0) as file,
             _open_tar(path, file) as tar,
         ):
             for member in _members(path, tar):
@@ -182,7 +182,7 @@ class RawFiles:
             found = _in_numbered_tar(path, unpacked)
             found = [dataclasses.replace(image, unpacked=unpacked) for image in found]
         else:
-            with files.opened(path, buffering=0) as file:
+            with input_files.opened(path, buffering=0) as file:
                 found = _in_numbered_tar(path, file)
         numbers = {image.class_name for image in found}
         expected = {str(number) for number in range(len(class_names))}
@@ -203,7 +203,7 @@ class RawFiles:
 
     def _unpacked(self, path: Path, scratch: Path) -> BinaryIO:
         file = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
-        with files.opened(path) as packed, gzip.open(packed) as content:
+        with input_files.opened(path) as packed, gzip.open(packed) as content:
             shutil.copyfileobj(content, file, 1 << 20)
         file.flush()
         return file
@@ -225,7 +225,7 @@ def _open_tar(path: Path, file: IO[bytes]) -> Iterator[tarfile.TarFile]:
 def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The files in a tar file, litter left out."""
     for member in tar:
-        if member.isdir() or files.is_litter(member.name):
+        if member.isdir() or input_files.is_litter(member.name):
             continue
         if not member.isreg():
             raise BadData(f"{path}: {member.name} is no plain file. {_GET_AGAIN}")
@@ -235,7 +235,7 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def _in_tar_of_tars(path: Path) -> list[RawImage]:
     """The images of a tar file of the classes' tar files."""
     found = []
-    with files.opened(path, buffering=0) as file, _open_tar(path, file) as outer:
+    with input_files.opened(path, buffering=0) as file, _open_tar(path, file) as outer:
         for member in _members(path, outer):
             class_name = _class_of(member.name, path)
             inner = outer.extractfile(member)
@@ -295,13 +295,13 @@ def _in_numbered_tar(path: Path, file: IO[bytes]) -> list[RawImage]:
 def _in_class_folders(folder: Path, names: re.Pattern[str]) -> list[RawImage]:
     """The images in a folder of class folders, sorted by class and name."""
     found = []
-    for path, is_folder, _ in files.entries(folder):
+    for path, is_folder, _ in input_files.entries(folder):
         if not is_folder or not names.fullmatch(path.name):
             raise BadData(
                 f"{path} is no folder of a class. Move it away, or check that "
                 f"{folder} is the right folder."
             )
-        images = files.entries(path)
+        images = input_files.entries(path)
         if not images:
             raise BadData(
                 f"{path} has no images: every class must have some, or the numbers "
@@ -352,7 +352,7 @@ def _check_numbers(
 
 def read_synsets(path: Path) -> list[str]:
     """The class name on each line of a text file."""
-    with files.opened(path) as file:
+    with input_files.opened(path) as file:
         names = file.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "replace").split("\n")
     while names and not names[-1].strip():
         names.pop()
@@ -370,7 +370,7 @@ def read_devkit(path: Path) -> list[str]:
 
     It numbers them by its own table of classes, in MATLAB's format.
     """
-    with files.opened(path) as file, tarfile.open(fileobj=file) as tar:
+    with input_files.opened(path) as file, tarfile.open(fileobj=file) as tar:
         table = _devkit_file(path, tar, "meta.mat").read(_MAX_TEXT_BYTES)
         lines = _devkit_file(path, tar, "ILSVRC2012_validation_ground_truth.txt")
         text = lines.read(_MAX_TEXT_BYTES).decode("ascii", "replace")
@@ -405,5 +405,5 @@ def _devkit_names(path: Path, table: bytes) -> dict[int, str]:
         return {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets["synsets"]}
     except Exception as error:  # scipy raises anything for damaged files
         raise BadData(
-            f"{path}: its meta.mat is damaged ({files.in_one_line(error)}). {_GET_AGAIN}"
+            f"{path}: its meta.mat is damaged ({input_files.in_one_line(error)}). {_GET_AGAIN}"
         ) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import files, packages
+from algoperf import input_files, packages
 
 _START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
@@ -190,7 +190,7 @@ def _opened_with_pillow(content: Bytes) -> Iterator[Any]:
         with pillow.open(io.BytesIO(content)) as image:
             yield image
     except Exception as error:  # Pillow raises anything for damaged files
-        raise ValueError(files.in_one_line(error)) from error
+        raise ValueError(input_files.in_one_line(error)) from error
 
 
 def as_rgb_jpeg(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress, writing_to
 from algoperf.errors import BadData
@@ -62,7 +62,9 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
             archives.TEST_NAMES,
         )
         # JPEG files do not get smaller by packing.
-        sizes = [files.size_bytes(raw_files.find(*names).path) for names in places]
+        sizes = [
+            input_files.size_bytes(raw_files.find(*names).path) for names in places
+        ]
     unpacked = sizes[-1]
     if subset is not None:
         sizes = [min(size, subset * _IMAGE_BYTES) for size in sizes]

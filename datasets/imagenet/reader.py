@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
@@ -101,7 +101,7 @@ class Images:
         shard = int(self._shards[index])
         size, offset = int(self._sizes[index]), int(self._offsets[index])
         path = self._paths[shard]
-        with files.reading(path, self._rewrite(path.name)):
+        with input_files.reading(path, self._rewrite(path.name)):
             with self._mutex:
                 descriptor = self._files.get(shard)
                 if descriptor is None:
@@ -128,7 +128,7 @@ def read_split(data: PreparedData, split: Split) -> Images:
 
 def _read_index(path: Path, remedy: str) -> np.ndarray:
     """The records of a shard: `RECORD` [n]."""
-    with files.opened(path, remedy) as file:
+    with input_files.opened(path, remedy) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END.itemsize))
         end = np.frombuffer(file.read(), _END) if size >= _END.itemsize else None

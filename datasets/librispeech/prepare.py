@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
@@ -88,7 +88,7 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     if raw is None:
         return _FULL_BYTES
     sources = _sources(raw, is_partial=True)
-    total = sum(map(files.size_bytes, sources.values()))
+    total = sum(map(input_files.size_bytes, sources.values()))
     needed = int(_EXPANSION * total)
     if subset is not None:
         needed = min(needed, 3 * subset * _LONGEST_BYTES)
@@ -111,7 +111,9 @@ def prepare(
     """
     sources = _sources(raw, is_partial=subset is not None)
     preparation.identify(
-        raw_bytes={name: files.size_bytes(path) for name, path in sources.items()},
+        raw_bytes={
+            name: input_files.size_bytes(path) for name, path in sources.items()
+        },
         file_bytes=file_bytes,
     )
     with Packing(preparation, progress, file_bytes=file_bytes) as packing:
@@ -136,7 +138,7 @@ def prepare(
 
 def _sources(raw: Path, *, is_partial: bool) -> dict[str, Path]:
     """Archive or folder of each set; a partial copy does without the later sets."""
-    files.check_raw_folder(raw, RAW_HELP)
+    input_files.check_raw_folder(raw, RAW_HELP)
     sources = {}
     for names in SETS.values():
         for name in names:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 from .reader import SETS
@@ -55,7 +55,7 @@ class _Unfinished:
         else:
             raise BadData(
                 f"{shown} is no file of chapter {self.name}: expected are "
-                f"{self.name}-NNNN.flac and {self.name}.trans.txt. {files.GET_AGAIN}"
+                f"{self.name}-NNNN.flac and {self.name}.trans.txt. {input_files.GET_AGAIN}"
             )
 
     @property
@@ -68,17 +68,17 @@ class _Unfinished:
         if self.texts is None:
             known = next(iter(self.shown.values()))
             raise BadData(
-                f"{Path(known).parent} has no {self.name}.trans.txt. {files.GET_AGAIN}"
+                f"{Path(known).parent} has no {self.name}.trans.txt. {input_files.GET_AGAIN}"
             )
         for utterance in sorted(self.texts.keys() ^ self.audio.keys()):
             if utterance in self.texts:
                 raise BadData(
                     f"{self.shown_texts} names {utterance}, but there is no "
-                    f"{utterance}.flac beside it. {files.GET_AGAIN}"
+                    f"{utterance}.flac beside it. {input_files.GET_AGAIN}"
                 )
             raise BadData(
                 f"{self.shown[utterance]} has no line in {self.name}.trans.txt. "
-                f"{files.GET_AGAIN}"
+                f"{input_files.GET_AGAIN}"
             )
         texts = dict(sorted(self.texts.items()))
         audio = {utterance: self.audio[utterance] for utterance in texts}
@@ -91,7 +91,7 @@ def _parse(content: bytes, chapter: str, shown: str) -> dict[str, str]:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise BadData(
-            f"{shown} is no text file ({error}). {files.GET_AGAIN}"
+            f"{shown} is no text file ({error}). {input_files.GET_AGAIN}"
         ) from error
     texts: dict[str, str] = {}
     for row, line in enumerate(lines, start=1):
@@ -99,11 +99,11 @@ def _parse(content: bytes, chapter: str, shown: str) -> dict[str, str]:
         if not re.fullmatch(rf"{chapter}-\d+", utterance) or not text.strip():
             raise BadData(
                 f"{shown}, row {row} is {line!r}; expected is an utterance's id "
-                f"({chapter}-NNNN), a space and its words. {files.GET_AGAIN}"
+                f"({chapter}-NNNN), a space and its words. {input_files.GET_AGAIN}"
             )
         if utterance in texts:
             raise BadData(
-                f"{shown}, row {row} names {utterance} again. {files.GET_AGAIN}"
+                f"{shown}, row {row} names {utterance} again. {input_files.GET_AGAIN}"
             )
         texts[utterance] = text
     return texts
@@ -112,10 +112,10 @@ def _parse(content: bytes, chapter: str, shown: str) -> dict[str, str]:
 def find(raw: Path, name: str, raw_help: str) -> Path:
     """The archive, or else the unpacked folder, of an official set in `raw`."""
     official = {f"{known}.tar.gz" for known in ALL_SETS} | set(ALL_SETS)
-    found = files.first_of(raw, f"{name}.tar.gz", f"LibriSpeech/{name}", name)
+    found = input_files.first_of(raw, f"{name}.tar.gz", f"LibriSpeech/{name}", name)
     if found is not None:
         return found.path
-    raise files.not_found(
+    raise input_files.not_found(
         raw,
         f"neither {name}.tar.gz nor a folder LibriSpeech/{name}",
         raw_help,
@@ -131,7 +131,7 @@ def chapters(
 
     on_bytes: gets the number of bytes of `source` read so far.
     """
-    is_folder = files.is_folder(source)
+    is_folder = input_files.is_folder(source)
     found = _folder_files(source) if is_folder else _archive_files(source, name)
     unfinished: dict[str, _Unfinished] = {}
     finished: set[str] = set()
@@ -145,7 +145,7 @@ def chapters(
         if chapter in finished:
             raise BadData(
                 f"{shown} is one file too many: chapter {chapter} is complete without "
-                f"it. {files.GET_AGAIN}"
+                f"it. {input_files.GET_AGAIN}"
             )
         entry = unfinished.setdefault(chapter, _Unfinished(chapter))
         entry.add(match[3], content, shown)
@@ -160,17 +160,17 @@ def _check_stray(path: str, shown: str) -> None:
     if path.lower().endswith((".flac", ".trans.txt")):
         raise BadData(
             f"{shown} is not in a folder <speaker>/<chapter>/, as the official files "
-            f"are. {files.GET_AGAIN}"
+            f"are. {input_files.GET_AGAIN}"
         )
 
 
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes, str, int]]:
     """Path, content and name of each file, and the bytes read so far."""
     position = 0
-    for entry in files.files_below(folder):
+    for entry in input_files.files_below(folder):
         path = entry.path
         _check_size(entry.size_bytes, str(path))
-        with files.opened(path) as file:
+        with input_files.opened(path) as file:
             content = file.read()
         position += len(content)
         yield path.relative_to(folder).as_posix(), content, str(path), position
@@ -178,11 +178,14 @@ def _folder_files(folder: Path) -> Iterator[tuple[str, bytes, str, int]]:
 
 def _archive_files(archive: Path, name: str) -> Iterator[tuple[str, bytes, str, int]]:
     """As `_folder_files`, streamed from the archive, whose checksum is compared."""
-    with files.opened_archive(archive) as packed, gzip.open(packed, "rb") as unpacked:
+    with (
+        input_files.opened_archive(archive) as packed,
+        gzip.open(packed, "rb") as unpacked,
+    ):
         with tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() else None
-                if file is None or files.is_litter(member.name):
+                if file is None or input_files.is_litter(member.name):
                     continue
                 shown = f"{archive}: {member.name}"
                 _check_set(member.name, name, archive)
@@ -197,7 +200,7 @@ def _check_size(size_bytes: int, shown: str) -> None:
     if size_bytes > _MAX_FILE_BYTES:
         raise BadData(
             f"{shown} has {size_bytes:,} bytes, more than any file of LibriSpeech. "
-            f"{files.GET_AGAIN}"
+            f"{input_files.GET_AGAIN}"
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.prepared import PreparedData
 
@@ -98,7 +98,7 @@ def read_ids(data: PreparedData, split: Split) -> list[str]:
 
 def _audio(data: PreparedData, name: str) -> np.ndarray:
     path = data.path(name)
-    with files.reading(path, data.rewrite(name)):
-        if not files.size_bytes(path):  # an empty file cannot be mapped
+    with input_files.reading(path, data.rewrite(name)):
+        if not input_files.size_bytes(path):  # an empty file cannot be mapped
             return np.empty(0, AUDIO_DTYPE)
         return np.asarray(np.memmap(path, AUDIO_DTYPE, "r"))

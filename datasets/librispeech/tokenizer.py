@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import files, packages
+from algoperf import input_files, packages
 from algoperf.errors import BadData
 from algoperf.manifest import prepare_command
 
@@ -67,7 +67,7 @@ class Tokenizer:
     def open(cls, path: Path) -> "Tokenizer":
         """The tokenizer whose model is the file `path`."""
         remedy = f"Delete it (if it is there) and run {prepare_command(path.parent)}."
-        with files.opened(path, remedy) as file:
+        with input_files.opened(path, remedy) as file:
             model = file.read()
         try:
             return cls(model)

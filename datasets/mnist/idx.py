@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 _MAGIC = {0x0803: "images", 0x0801: "labels"}  # unsigned bytes, 3 axes or 1 axis
@@ -35,12 +35,12 @@ def read(path: Path, kind: str) -> np.ndarray:
         state = "cut off" if body.size < np.prod(shape) else "too long"
         raise BadData(
             f"{path} is {state}: its header promises {np.prod(shape):,} bytes of "
-            f"{kind}, {body.size:,} or more follow. {files.GET_AGAIN}"
+            f"{kind}, {body.size:,} or more follow. {input_files.GET_AGAIN}"
         )
     if kind == "labels" and count and body.max() > 9:
         row = int(np.argmax(body > 9))
         raise BadData(
-            f"{path}: label {row:,} is {body[row]}; labels are 0 to 9. {files.GET_AGAIN}"
+            f"{path}: label {row:,} is {body[row]}; labels are 0 to 9. {input_files.GET_AGAIN}"
         )
     return body.reshape(shape)
 
@@ -60,7 +60,7 @@ def write(path: Path, array: np.ndarray) -> None:
 
 def _unpacked(path: Path, num_bytes: int) -> bytes:
     """The first `num_bytes` of a file, unpacked."""
-    with files.opened(path) as file:
+    with input_files.opened(path) as file:
         if path.suffix != ".gz":
             return file.read(num_bytes)
         with gzip.open(file) as packed:
@@ -69,22 +69,22 @@ def _unpacked(path: Path, num_bytes: int) -> bytes:
 
 def _checked_count(path: Path, kind: str, content: bytes) -> int:
     if len(content) < _HEADER_BYTES[kind]:
-        raise BadData(f"{path} is cut off in its header. {files.GET_AGAIN}")
+        raise BadData(f"{path} is cut off in its header. {input_files.GET_AGAIN}")
     magic, count, *sides = np.frombuffer(content[: _HEADER_BYTES[kind]], ">u4").tolist()
     if magic != magic_of(kind):
         what = f"a file of {_MAGIC[magic]}" if magic in _MAGIC else "no MNIST file"
         raise BadData(
             f"{path} is {what}: it begins with {magic:#010x}, a file of {kind} with "
-            f"{magic_of(kind):#010x}. Was it renamed? {files.GET_AGAIN}"
+            f"{magic_of(kind):#010x}. Was it renamed? {input_files.GET_AGAIN}"
         )
     if count > _MAX_COUNT:
         raise BadData(
             f"{path} promises {count:,} {kind}, more than any MNIST file has. "
-            f"{files.GET_AGAIN}"
+            f"{input_files.GET_AGAIN}"
         )
     if sides not in ([], [SIDE, SIDE]):
         raise BadData(
             f"{path} has images of {sides[0]}x{sides[1]} pixels; MNIST's have "
-            f"{SIDE}x{SIDE}. {files.GET_AGAIN}"
+            f"{SIDE}x{SIDE}. {input_files.GET_AGAIN}"
         )
     return count

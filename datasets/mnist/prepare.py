@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
@@ -173,12 +173,12 @@ def _read_pair(
 
 def _find(raw: Path, file: str, kind: str) -> Path:
     """The path of one raw file, packed or not."""
-    files.check_raw_folder(raw, RAW_HELP)
+    input_files.check_raw_folder(raw, RAW_HELP)
     name = _RAW_NAMES[file, kind]
-    found = files.first_of(raw, f"{name}.gz", name)
+    found = input_files.first_of(raw, f"{name}.gz", name)
     if found is not None and not found.is_folder:
         return found.path
     expected = set(_MD5) | set(_RAW_NAMES.values())
-    raise files.not_found(
+    raise input_files.not_found(
         raw, f"no file {name}.gz", RAW_HELP, name=name, expected=expected
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
@@ -273,11 +273,11 @@ def _check_split_lists(
 
 def _find(raw: Path) -> Tables:
     """The official files in `raw`: unpacked, or else as the zip file."""
-    files.check_raw_folder(raw, RAW_HELP)
+    input_files.check_raw_folder(raw, RAW_HELP)
     for folder in _FOLDERS:
-        if files.is_folder(raw / folder / "raw"):
+        if input_files.is_folder(raw / folder / "raw"):
             return Tables(raw / folder)
-    if files.is_file(raw / _ZIP):
+    if input_files.is_file(raw / _ZIP):
         return Tables(raw / _ZIP, zip_prefix(raw / _ZIP, _NODES))
     lacks = f"neither {_ZIP} nor a folder named raw"
-    raise files.not_found(raw, lacks, RAW_HELP, name=_ZIP)
+    raise input_files.not_found(raw, lacks, RAW_HELP, name=_ZIP)

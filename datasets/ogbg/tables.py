@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.errors import BadData
 
 _BLOCK_BYTES = 1 << 22
@@ -40,7 +40,7 @@ class Tables:
         self.place = place  # a folder or a zip file
         self._prefix = prefix  # folder within the zip file
         self._members: dict[str, int] | None = None  # of the zip file, with their sizes
-        if not files.is_folder(place):
+        if not input_files.is_folder(place):
             with _opened_zip(place) as archive:
                 self._members = {i.filename: i.file_size for i in archive.infolist()}
 
@@ -54,13 +54,13 @@ class Tables:
         if size is not None:
             return size
         if self._members is None:
-            below = (entry.path for entry in files.files_below(self.place))
+            below = (entry.path for entry in input_files.files_below(self.place))
             there = [path.relative_to(self.place).as_posix() for path in below]
         else:
             there = list(self._members)
         raise BadData(
             f"There is no file {self.place}/{self._prefix}{found}."
-            f"{files.suggestion(found, there)} {_REMEDY}"
+            f"{input_files.suggestion(found, there)} {_REMEDY}"
         )
 
     def is_packed(self, name: str) -> bool:
@@ -71,7 +71,7 @@ class Tables:
         """The name that a table really has, and its size; None: there is none."""
         for candidate in (name, name.removesuffix(".gz")):
             if self._members is None:
-                size = files.size_or_none(self.place / candidate)
+                size = input_files.size_or_none(self.place / candidate)
             else:
                 size = self._members.get(self._prefix + candidate)
             if size is not None:
@@ -103,9 +103,9 @@ class Tables:
         self.size_bytes(name)
         found, shown = self._found(name)[0], self.shown(name)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(files.reading(shown, _REMEDY))
+            stack.enter_context(input_files.reading(shown, _REMEDY))
             if self._members is None:
-                file: Any = stack.enter_context(files.opened(self.place / found))
+                file: Any = stack.enter_context(input_files.opened(self.place / found))
             else:
                 archive = stack.enter_context(_opened_zip(self.place))
                 file = stack.enter_context(archive.open(self._prefix + found))
@@ -116,7 +116,7 @@ class Tables:
 
 @contextlib.contextmanager
 def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    with files.opened(path) as file, zipfile.ZipFile(file) as archive:
+    with input_files.opened(path) as file, zipfile.ZipFile(file) as archive:
         try:
             yield archive
         except RuntimeError as error:  # a password is needed
@@ -130,7 +130,7 @@ def zip_prefix(path: Path, name: str) -> str:
         for member in archive.namelist():
             for wanted in (name, plain):
                 is_it = member == wanted or member.endswith(f"/{wanted}")
-                if is_it and not files.is_litter(member):
+                if is_it and not input_files.is_litter(member):
                     return member.removesuffix(wanted)
     return ""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from algoperf import files
+from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData
@@ -116,7 +116,7 @@ class RawFiles:
     """The raw files in a folder: archives, or files that were unpacked from them."""
 
     def __init__(self, folder: Path) -> None:
-        files.check_raw_folder(folder, RAW_HELP)
+        input_files.check_raw_folder(folder, RAW_HELP)
         self._folder = folder
         for corpora in CORPORA.values():
             for corpus in corpora:
@@ -129,12 +129,12 @@ class RawFiles:
         """
         for archive in ARCHIVES:
             path = self._folder / archive.name
-            if not files.is_file(path):
+            if not input_files.is_file(path):
                 continue
             if path.stat().st_size != archive.size_bytes:
                 _read_to_the_end(path)
             elif checksum(path, progress=progress) != archive.sha256:
-                raise BadData(f"{path} is cut off or damaged. {files.GET_AGAIN}")
+                raise BadData(f"{path} is cut off or damaged. {input_files.GET_AGAIN}")
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every raw file that is used, by name."""
@@ -145,7 +145,7 @@ class RawFiles:
             for member in (corpus.german, corpus.english)
         }
         return {
-            path.relative_to(self._folder).as_posix(): files.size_bytes(path)
+            path.relative_to(self._folder).as_posix(): input_files.size_bytes(path)
             for path in sorted(paths)
         }
 
@@ -181,7 +181,7 @@ class RawFiles:
         shown, row = self._shown(corpus, member), 0
         position = lambda: f" after row {row:,}"  # noqa: E731
         with (
-            files.reading_archive(shown, position),
+            input_files.reading_archive(shown, position),
             self._opened(corpus, member) as file,
         ):
             read = functools.partial(file.readline, _MAX_LINE_BYTES)
@@ -189,14 +189,14 @@ class RawFiles:
                 if len(line) == _MAX_LINE_BYTES:
                     raise BadData(
                         f"{shown}, row {row:,} has more than {_MAX_LINE_BYTES:,} bytes; "
-                        f"it is no sentence. {files.GET_AGAIN}"
+                        f"it is no sentence. {input_files.GET_AGAIN}"
                     )
                 try:
                     text = line.removesuffix(b"\n").decode()
                 except UnicodeDecodeError as error:
                     raise BadData(
                         f"{shown}, row {row:,} is not UTF-8 text ({error.reason}). "
-                        f"{files.GET_AGAIN}"
+                        f"{input_files.GET_AGAIN}"
                     ) from error
                 yield text
 
@@ -204,7 +204,7 @@ class RawFiles:
     def _opened(self, corpus: Corpus, member: str) -> Iterator[BinaryIO]:
         path = self._path(corpus, member)
         if path.name != corpus.archive.name:
-            with files.opened(path) as plain:
+            with input_files.opened(path) as plain:
                 yield plain
             return
         with path.open("rb") as packed, tarfile.open(fileobj=packed) as archive:
@@ -216,12 +216,14 @@ class RawFiles:
                     with file:
                         yield file  # type: ignore[misc]
                     return
-        raise BadData(f"{path} holds no file {member}. {files.GET_AGAIN}")
+        raise BadData(f"{path} holds no file {member}. {input_files.GET_AGAIN}")
 
     def _path(self, corpus: Corpus, member: str) -> Path:
         unpacked = self._folder / member
         return (
-            unpacked if files.is_file(unpacked) else self._folder / corpus.archive.name
+            unpacked
+            if input_files.is_file(unpacked)
+            else self._folder / corpus.archive.name
         )
 
     def _shown(self, corpus: Corpus, member: str) -> str:
@@ -231,9 +233,9 @@ class RawFiles:
 
     def _check_there(self, corpus: Corpus) -> None:
         for member in (corpus.german, corpus.english):
-            if not files.is_file(self._path(corpus, member)):
+            if not input_files.is_file(self._path(corpus, member)):
                 name = corpus.archive.name
-                raise files.not_found(
+                raise input_files.not_found(
                     self._folder,
                     f"neither {name} nor its {member}",
                     RAW_HELP,
@@ -244,7 +246,7 @@ class RawFiles:
 
 def _read_to_the_end(path: Path) -> None:
     """Unpacks a file to its end, where its checksum stands; `BadData` if it is wrong."""
-    with files.opened_archive(path) as packed, gzip.open(packed) as file:
+    with input_files.opened_archive(path) as packed, gzip.open(packed) as file:
         while file.read(_BLOCK_BYTES):
             pass
 
@@ -259,9 +261,9 @@ def _segments(lines: Iterable[str], shown: str) -> Iterator[str]:
             yield match.group(1)
         elif "<seg" in line:
             raise BadData(
-                f"{shown}, row {row:,} is no whole <seg> element. {files.GET_AGAIN}"
+                f"{shown}, row {row:,} is no whole <seg> element. {input_files.GET_AGAIN}"
             )
     if not found:
         raise BadData(
-            f"{shown} has {row:,} rows but no <seg> element. {files.GET_AGAIN}"
+            f"{shown} has {row:,} rows but no <seg> element. {input_files.GET_AGAIN}"
         )

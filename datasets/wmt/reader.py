@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import files, packages
+from algoperf import input_files, packages
 from algoperf.definition import Split
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
@@ -83,7 +83,7 @@ def sentencepiece() -> Any:
 def load_tokenizer(data: PreparedData) -> Any:
     """The `SentencePieceProcessor` that the data was prepared with."""
     path = data.path(TOKENIZER)
-    with files.opened(path, data.rewrite(TOKENIZER)) as file:
+    with input_files.opened(path, data.rewrite(TOKENIZER)) as file:
         model = file.read()
     processor = sentencepiece().SentencePieceProcessor()
     try:

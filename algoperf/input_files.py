@@ -10,7 +10,6 @@ import errno
 import gzip
 import lzma
 import os
-import re
 import stat
 import tarfile
 import zipfile
@@ -19,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from algoperf.errors import AlgoPerfError, BadData, BadSettings, near
+from algoperf.errors import AlgoPerfError, BadData, near
 
 GET_AGAIN = "Delete it and get the official file again."
 
@@ -52,31 +51,6 @@ class Entry(NamedTuple):
     path: Path
     is_folder: bool
     size_bytes: int  # 0 for a folder
-
-
-def expanded(text: str | os.PathLike[str]) -> Path:
-    """The path that a user wrote, with `~` and variables replaced.
-
-    `BadSettings` for an empty path, an unknown user, or a variable that is not set.
-    """
-    given = os.fspath(text)
-    path = os.path.expandvars(os.path.expanduser(given))
-    if not path:
-        raise BadSettings(f"{given!r} is not a path; give a file or a folder.")
-    unset = [
-        name for name in re.findall(r"\$\{?(\w+)", given) if name not in os.environ
-    ]
-    if unset:
-        raise BadSettings(
-            f"{given}: the environment variable {unset[0]} is not set. Set it, or write "
-            "the path in full."
-        )
-    if path.startswith("~"):
-        raise BadSettings(
-            f"{given}: there is no user {path[1:].partition('/')[0]!r}. Write the path "
-            "in full, or ./~… for a folder of that name."
-        )
-    return Path(path)
 
 
 def is_litter(name: str) -> bool:
