@@ -9,8 +9,10 @@ from pathlib import Path
 
 from absl import app, flags
 
+from algoperf import exit_status
 from algoperf.errors import AlgoPerfError
-from algoperf.runner import calibration, experiment
+from algoperf.procedures import calibration
+from algoperf.runner import experiment
 from algoperf.runner.settings import OnExisting, Settings, default_data_dir
 
 _FLAGS = flags.FLAGS
@@ -88,8 +90,8 @@ def main(_: list[str]) -> None:
     except AlgoPerfError as error:
         if str(error):
             print(f"submission_runner: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0 if is_good else 1)
+        sys.exit(exit_status.WRONG_INPUT)
+    sys.exit(exit_status.OK if is_good else exit_status.FAILED)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import algoperf
+from algoperf import exit_status
 from algoperf.errors import AlgoPerfError
 
-EXIT_WRONG_INPUT = 2
 _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "run": ("run", "time a submission on a workload until its targets are hit"),
     "score": ("score", "rank submissions from their logs"),
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AlgoPerfError as error:
         if str(error):
             print(f"algoperf: error: {error}", file=sys.stderr)
-        return EXIT_WRONG_INPUT
+        return exit_status.WRONG_INPUT
     except BrokenPipeError:  # `algoperf … | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

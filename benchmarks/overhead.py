@@ -23,7 +23,7 @@ from algoperf import cli, registry, rulesets
 from algoperf.backend import Backend
 from algoperf.pipeline import DataRequest
 from algoperf.runner.clock import Clock
-from algoperf.runner.intruders import Intruders
+from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import Observers
 from algoperf.runner.randomness import StepKeys
 from algoperf.runner.trial import Trial, TrialParts

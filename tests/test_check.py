@@ -16,9 +16,9 @@ from algoperf import cli, registry
 from algoperf.commands import check
 from algoperf.errors import BadSettings
 from algoperf.logs import Outcome
-from algoperf.runner import rehearsal
+from algoperf.procedures import rehearsal
+from algoperf.procedures.rehearsal import Rehearsal, StateSize
 from algoperf.runner.evaluation import Evaluator
-from algoperf.runner.rehearsal import Rehearsal, StateSize
 from algoperf.spec import ShapeTuple
 
 __all__ = ["toy_in_processes", "written"]

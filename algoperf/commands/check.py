@@ -14,8 +14,9 @@ from algoperf.backend import check_framework
 from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import Outcome
+from algoperf.procedures import rehearsal
 from algoperf.rulesets import TUNING_RULESETS, TuningRuleset
-from algoperf.runner import rehearsal, review
+from algoperf.runner.fairness import review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 _SPACE_FILE = "tuning_search_space.json"

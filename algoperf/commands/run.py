@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import calibration, experiment
+from algoperf.runner import experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_data_dir
-from algoperf.runner.watchdog import HANG_SECONDS
+from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +88,17 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
     add(
         "--hang-seconds",
         type=float,
-        default=HANG_SECONDS,
         metavar="S",
-        help="end a trial in which nothing moves for so long; default: %(default)g",
+        help="abort a trial that makes no progress for S seconds (default: "
+        f"{HANG_SECONDS:g}, and {WARMUP_SECONDS:g} until the first evaluation is over)",
+    )
+    add(
+        "--notice-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="after SIGTERM, or when the budget is spent, abort a step that has not ended "
+        "within S seconds (default: %(default)g)",
     )
 
 

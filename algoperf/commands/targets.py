@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from algoperf.runner import target_setting
+from algoperf.procedures import target_setting
 from algoperf.runner.settings import default_data_dir
 
 

@@ -1,7 +1,6 @@
 """The settings of a run: one value that the command line and the published flags both make."""
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.rulesets import Ruleset, TuningRuleset
-from algoperf.runner.watchdog import HANG_SECONDS
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"
@@ -59,7 +57,10 @@ class Settings:
     # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
     # exactly, since seconds differ from run to run.
     eval_period_steps: int | None = None
-    hang_seconds: float = HANG_SECONDS  # see `watchdog`
+    # Ends a trial in which nothing moves for so long; None: `watchdog`'s own limits.
+    hang_seconds: float | None = None
+    # How long a step may go on after SIGTERM, or after its budget is spent.
+    notice_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         check_framework(self.framework)
@@ -96,10 +97,12 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadSettings(f"{name} is {value}; it must be at least 1.")
-        if not 0 < self.hang_seconds < math.inf:
-            raise BadSettings(
-                f"hang_seconds is {self.hang_seconds}; it must be a finite number above 0."
-            )
+        for name in ("hang_seconds", "notice_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise BadSettings(
+                    f"{name} is {seconds}; it must be a finite number above 0."
+                )
         if self.num_processes > 1 and self.framework != "pytorch":
             raise BadSettings(
                 f"num_processes is {self.num_processes}, but {self.framework} uses all "
@@ -147,32 +150,3 @@ class Settings:
             for name, value in values.items()
         }
         return cls(**converted)
-
-
-@dataclass(frozen=True)
-class TrialPlan:
-    """One trial to run: which, with which point and seed. Written down for its process."""
-
-    settings: Settings
-    study: int
-    trial: int
-    seed: int
-    point: dict[str, Any] | None  # None in self-tuning
-
-    def dumps(self) -> str:
-        """As JSON text."""
-        return json.dumps(
-            {
-                "settings": self.settings.as_json(),
-                "study": self.study,
-                "trial": self.trial,
-                "seed": self.seed,
-                "point": self.point,
-            }
-        )
-
-    @classmethod
-    def loads(cls, text: str) -> "TrialPlan":
-        """The inverse of `dumps`."""
-        values = json.loads(text)
-        return cls(**{**values, "settings": Settings.from_json(values["settings"])})

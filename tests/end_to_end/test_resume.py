@@ -15,12 +15,10 @@ import psutil
 import pytest
 from processes import num_rows, start, wait_until
 
-from algoperf import logs
-from algoperf.runner import checkpoint
-from algoperf.runner.experiment import plan_trials
-from algoperf.runner.preemption import EXIT_PREEMPTED
+from algoperf import exit_status, logs
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.plan import plan_trials
 from algoperf.runner.settings import Settings
-from algoperf.runner.trial_process import trial_folder
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Result:
 
 
 def folder_of(settings: Settings) -> Path:
-    return trial_folder(plan_trials(settings)[0])
+    return plan_trials(settings)[0].folder
 
 
 def result_of(settings: Settings) -> Result:
@@ -185,7 +183,7 @@ def test_sigterm_stops_two_processes_at_the_same_step(reference, length):
     wait_until(lambda: num_rows(folder_of(broken)) >= 2, "two evaluations")
     run.send_signal(signal.SIGTERM)
     out, errors = run.communicate()
-    assert run.returncode == EXIT_PREEMPTED, errors
+    assert run.returncode == exit_status.PREEMPTED, errors
     assert "go on with --resume" in out
     resumed = start(broken, "--resume")
     assert resumed.wait() == 0, resumed.stderr.read()

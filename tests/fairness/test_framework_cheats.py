@@ -11,7 +11,7 @@ import pytest
 from algoperf import backend as backends
 from algoperf import registry, rulesets
 from algoperf.errors import BadSubmission
-from algoperf.runner.guards import Guards
+from algoperf.runner.fairness.guards import Guards
 from algoperf.runner.randomness import ProcessRandomness
 from algoperf.workload import Workload
 

@@ -3,7 +3,7 @@
 import pytest
 
 from algoperf import registry
-from algoperf.runner.review import hints
+from algoperf.runner.fairness.review import hints
 
 NAMES = list(registry.definitions())
 

@@ -9,8 +9,9 @@ import pytest
 from algoperf import logs
 from algoperf.errors import BadCheckpoint, BadData, BadLogs, BadSettings, BadSubmission
 from algoperf.logs import Outcome
-from algoperf.runner import checkpoint, experiment
-from algoperf.runner.experiment import plan_trials
+from algoperf.runner import experiment
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.plan import plan_trials
 
 
 def trials(settings):

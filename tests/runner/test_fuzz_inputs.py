@@ -16,8 +16,8 @@ import pytest
 from algoperf import cli
 from algoperf.errors import AlgoPerfError
 from algoperf.prepared import MANIFEST, PreparedData
-from algoperf.runner import checkpoint
-from algoperf.runner.checkpoint import Checkpoint
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
 SPACE = {
@@ -242,7 +242,7 @@ def test_damaged_flags_are_one_message_and_never_a_traceback(
         started.append(plan.settings)
         return Ending(Outcome.NOT_REACHED, "not run")
 
-    monkeypatch.setattr(experiment, "_run_in_process", no_process)
+    monkeypatch.setattr(experiment, "launch", no_process)
     rng = random.Random(6)
     for _ in range(150):
         words = list(flags)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from algoperf.errors import AlgoPerfError, BadSettings, UnknownName
+from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import (
     DATA_DIR_VARIABLE,
     Settings,
-    TrialPlan,
     default_data_dir,
 )
 

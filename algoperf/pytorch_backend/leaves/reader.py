@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from algoperf.backend import Arrays
 from algoperf.errors import BadCheckpoint
 from algoperf.pytorch_backend.devices import to_tensor
-from algoperf.pytorch_backend.skeleton import PLAIN, SEQUENCES, Node, join
-from algoperf.pytorch_backend.stateful import (
+from algoperf.pytorch_backend.leaves.nodes import PLAIN, SEQUENCES, Node, join
+from algoperf.pytorch_backend.leaves.stateful import (
     get_state,
     is_stateful,
     own_tensors,

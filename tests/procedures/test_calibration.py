@@ -6,8 +6,9 @@ import pytest
 
 from algoperf import logs, registry
 from algoperf.errors import BadSettings
-from algoperf.runner import calibration, experiment
-from algoperf.runner.calibration import SlowMachine, Speed
+from algoperf.procedures import calibration
+from algoperf.procedures.calibration import SlowMachine, Speed
+from algoperf.runner import experiment
 
 
 @pytest.fixture

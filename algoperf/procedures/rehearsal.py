@@ -4,12 +4,11 @@ The runner runs it as any trial, in a process of its own and under all guards, s
 ends a rehearsal would end a run. Its logs and its checkpoint lie in a temporary folder; they
 tell how it ended, the memory in use, and the size of the optimizer's state.
 
-`python -m algoperf.runner.rehearsal FRAMEWORK` prints the parameter counts of all full
+`python -m algoperf.procedures.rehearsal FRAMEWORK` prints the parameter counts of all full
 workloads as JSON: apart, because it imports the framework.
 """
 
 import ast
-import contextlib
 import json
 import math
 import subprocess
@@ -27,9 +26,11 @@ from algoperf.errors import BadSettings
 from algoperf.logs import Outcome
 from algoperf.prepared import MANIFEST, Preparation
 from algoperf.rulesets import TuningRuleset
-from algoperf.runner import checkpoint, experiment
-from algoperf.runner.memory import DEVICE_COLUMN, HOST_COLUMN
+from algoperf.runner import experiment
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.launch import WrongInput
 from algoperf.runner.settings import Settings, default_data_dir
+from algoperf.runner.supervision.memory import DEVICE_COLUMN, HOST_COLUMN
 
 NUM_STEPS = 3
 _EVAL_PERIOD_STEPS = 2  # evaluates after steps 1 and 3: also what an evaluation leaves
@@ -103,15 +104,17 @@ def rehearse(
             eval_period_steps=_EVAL_PERIOD_STEPS,
         )
         said: list[str] = []
-        with contextlib.suppress(experiment.WrongInput):
+        try:
             experiment.run(settings, said.append)
+        except WrongInput as error:
+            return Rehearsal(workload, None, str(error))
         trials = [
             logs.read_trial(*place)
             for place in logs.trial_folders(settings.experiment_dir)
         ]
         if trials and trials[0].outcome is not None:
             return _result(trials[0])
-    return Rehearsal(workload, None, " ".join(said) or "the message above says why")
+    return Rehearsal(workload, None, " ".join(said))
 
 
 def _data_dir(
@@ -198,7 +201,7 @@ def _imports(path: Path) -> set[str]:
 
 def parameter_counts(framework: str) -> dict[str, int]:
     """Numbers of parameters of the full base workloads; asked for in another process."""
-    command = [sys.executable, "-m", "algoperf.runner.rehearsal", framework]
+    command = [sys.executable, "-m", "algoperf.procedures.rehearsal", framework]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     counts: dict[str, int] = json.loads(result.stdout.splitlines()[-1])
     return counts

@@ -10,8 +10,14 @@ from torch import Tensor, nn
 
 from algoperf.errors import BadCheckpoint
 from algoperf.pytorch_backend.devices import to_numpy
-from algoperf.pytorch_backend.skeleton import CONSTANTS, PLAIN, SEQUENCES, Node, join
-from algoperf.pytorch_backend.stateful import get_state, is_stateful, own_tensors
+from algoperf.pytorch_backend.leaves.nodes import (
+    CONSTANTS,
+    PLAIN,
+    SEQUENCES,
+    Node,
+    join,
+)
+from algoperf.pytorch_backend.leaves.stateful import get_state, is_stateful, own_tensors
 
 
 class Writer:

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from algoperf.runner import rank_states
+from algoperf.runner.checkpoints import ranks as rank_states
 
 
 class Meeting:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from algoperf.pipeline import InputQueue
-from algoperf.runner.intruders import Intruders
+from algoperf.runner.fairness.intruders import Intruders
 
 WAIT = "import sys; sys.stdin.read()"
 

@@ -8,7 +8,7 @@ import toy_backend
 
 from algoperf import logs, registry
 from algoperf.runner import experiment
-from algoperf.runner.memory import DEVICE_COLUMN, HOST_COLUMN, Memory
+from algoperf.runner.supervision.memory import DEVICE_COLUMN, HOST_COLUMN, Memory
 
 NUM_EVALUATIONS = 50
 

@@ -15,8 +15,8 @@ import torch
 
 from algoperf.backend import Arrays
 from algoperf.errors import BadCheckpoint
-from algoperf.pytorch_backend.reading import Reader
-from algoperf.pytorch_backend.writing import Writer
+from algoperf.pytorch_backend.leaves.reader import Reader
+from algoperf.pytorch_backend.leaves.writer import Writer
 
 
 def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -6,15 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# EX_TEMPFAIL of sysexits.h: what was asked for is not done; ask again, with --resume.
-EXIT_PREEMPTED = 75
+from algoperf import exit_status
 
 
 class Preempted(SystemExit):
     """Ends this process with the status that says "resume me"."""
 
     def __init__(self) -> None:
-        super().__init__(EXIT_PREEMPTED)
+        super().__init__(exit_status.PREEMPTED)
 
 
 class StopRequest:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from algoperf.errors import BadCheckpoint
-from algoperf.runner import checkpoint
-from algoperf.runner.checkpoint import Checkpoint
+from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints.files import Checkpoint
 
 safetensors = pytest.importorskip("safetensors")
 ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -290,7 +290,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from algoperf.errors import BadCheckpoint
-from algoperf.runner.checkpoint import Checkpoint, save
+from algoperf.runner.checkpoints.files import Checkpoint, save
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
 try:

@@ -1,0 +1,1 @@
+"""Checkpoints of trials: the files, what a trial puts into them, what differs between processes."""

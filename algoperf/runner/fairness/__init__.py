@@ -1,0 +1,1 @@
+"""Finds submissions that work off the clock, read what they must not or replace our code."""
