@@ -124,7 +124,7 @@ def test_a_finished_folder_is_verified_without_the_packages(
     prepare, tmp_path, monkeypatch
 ):
     prepare("mnist_mini", "--data-dir", tmp_path)
-    monkeypatch.setattr(mnist, "PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(mnist, "PACKAGES", ("no_such_package",), raising=False)
     assert prepare("mnist_mini", "--data-dir", tmp_path)[0] == 2
     assert prepare("mnist_mini", "--data-dir", tmp_path, "--verify")[0] == 0
 

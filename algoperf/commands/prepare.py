@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import input_files, packages, paths, registry
+from algoperf import input_files, packages, paths, plugins, registry
 from algoperf.definition import Splits
 from algoperf.download import ProgressPrinter, writing_to
 from algoperf.errors import BadData, UnknownName, near
@@ -57,7 +57,8 @@ def execute(options: argparse.Namespace) -> int:
     module = registry.dataset_module(dataset, "prepare")
     was_finished = False
     if not options.verify:
-        packages.check(module.PACKAGES, f"Preparing {options.name}")
+        needed = plugins.optional(module, "PACKAGES", ())
+        packages.check(needed, f"Preparing {options.name}")
         was_finished = _prepare(module, options, folder, dataset, splits)
     data = PreparedData.open(
         folder,
@@ -121,7 +122,7 @@ def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -
             raise BadData(
                 f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
             )
-    elif not is_mini and not hasattr(module, "download"):
+    elif not is_mini and not plugins.optional(module, "download"):
         raise BadData(
             f"The data of {options.name} cannot be downloaded by a program. Get the files "
             f"and give their folder with --raw. Expected:\n{module.RAW_HELP}"
@@ -158,7 +159,7 @@ def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
     """Which part of the data is wanted: arguments of the data set's `prepare`."""
     if options.days is None:
         return {"subset": options.subset}
-    if not hasattr(module, "days_of"):
+    if not plugins.optional(module, "days_of"):
         raise BadData(f"{options.name} has no days to choose. Leave --days out.")
     if options.subset is None:
         raise BadData(

@@ -34,15 +34,12 @@ from .reader import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
-    "PACKAGES",
     "RAW_HELP",
     "days_of",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
-
-PACKAGES: tuple[str, ...] = ()  # without isal it is only slower
 
 # The published benchmark cuts days into files of so many lines, and shuffles files.
 ROWS_PER_FILE = 5_000_000

@@ -3,7 +3,8 @@
 Every `datasets/<name>/prepare.py` has these names, and the command line uses no others:
 
 `FORMAT_VERSION`: raised whenever the prepared files change; older folders are refused.
-`PACKAGES`: what it imports beside numpy, all from the extra `data`; checked first.
+`PACKAGES`: what it imports beside numpy, from the extra `data` (checked first); absent
+if nothing.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
 `download(raw, progress)`: fetches them into the folder `raw`; absent where a licence
 must be accepted first.
@@ -38,15 +39,12 @@ from .reader import FORMAT_VERSION, KINDS, SPLITS, part_name
 
 __all__ = [
     "FORMAT_VERSION",
-    "PACKAGES",
     "RAW_HELP",
     "download",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
-
-PACKAGES: tuple[str, ...] = ()
 
 RAW_HELP = """\
 MNIST, four files (12 MB), gzip-packed or not:

@@ -31,15 +31,12 @@ from .tables import Tables, zip_prefix
 
 __all__ = [
     "FORMAT_VERSION",
-    "PACKAGES",
     "RAW_HELP",
     "download",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
-
-PACKAGES: tuple[str, ...] = ()
 
 RAW_HELP = """\
 ogbg-molpcba of the Open Graph Benchmark: pcba.zip (37 MB), or its unpacked folder with
