@@ -10,7 +10,7 @@ killed goes on with the next part. What is in a part is the business of
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,11 +19,19 @@ from algoperf.definition import Split, Splits
 from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData, near
 from algoperf.manifest import MANIFEST, OPTIONS, Manifest, listed, prepare_command
+from algoperf.pipeline import DataRequest
 from algoperf.preparation import Preparation
 
 __all__ = ["MANIFEST", "Preparation", "PreparedData"]
 
 _PREPARED_SPLITS = ("train", "validation", "test")  # eval_train is drawn from train
+
+
+class Reader(Protocol):
+    """What a data set's reader says of itself: constants of the module."""
+
+    DATASET: str
+    FORMAT_VERSION: int
 
 
 class PreparedData:
@@ -66,6 +74,16 @@ class PreparedData:
         if verify:
             data.verify()
         return data
+
+    @classmethod
+    def requested(cls, request: DataRequest, reader: Reader) -> "PreparedData":
+        """The data that batches are asked of; reader: the data set's, which reads it."""
+        return cls.open(
+            request.folder,
+            dataset=reader.DATASET,
+            format_version=reader.FORMAT_VERSION,
+            splits=request.splits,
+        )
 
     @property
     def counts(self) -> Mapping[str, int]:

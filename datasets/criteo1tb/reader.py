@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf import input_files
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
@@ -115,7 +115,7 @@ def row_files(data: PreparedData, split: Split) -> Sequence[RowFile]:
 
     Their rows must be as many as the manifest promises.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     names = data.parts("files", stored)
     sizes = [data.manifest.files[name].size_bytes for name in names]
     total = sum(sizes) // ROW_BYTES

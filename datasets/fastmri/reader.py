@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "fastmri"
@@ -89,7 +89,7 @@ def read_split(data: PreparedData, split: Split) -> Slices:
 
     `eval_train` is a choice of training examples, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     table = data.array(table_name(stored))
     num_parts = int(table["part"].max()) + 1 if table.dtype == SLICE else 0
     parts = tuple(data.array(part_name(stored, part)) for part in range(num_parts))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf import input_files
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
@@ -116,7 +116,7 @@ def _close_all(files: dict[int, int]) -> None:
 
 def read_split(data: PreparedData, split: Split) -> Images:
     """The images of a split; `eval_train` is a choice of training images, so it has those."""
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     paths = [data.path(name) for name in data.parts("shards", stored)]
     images = Images(paths, len(data.fact("classes", list)), data.rewrite)
     outside = len(images) and images.labels.max() >= images.num_classes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from algoperf import input_files
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "librispeech"
@@ -79,7 +79,7 @@ def read_split(data: PreparedData, split: Split) -> Utterances:
 
     `eval_train` is a choice of training utterances, so it reads the training index.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     index = data.array(index_name(stored))
     tokens = data.array(tokens_name(stored))
     if index.dtype != INDEX_DTYPE or len(index) != data.counts[stored]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "mnist"
@@ -31,7 +31,7 @@ def read_split(data: PreparedData, split: Split) -> Digits:
 
     `eval_train` is a choice of training examples, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     digits = Digits(*(data.array(part_name(stored, kind)) for kind in KINDS))
     count = data.counts[stored]
     if len(digits.images) != count or len(digits.labels) != count:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 from .tables import MISSING
@@ -81,7 +81,7 @@ def read_split(data: PreparedData, split: Split) -> Molecules:
 
     `eval_train` is a choice of training graphs, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     graphs = Molecules(*(data.array(part_name(stored, kind)) for kind in KINDS))
     if not _is_whole(graphs, data.counts[stored]):
         raise data.incomplete(stored, "graphs")

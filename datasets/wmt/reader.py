@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from algoperf import input_files, packages
-from algoperf.definition import Split
+from algoperf.definition import Split, materialised
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
@@ -60,7 +60,7 @@ def read_split(data: PreparedData, split: Split) -> Pairs:
 
     `eval_train` is a choice of training pairs, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     sides = {}
     for side in SIDES:
         names = (part_name(stored, side, kind) for kind in KINDS)
