@@ -66,7 +66,7 @@ _KINDS = {
     "model_pytorch": _Kind(("build",), ("forward", "outputs", "weights_from_jax")),
     "prepare": _Kind(
         ("FORMAT_VERSION", "RAW_HELP", "expand_embedded", "space_needed", "prepare"),
-        ("download", "days_of"),
+        ("PACKAGES", "download", "days_of"),
     ),
 }
 
