@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.errors import BadLogs
+from algoperf.files import read_regular
 
 
 class Columns(Mapping[str, np.ndarray]):
@@ -48,9 +49,19 @@ class Columns(Mapping[str, np.ndarray]):
     def __contains__(self, column: object) -> bool:
         return column in self._index
 
+    @property
+    def ends_oddly(self) -> bool:
+        """Whether the last row holds a negative or infinite number; reads no other row."""
+        row = self._data[self._data.rfind(b"\n", 0, -1) :].lower()
+        return any(text in row for text in (b",-", b"\n-", b"inf"))
+
     def same_text(self, a: str, b: str) -> bool:
         """Whether two columns hold the same characters in every row."""
         return self._cells(a) == self._cells(b)
+
+    def is_blank(self, column: str) -> bool:
+        """Whether the cells of a column are empty, which NaN written out is not."""
+        return not any(cell.strip() for cell in self._cells(column))
 
     def forget_cells(self) -> None:
         """Frees much memory; a column that is asked for later takes a little longer."""
@@ -125,11 +136,7 @@ def _is_number(cell: bytes) -> bool:
 
 def _plain_bytes(path: str | Path) -> bytes:
     """The file with plain line ends and no quotes."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise BadLogs(f"{path} cannot be read: {error.strerror}.") from None
+    data = read_regular(path)
     if not data.strip():
         raise BadLogs(
             f"{path} is empty; it must have a header row. Remove the trial or the file."
