@@ -192,13 +192,15 @@ def score(
     held_out: Sequence[str] | None = None,
     num_studies: int | None = None,
     reference: str | None = None,
+    left_out: Sequence[str] = (),
 ) -> Leaderboard:
     """Scores all submissions in `trials` against each other.
 
     `targets`: a file of targets, else the definitions and the logs' own records are
     used. `compat` repeats the published scorer's two errors. `strict` makes warnings
-    errors. `reference`: the submission that speed-ups are measured against. BadLogs and
-    UnknownName say what is wrong with the logs.
+    errors. `reference`: the submission that speed-ups are measured against. `left_out`:
+    folders that were passed over. BadLogs and UnknownName say what is wrong with the
+    logs.
     """
     pool = make_pool(
         trials,
@@ -209,6 +211,7 @@ def score(
         held_out=held_out,
         num_studies=num_studies,
         strict=strict,
+        left_out=left_out,
     )
     return leaderboard(pool, find_hits(pool), compat=compat, reference=reference)
 

@@ -1,10 +1,9 @@
 """`algoperf analyze`: the analyses of the benchmark paper, over logs."""
 
 import argparse
-from pathlib import Path
 
-from algoperf import logs, registry
-from algoperf.commands import scoring_options
+from algoperf import registry
+from algoperf.commands import output, scoring_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=summaries)
     scoring_options.add_arguments(parser)
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="also write figures (SVG)"
+        "--figures",
+        type=scoring_options.path,
+        metavar="DIR",
+        help="also write figures (SVG)",
     )
 
 
@@ -24,10 +26,9 @@ def execute(options: argparse.Namespace) -> int:
     """Prints the tables of an analysis; writes its figures where asked to."""
     catalogue = registry.scoring_module("analysis.catalogue")
     report = catalogue.analyse(options.name, scoring_options.leaderboard(options))
-    print(report.text())
+    output.say(report.text())
     if options.figures:
         for number, figure in enumerate(report.figures, start=1):
             path = options.figures / f"{options.name}_{number}.svg"
-            logs.write_atomically(path, figure.svg())
-            print(f"Figure: {path}")
+            output.write(path, figure.svg(), "Figure")
     return 0
