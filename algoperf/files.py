@@ -1,9 +1,13 @@
 """Files as they are met: only regular ones are read, and a written one appears as a whole."""
 
 import contextlib
+import json
+import math
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from algoperf.errors import BadLogs
 
@@ -65,6 +69,22 @@ def write_atomically(
             f"Could not write {path}: {error.strerror}. What was there before is intact; "
             f"{remedy}"
         ) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON atomically; NaN and infinities are kept as strings."""
+    text = json.dumps(_strict(value), indent=2, default=str, allow_nan=False)
+    write_atomically(path, text + "\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
 
 
 def write_output(path: Path, content: str | bytes) -> None:

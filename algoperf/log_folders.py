@@ -7,7 +7,9 @@ backups never count. Links are followed, and a folder that is reached twice coun
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from algoperf.errors import BadLogs
@@ -15,6 +17,9 @@ from algoperf.errors import BadLogs
 _WORKLOAD_FOLDER = re.compile(r"(?P<workload>.+)_(?P<framework>[a-z]+)", re.DOTALL)
 _STUDY_FOLDER = re.compile(r"study_([0-9]+)")
 _TRIAL_FOLDER = re.compile(r"trial_([0-9]+)")
+
+# A study that was renamed, which must not be ranked as a submission.
+_ODD_STUDY = re.compile(r"study[ _.-]?[0-9].*", re.IGNORECASE | re.DOTALL)
 
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "@eaDir", "System Volume Information"}
 _COPY_WORD = "copy|kopie|copie|copia|kopia|backup|bak"
@@ -67,7 +72,10 @@ def find_trials(directory: Path) -> TrialFolders:
 
     BadLogs for a folder that cannot be read and for links that lead in a circle.
     """
-    root = os.path.realpath(directory)
+    try:
+        root = os.path.realpath(directory)
+    except OSError as error:  # the current folder is gone
+        raise BadLogs(f"{directory} cannot be read: {error.strerror}.") from None
     if not os.path.isdir(root):
         return TrialFolders()  # removed under a live view
     search = _Search(root)
@@ -102,14 +110,29 @@ class _Search:
             self.submission(folder)
             return
         for path in self._folders(folder):
-            self.anywhere(path)
+            if _ODD_STUDY.fullmatch(os.path.basename(path)) and self._holds_workloads(
+                path
+            ):
+                self._leave_out(path, "is no submission, and no study_<i> of one")
+            else:
+                self._noting_nothing(path, self.anywhere)
+
+    def _noting_nothing(self, path: str, walk: Callable[[str], None]) -> None:
+        """Walks through a folder, and notes it if there was nothing to find or to note."""
+        before = len(self.found.trials), len(self.found.left_out)
+        walk(path)
+        if before == (len(self.found.trials), len(self.found.left_out)):
+            self._leave_out(path, "holds no trial")
 
     def submission(self, folder: str) -> None:
         """Takes the studies of a submission; in their stead there may be workloads."""
         name = os.path.basename(folder)
         for path in self._folders(folder):
             if match := _STUDY_FOLDER.fullmatch(os.path.basename(path)):
-                self.study(path, name, int(match[1]))
+                study = int(match[1])
+                self._noting_nothing(
+                    path, partial(self.study, submission=name, study=study)
+                )
             elif self.is_workload(path):
                 self.workload(path, name, 1)
             else:
@@ -145,14 +168,14 @@ class _Search:
 
     def is_submission(self, folder: str) -> bool:
         """Whether studies or workloads lie right in it."""
-        return any(
-            self.is_workload(path)
-            or (
-                _STUDY_FOLDER.fullmatch(os.path.basename(path))
-                and any(self.is_workload(inner) for inner in self._folders(path))
-            )
+        return self._holds_workloads(folder) or any(
+            _STUDY_FOLDER.fullmatch(os.path.basename(path))
+            and self._holds_workloads(path)
             for path in self._folders(folder)
         )
+
+    def _holds_workloads(self, folder: str) -> bool:
+        return any(self.is_workload(path) for path in self._folders(folder))
 
     def is_workload(self, folder: str) -> bool:
         """Whether it is named for a workload and a framework, and holds trials."""

@@ -32,7 +32,7 @@ from algoperf.evaluations import (
     TIME_COLUMNS,
     read_evaluations,
 )
-from algoperf.files import read_regular, write_atomically
+from algoperf.files import read_regular, write_atomically, write_json
 from algoperf.log_folders import TrialId, find_trials
 
 __all__ = [
@@ -123,22 +123,6 @@ class Trial:
         if name in self.columns:
             return self.columns[name]
         return np.full(self.num_evaluations, math.nan)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes JSON atomically; NaN and infinities are kept as strings."""
-    text = json.dumps(_strict(value), indent=2, default=str, allow_nan=False)
-    write_atomically(path, text + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return value
 
 
 class TrialLog:

@@ -211,6 +211,23 @@ def other_budgets(
     ]
 
 
+def copies(trials: Sequence[Trial], names: Mapping[tuple[str, str], str]) -> list[str]:
+    """Submissions whose logs are those of another one; `names`: by submission, framework."""
+    logged: dict[str, list[tuple[object, ...]]] = {}
+    for trial in trials:
+        if isinstance(trial.columns, Columns):
+            entry = names[trial.id.submission, trial.id.framework]
+            place = (trial.id.workload, trial.id.study, trial.id.trial)
+            logged.setdefault(entry, []).append((place, trial.columns.fingerprint))
+    first: dict[str, str] = {}
+    found = []
+    for name in sorted(logged):
+        original = first.setdefault(repr(sorted(logged[name])), name)
+        if original != name:
+            found.append(f"the logs of {name} are those of {original}; is it a copy?")
+    return found
+
+
 def absent_bases(known: TargetSet, bases: Sequence[str]) -> list[str]:
     """Base workloads of the benchmark that nobody ran."""
     absent = sorted(set(known.base_workloads) - set(bases))

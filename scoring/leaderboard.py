@@ -16,7 +16,7 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 from . import profiles
 from .outcomes import outcome_counts
 from .pool import Pool, make_pool
-from .tables import Table, duration
+from .tables import Table, duration, printable
 from .targets import TargetSet
 from .times import Hits, Measure, find_hits
 
@@ -167,8 +167,8 @@ class Leaderboard:
         parts = [
             t.text() for t in (self.table(), self.times_table(), self.outcomes_table())
         ]
-        parts += [f"warning: {warning}" for warning in self.pool.warnings]
-        parts += [f"note: {note}" for note in self.pool.notes]
+        parts += [f"warning: {printable(text)}" for text in self.pool.warnings]
+        parts += [f"note: {printable(text)}" for text in self.pool.notes]
         return "\n\n".join(parts[:3]) + "\n\n" + "\n".join([*parts[3:], ""])
 
     def _label(self) -> str:

@@ -82,8 +82,9 @@ def make_pool(
 
     `held_out`: the drawn variants; else those of the targets file, else those that the
     ruleset knows to be drawn, else those in the logs. `num_studies`: else the largest
-    number that any submission has on any workload. `left_out`: folders that were passed
-    over, to be noted.
+    number that any submission has on any workload, and at most the ruleset's; studies
+    with higher numbers do not count. `left_out`: folders that were passed over, to be
+    noted.
     """
     if not trials:
         raise BadLogs("There are no trials to score.")
@@ -103,17 +104,22 @@ def make_pool(
     metrics = {n: _judged_by(known.workloads[n].target, rules) for n in (*bases, *held)}
     checks.require_one_that_counts(counted, metrics)
     names = _entry_names(counted)
-    studies = _arrange(counted, names)
-    found_studies = max((len(s) for s in studies.values()), default=0)
+    all_studies = _arrange(counted, names)
+    wanted = num_studies or min(_most_evaluated(all_studies), rules.studies(tuning))
+    studies = {key: _first(found, wanted) for key, found in all_studies.items()}
+    surplus = sum(len(found) - len(studies[key]) for key, found in all_studies.items())
+    if surplus:
+        notes.append(f"only the first {wanted} studies count; left out: {surplus}")
     workloads = _with_bases(known.workloads, bases, held)
     warnings = [
         *known.conflicts,
         *checks.uncomparable(counted, rules),
         *checks.incomplete(
-            studies, sorted(set(names.values())), (*bases, *held), rules, tuning
+            all_studies, sorted(set(names.values())), (*bases, *held), rules, tuning
         ),
         *checks.unfinished(counted),
         *checks.unlogged(counted, metrics),
+        *checks.copies(counted, names),
         *checks.other_budgets(counted, workloads, rules, tuning),
         *checks.absent_bases(known, bases),
     ]
@@ -128,7 +134,7 @@ def make_pool(
         held_out=held,
         studies=studies,
         submissions=tuple(sorted(set(names.values()))),
-        num_studies=max(num_studies or 0, found_studies),
+        num_studies=wanted,
         num_trials=max(
             (len(t) for s in studies.values() for t in s.values()), default=0
         ),
@@ -301,3 +307,20 @@ def _arrange(
         of_entry = studies.setdefault((entry, trial.id.workload), {})
         of_entry.setdefault(trial.id.study, []).append(trial)
     return studies
+
+
+def _most_evaluated(
+    studies: Mapping[tuple[str, str], Mapping[int, Sequence[Trial]]],
+) -> int:
+    """The largest number of studies on a workload that have evaluations; at least 1."""
+    counts = (
+        sum(any(t.num_evaluations for t in study) for study in found.values())
+        for found in studies.values()
+    )
+    return max(1, max(counts, default=0))
+
+
+def _first(
+    found: Mapping[int, Sequence[Trial]], count: int
+) -> dict[int, Sequence[Trial]]:
+    return {number: found[number] for number in sorted(found)[:count]}

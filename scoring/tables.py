@@ -15,7 +15,9 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: columns aligned, the ones that hold numbers to the right."""
-        columns = list(zip(self.header, *self.rows, strict=True))
+        header = [printable(cell) for cell in self.header]
+        rows = [[printable(cell) for cell in row] for row in self.rows]
+        columns = list(zip(header, *rows, strict=True))
         widths = [max(map(len, column)) for column in columns]
         right = [all(_looks_numeric(cell) for cell in column[1:]) for column in columns]
         lines = [
@@ -23,7 +25,7 @@ class Table:
                 cell.rjust(width) if to_right else cell.ljust(width)
                 for cell, width, to_right in zip(row, widths, right, strict=True)
             ).rstrip()
-            for row in (self.header, *self.rows)
+            for row in (header, *rows)
         ]
         rule = "-" * max(map(len, lines))
         return "\n".join([self.title, rule, lines[0], rule, *lines[1:]])
@@ -31,6 +33,17 @@ class Table:
 
 def _looks_numeric(cell: str) -> bool:
     return not cell or cell[0].isdigit() or cell[0] in "+-.∞"
+
+
+def printable(text: str) -> str:
+    """Without control characters, which would drive the terminal."""
+    return text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    """Bytes of names that are no text are kept: the output writes them with backslashes."""
+    is_byte = "\udc80" <= character <= "\udcff"
+    return character if character.isprintable() or is_byte else "?"
 
 
 def duration(seconds: float) -> str:

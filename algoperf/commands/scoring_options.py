@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="num_studies",
         type=count(_MOST_STUDIES),
         metavar="N",
-        help="studies expected; those that are missing count as misses",
+        help="studies that count, the first by number; those that are missing are misses",
     )
     add(
         "--reference",
