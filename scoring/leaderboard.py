@@ -16,7 +16,7 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 from . import profiles
 from .outcomes import outcome_counts
 from .pool import Pool, make_pool
-from .tables import Table, duration, printable
+from .tables import DataTable, duration, plain_table, printable
 from .targets import TargetSet
 from .times import Hits, Measure, find_hits
 
@@ -118,7 +118,7 @@ class Leaderboard:
             "submissions": [_entry_dict(entry) for entry in self.entries],
         }
 
-    def table(self) -> Table:
+    def table(self) -> DataTable:
         """Rank, submission, scores and solved workloads."""
         num_bases = len(self.pool.bases)
         header = ["rank", "submission", "score", "by steps", "solved"]
@@ -134,9 +134,9 @@ class Leaderboard:
             ]
             for entry in self.entries
         ]
-        return Table("Leaderboard" + self._label(), header, rows)
+        return plain_table("leaderboard", "Leaderboard" + self._label(), header, rows)
 
-    def times_table(self) -> Table:
+    def times_table(self) -> DataTable:
         """Median time to target: a row per workload, a column per submission."""
         header = ["workload", *(entry.submission for entry in self.entries)]
         held_out = set(self.pool.held_out)
@@ -147,9 +147,10 @@ class Leaderboard:
             ]
             for name in self.pool.scored_workloads
         ]
-        return Table("Median time to target (x: no part of the score)", header, rows)
+        title = "Median time to target (x: not counted in the score)"
+        return plain_table("times", title, header, rows)
 
-    def outcomes_table(self) -> Table:
+    def outcomes_table(self) -> DataTable:
         """How the trials of each submission ended."""
         names = [
             name
@@ -160,7 +161,8 @@ class Leaderboard:
             [entry.submission, *(str(entry.outcomes[name]) for name in names)]
             for entry in self.entries
         ]
-        return Table("Trials by outcome", ["submission", *names], rows)
+        header = ["submission", *names]
+        return plain_table("outcomes", "Trials by outcome", header, rows)
 
     def text(self) -> str:
         """What `algoperf score` prints."""

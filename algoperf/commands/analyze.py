@@ -1,4 +1,4 @@
-"""`algoperf analyze`: the analyses of the benchmark paper, over logs."""
+"""`algoperf analyze`: the analyses of the benchmark paper and others, over logs."""
 
 import argparse
 
@@ -15,6 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=summaries)
     scoring_options.add_arguments(parser)
     parser.add_argument(
+        "-o",
+        "--output",
+        type=scoring_options.path,
+        metavar="FILE",
+        help="write tables and figures as a report, in the format that FILE ends in: "
+        ".html, .md, .json, .csv or .tex",
+    )
+    parser.add_argument(
         "--figures",
         type=scoring_options.path,
         metavar="DIR",
@@ -23,12 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints the tables of an analysis; writes its figures where asked to."""
+    """Prints the tables of an analysis; writes it and its figures where asked to."""
+    formats = registry.scoring_module("report.formats")
+    given = options.output
+    # Wrong names are found before the logs are read.
+    chosen = formats.FORMATS[formats.format_of(given.suffix)] if given else None
+    output.check(given)
     catalogue = registry.scoring_module("analysis.catalogue")
-    report = catalogue.analyse(options.name, scoring_options.leaderboard(options))
-    output.say(report.text())
+    catalogue.check(options.name)
+    board = scoring_options.leaderboard(options)
+    section = catalogue.analyse(options.name, board)
+    output.say("\n\n".join(table.text() for table in section.tables()))
+    if chosen:
+        content = registry.scoring_module("report.content")
+        document = content.analysis_document(board, section)
+        output.write(given, chosen.render(document), "Analysis")
     if options.figures:
-        for number, figure in enumerate(report.figures, start=1):
+        figures = registry.scoring_module("figures")
+        for number, (chart, legend) in enumerate(section.charts(), start=1):
             path = options.figures / f"{options.name}_{number}.svg"
-            output.write(path, figure.svg(), "Figure")
+            output.write(path, figures.standalone(chart, legend), "Figure")
     return 0

@@ -1,6 +1,7 @@
 """`algoperf score`: ranks submissions from their logs."""
 
 import argparse
+from typing import Any
 
 from algoperf import registry
 from algoperf.commands import output, scoring_options
@@ -32,6 +33,13 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         output.write(options.json, board.to_json(), "Leaderboard")
     if options.figure:
-        figure = registry.scoring_module("profile_figure").profile_figure(board)
-        output.write(options.figure, figure.svg(), "Performance profiles")
+        output.write(options.figure, _profiles(board), "Performance profiles")
     return 0
+
+
+def _profiles(board: Any) -> str:
+    charts = registry.scoring_module("report.charts")
+    figures = registry.scoring_module("figures")
+    legend = [f"{entry.submission}  {entry.score:.3f}" for entry in board.entries]
+    svg: str = figures.standalone(charts.profile_chart(board, "seconds"), legend)
+    return svg

@@ -14,7 +14,7 @@ from algoperf.definition import Target
 from algoperf.errors import AlgoPerfError, BadLogs
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial, TrialId
 
-from ..tables import Table, duration, printable
+from ..tables import aligned, duration, printable
 from ..targets import from_meta
 
 RUNNING, STARTING, UNREADABLE, NO_RECORD = (
@@ -168,8 +168,7 @@ def screen(
         # The headline, a blank line, three lines of the table's head, and the last line.
         space = len(ordered) if height is None else max(1, height - 7)
         shown = ordered[:space]
-        table = Table("", _HEADER, [_row(trial) for trial in shown])
-        lines += table.text().splitlines()
+        lines += aligned("", _HEADER, [_row(trial) for trial in shown]).splitlines()
         if len(shown) < len(ordered):
             lines.append(f"... and {len(ordered) - len(shown)} more")
         lines += _reasons(shown) if height is None else []

@@ -8,12 +8,12 @@ import pytest
 from scoring_cases import EXACT, hit_at, published_board, targets, trial
 
 from algoperf.logs import Outcome
+from algoperf.scoring.drawing import Scale, curve_path, thinned
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.report import provenance
 from algoperf.scoring.report.charts import chosen_trials
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.document import DataTable, Document, time_unit
-from algoperf.scoring.report.drawing import Scale, curve_path, thinned
 
 
 @pytest.fixture(scope="module")

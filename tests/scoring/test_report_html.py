@@ -17,10 +17,10 @@ from scoring_cases import (
 
 from algoperf.logs import Outcome
 from algoperf.scoring.leaderboard import score
+from algoperf.scoring.palette import DARK, LIGHT
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.document import TIMES, Document
 from algoperf.scoring.report.html import render
-from algoperf.scoring.report.style import DARK, LIGHT
 
 EVIL = "<script>window.pwned = 1</script>"
 EVIL_ATTRIBUTE = "\"'><img src=x onerror=alert(1)>"
