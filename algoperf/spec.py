@@ -191,8 +191,8 @@ class Workload(Protocol):
         ...
 
     @property
-    def test_target_value(self) -> float:
-        """The value that `test/<metric>` must be strictly better than."""
+    def test_target_value(self) -> float | None:
+        """The value that `test/<metric>` must be strictly better than; None: no such target."""
         ...
 
     def has_reached_validation_target(self, eval_result: Mapping[str, float]) -> bool:
