@@ -149,7 +149,7 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
 
 def _reduce(per_example: jax.Array, mask: jax.Array | None) -> LossDict:
     if mask is None:
-        count = jnp.asarray(per_example.shape[0], jnp.float32)
+        count = jnp.asarray(per_example.size, jnp.float32)
     else:
         per_example = _where(mask, per_example) * mask
         count = mask.sum()

@@ -167,7 +167,7 @@ def ctc_loss(
 
 def _reduce(per_example: Tensor, mask: Tensor | None) -> LossDict:
     if mask is None:
-        count = per_example.new_full((), per_example.shape[0])
+        count = per_example.new_full((), per_example.numel())
     else:
         per_example = _where(mask, per_example) * mask
         count = mask.sum()
