@@ -27,7 +27,7 @@ class DataConfig:
     sequence_length: int = 1_024  # tokens a model reads; a stored chunk has one more
 
 
-_MINI_LIMITS = Limits(budget_seconds=300, step_hint=1_000)
+_MINI_LIMITS = Limits(budget_seconds=300, step_hint=800)
 
 # Numbers: version 1.0 of the published benchmark (February 2026).
 DEFINITION = WorkloadDefinition(
@@ -61,10 +61,10 @@ DEFINITION = WorkloadDefinition(
         data={"vocab_size": 1_024, "sequence_length": 128},
         fields={
             "title": "Novels of Jane Austen, small decoder-only Transformer",
-            "splits": Splits(train=8_000, eval_train=32, validation=48, test=48),
+            "splits": Splits(train=8_197, eval_train=16, validation=32, test=16),
             "limits": dict.fromkeys(("v0.5", "v0.6", "v1.0"), _MINI_LIMITS),
             "eval_period_seconds": 2,
-            "eval_batch_size": 48,
+            "eval_batch_size": 16,
             "default_batch_size": 16,
         },
     ),
