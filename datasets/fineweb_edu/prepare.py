@@ -96,13 +96,13 @@ def prepare(
     first_pass = _Tokenising(scratch, tokenizer.Tokenizer(merges), progress)
     needed = 2 * length * sum(counts.values()) if subset else None
     streams = _streams(files, counts, length, first_pass, needed)
+    for split, stream in streams.items():
+        _check_size(split, stream.num_tokens // length, counts[split], raw)
     if subset is None:
         _check_share(streams, splits, length, raw)
     if not preparation.has(TOKENIZER):
         with preparation.part(TOKENIZER) as path:
             path.write_bytes(merges)
-    for split, stream in streams.items():
-        _check_size(split, stream.num_tokens // length, counts[split], raw)
     for split, stream in streams.items():
         _write_split(preparation, split, stream, counts[split], length, progress)
     shutil.rmtree(scratch.folder)
@@ -226,10 +226,9 @@ def _check_size(split: Split, found: int, needed: int, raw: Path) -> None:
 def _check_share(
     streams: Mapping[Split, Stream], splits: Splits, length: int, raw: Path
 ) -> None:
-    """`BadData` where more raw text is there than the official, or less."""
+    """`BadData` where more raw text is there than in the official files, or less."""
     train = streams["train"]
     if "test" in streams:
-        _check_size("train", train.num_tokens // length, splits.train, raw)
         if train.num_tokens // length > splits.train:
             raise BadData(
                 f"The train documents in {raw} fill {train.num_tokens // length:,} "
