@@ -1,5 +1,6 @@
 """The prepared text: fixed-length chunks of tokens, mapped into memory."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +43,21 @@ class Chunks:
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """The chunks with these numbers, uint16 [len(ids), chunk_length]; a copy."""
-        numbers, rows = np.divmod(ids, self.shard_chunks)
         chunks = np.empty((len(ids), self.chunk_length), np.uint16)
-        for number in np.unique(numbers):
-            is_here = np.flatnonzero(numbers == number)
-            chunks[is_here] = self.shards[number][rows[is_here]]
+        if not len(ids):
+            return chunks
+        # A batch has few chunks of each shard. Slices of bytes are the quickest way to
+        # copy one chunk: a third of the time of indexing arrays.
+        target, size = memoryview(chunks).cast("B"), chunks.itemsize * self.chunk_length
+        for place, number in enumerate(ids.tolist()):
+            shard, row = divmod(number, self.shard_chunks)
+            source = self._bytes[shard][row * size : (row + 1) * size]
+            target[place * size : (place + 1) * size] = source
         return chunks
+
+    @functools.cached_property
+    def _bytes(self) -> list[memoryview]:
+        return [memoryview(shard).cast("B") for shard in self.shards]
 
 
 def read_split(data: PreparedData, split: Split) -> Chunks:

@@ -1,5 +1,7 @@
 """Batches of text: every example is a chunk of the prepared data."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from algoperf import pipeline
@@ -29,15 +31,25 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     )
     _check(data, request.config)
     chunks = reader.read_split(data, request.split)
+    return pipeline.ExampleBatches(request, reader_of(request, chunks))
+
+
+def reader_of(
+    request: pipeline.DataRequest, chunks: reader.Chunks
+) -> Callable[[np.ndarray, np.ndarray], Arrays]:
+    """What reads examples for `pipeline.ExampleBatches`: see `open_batches`."""
 
     def read(example_ids: np.ndarray, epochs: np.ndarray) -> Arrays:
-        tokens = chunks.read(example_ids).astype(np.int32)
-        batch = {"inputs": tokens[:, :-1].copy(), "targets": tokens[:, 1:].copy()}
+        tokens = chunks.read(example_ids)
+        batch = {
+            "inputs": tokens[:, :-1].astype(np.int32),
+            "targets": tokens[:, 1:].astype(np.int32),
+        }
         if not request.is_training:
             batch["weights"] = np.ones(batch["targets"].shape, np.float32)
         return batch
 
-    return pipeline.ExampleBatches(request, read)
+    return read
 
 
 def _check(data: PreparedData, config: DataConfig) -> None:
