@@ -21,6 +21,15 @@ from typing import Any
 
 FILE = Path(__file__).with_name("expected.json")
 _MODULES = {"jax": "jax", "pytorch": "torch"}
+_RUN_OPTIONS = (
+    "ruleset",
+    "studies",
+    "trials",
+    "first_trial",
+    "last_trial",
+    "seed",
+    "eval_every_steps",
+)
 
 
 class WrongInput(Exception):
@@ -45,7 +54,7 @@ class Baseline:
         recipe = self.recipe
         arguments = [recipe["submission"].format(framework=framework)]
         arguments += ["--workload", self.workload, "--framework", framework]
-        for option in ("ruleset", "studies", "trials", "seed", "eval_every_steps"):
+        for option in _RUN_OPTIONS:
             if option in recipe:
                 arguments += [f"--{option.replace('_', '-')}", str(recipe[option])]
         if "search_space" in recipe:
@@ -63,7 +72,7 @@ class Baseline:
 
 
 def baselines(content: Mapping[str, Any]) -> dict[str, Baseline]:
-    """All names of the file: ALGORITHM-mini (mnist_mini), and ALGORITHM-WORKLOAD."""
+    """All names of the file: ALGORITHM-mini, the steadiest, and ALGORITHM-WORKLOAD."""
     found = {}
     for algorithm, kinds in content["baselines"].items():
         for suffix, recipe in kinds.get("mini", {}).items():

@@ -52,7 +52,7 @@ BASELINES = expected.baselines(CONTENT)
 RUNS = [(name, f) for name, baseline in BASELINES.items() for f in baseline.steps]
 
 
-def _board(steps: float | None, workload: str = "mnist_mini") -> dict[str, Any]:
+def _board(steps: float | None, workload: str = "ogbg_mini") -> dict[str, Any]:
     seconds = None if steps is None else 2.5
     times = {"steps": steps, "seconds": seconds, "performance_ratio": 1.0}
     return {"submissions": [{"submission": "nadamw", "workloads": {workload: times}}]}
@@ -127,7 +127,7 @@ def test_published_times_are_shown_with_their_hardware() -> None:
     assert "8,422.8 s" in text and "2024" in text and "2026" in text
 
 
-@pytest.mark.parametrize("workloads", [[], ["mnist_mini", "mnist_mini"], ["wmt"]])
+@pytest.mark.parametrize("workloads", [[], ["ogbg_mini", "ogbg_mini"], ["wmt"]])
 def test_a_board_of_something_else_is_refused(workloads: list[str]) -> None:
     entries = [_board(100.0, workload)["submissions"][0] for workload in workloads]
     with pytest.raises(expected.WrongInput, match="experiment folder of its own"):

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
+import image_engine
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -187,3 +188,40 @@ def test_wrong_build_arguments_end_the_build(
     )
     assert answer.returncode == 2
     assert message in answer.stderr
+
+
+# What a build of the slow tests gets from the host
+
+
+def test_folders_of_packages_are_mounted_where_they_leave_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "index" / "simple").mkdir(parents=True)
+    settings = {
+        "find-links": f"{tmp_path}/wheels https://example.org/wheels",
+        "extra-index-url": f"file://{tmp_path}/index/simple",
+        "cert": "/my/bundle.crt",
+        "constraint": "/my/constraints.txt",
+    }
+    inside, mounts = image_engine.settings_for_build(settings)
+    assert mounts == {
+        "/my/bundle.crt": "/etc/ssl/certs/ca-certificates.crt",
+        f"{tmp_path}/index": "/mnt",
+        f"{tmp_path}/wheels": "/media",
+    }
+    assert inside == {
+        "cert": "/etc/ssl/certs/ca-certificates.crt",
+        "extra-index-url": "file:///mnt/simple",
+        "find-links": "file:///media\nhttps://example.org/wheels",
+    }
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_one_uses_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "algoperf-images-99999999-abc" / "store").mkdir(parents=True)
+    (tmp_path / "algoperf-images-1-abc").mkdir()
+    image_engine.remove_leftovers()
+    assert [path.name for path in tmp_path.iterdir()] == ["algoperf-images-1-abc"]

@@ -192,7 +192,7 @@ def reproduce(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
     """Runs reproduce.sh where `run` ends with RUN_STATUS and `score` finds STEPS."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    entry = '{"mnist_mini": {"steps": %s, "seconds": 1.5}}'
+    entry = '{"ogbg_mini": {"steps": %s, "seconds": 1.5}}'
     board = '{"submissions": [{"submission": "nadamw", "workloads": ' + entry + "}]}"
     _program(
         programs,
@@ -236,13 +236,13 @@ def test_a_baseline_is_prepared_run_scored_and_compared(
     assert answer.returncode == 0, answer.stderr
     assert "Reproduced." in answer.stdout
     prepare, run, score = _calls(tmp_path)
-    assert prepare == f"prepare mnist_mini --data-dir {tmp_path}/d --raw /raw"
+    assert prepare == f"prepare ogbg_mini --data-dir {tmp_path}/d --raw /raw"
     assert run.startswith(
-        "run reference_algorithms/nadamw/submission_jax.py --workload mnist_mini"
+        "run reference_algorithms/nadamw/submission_jax.py --workload ogbg_mini"
     )
     logs = f"{tmp_path}/e/nadamw-mini-jax"
     assert f"--experiment-dir {logs} --experiment-name nadamw --resume" in run
-    assert score == f"score {logs} --rules paper --studies 3 --json {logs}/board.json"
+    assert score == f"score {logs} --rules paper --studies 1 --json {logs}/board.json"
 
 
 def test_options_after_two_dashes_reach_the_run(reproduce, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
