@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from algoperf.runner.fairness.packages import is_logger_process, is_waiting_logger
+from algoperf.runner.fairness.packages import is_logger_process, is_logger_thread
 
 
 class Intruders:
@@ -41,7 +41,7 @@ class Intruders:
             for thread in new
             if not _helps_to_compile(thread)
             and not _is_idle_worker(thread)
-            and not is_waiting_logger(thread)
+            and not is_logger_thread(thread)
         )
         return threads + self._new_children()
 

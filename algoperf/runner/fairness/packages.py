@@ -5,7 +5,6 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Collection
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -14,7 +13,6 @@ from algoperf.loading.places import is_submissions
 _FOLDERS = ("site-packages", "dist-packages")
 # Packages that write a submission's logs have helpers that wait: for records, or to finish.
 _LOGGERS = ("wandb", "opentelemetry")
-_WAITS = ("threading.py", "selectors.py", "queue.py", "thread.py", "base_events.py")
 
 
 def is_function_of_package(value: Any) -> bool:
@@ -45,16 +43,27 @@ def _is_in_package(code: CodeType, folders: Collection[str]) -> bool:
     return any(code.co_filename.startswith(folder + os.sep) for folder in folders)
 
 
-def is_waiting_logger(thread: threading.Thread | int) -> bool:
-    """Whether a thread is a helper of a package that logs, and waits for something to do."""
-    if not isinstance(thread, threading.Thread):
-        return False
+def is_logger_thread(thread: threading.Thread | int) -> bool:
+    """Whether a thread was started by a package that logs, and is in no code but its own."""
     target = getattr(getattr(thread, "_target", None), "__code__", None)
-    folders = _folders_of_loggers()
-    if target is None or not _is_in_package(target, folders):
+    loggers = _folders_of_loggers()
+    if target is None or not _is_in_package(target, loggers):
         return False
-    frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code.co_filename.endswith(_WAITS)
+    known = [sysconfig.get_path("stdlib"), *loggers]
+    frame = sys._current_frames().get(getattr(thread, "ident", None) or 0)
+    while frame is not None:
+        if not _is_in_package(frame.f_code, known) or _is_from_pip(frame.f_code):
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _is_from_pip(code: CodeType) -> bool:
+    """Whether code below the standard library's folder is of a package installed there."""
+    is_installed = any(
+        f"{os.sep}{name}{os.sep}" in code.co_filename for name in _FOLDERS
+    )
+    return is_installed and not _is_in_package(code, _folders_of_loggers())
 
 
 def is_logger_process(command: list[str]) -> bool:
@@ -67,7 +76,7 @@ def is_logger_process(command: list[str]) -> bool:
 def _folders_of_loggers() -> list[str]:
     modules = [sys.modules.get(name) for name in _LOGGERS]
     folders = [
-        str(Path(folder))
+        str(folder)
         for module in modules
         if module is not None and not is_submissions(module)
         for folder in getattr(module, "__path__", ())

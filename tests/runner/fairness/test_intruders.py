@@ -210,15 +210,8 @@ def test_a_pool_with_work_that_it_has_not_begun_is_found(release):
 LOGGER = """
 import threading
 GO_ON = threading.Event()
-BUSY = threading.Event()
-
-def work():
-    BUSY.set()
-    while not GO_ON.is_set():
-        pass
 
 def start(target=GO_ON.wait):
-    threading.Thread(target=lambda: None).start()
     thread = threading.Thread(target=run, args=(target,), daemon=True)
     thread.start()
     return thread
@@ -264,11 +257,15 @@ def test_a_helper_of_a_logging_package_that_waits_is_no_intruder(logger):
     assert found_after(logger().start)[0] == []
 
 
-def test_a_helper_of_a_logging_package_that_works_is_found(logger):
-    wandb = logger()
+def test_a_helper_of_a_logging_package_that_runs_other_code_is_found(logger, release):
+    def pretrain():
+        started.set()
+        release.wait()
+
+    started = threading.Event()
     intruders = Intruders()
-    wandb.start(wandb.work)
-    wandb.BUSY.wait()
+    logger().start(pretrain)
+    started.wait()
     assert len(intruders.find()) == 1
 
 
