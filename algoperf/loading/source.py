@@ -18,6 +18,13 @@ from algoperf.loading.places import (
     module_file,
 )
 
+# What tells for which framework a file is written, the surest first: of two frameworks that are
+# imported, one may serve for a schedule only.
+_FRAMEWORK_SIGNS = (
+    {"pytorch": {"pytorch_utils"}, "jax": {"jax_sharding_utils"}},
+    {"pytorch": {"torch"}, "jax": {"jax", "flax"}},
+    {"pytorch": set(), "jax": {"optax"}},
+)
 _MOST_FILES = 1_000  # of one submission: a dotted path may lead into a large repository
 # Whoever uses these may change where Python looks for modules.
 _LOOK_UPS = (
@@ -177,6 +184,20 @@ class Source:
         return [
             place for file, tree in reached for place in published.outdated(file, tree)
         ]
+
+    def framework(self) -> str | None:
+        """The framework that the files are written for; None where they do not tell."""
+        seen = set()
+        for _, tree in self._reached(only_certain=False):
+            for statement in imports(tree):
+                top, *rest = statement.module.split(".")
+                is_ours = top in (BENCHMARK, ALIAS) and not statement.level
+                seen |= {*rest[:1], *statement.taken} if is_ours else {top}
+        for signs in _FRAMEWORK_SIGNS:
+            told = [name for name, words in signs.items() if words & seen]
+            if len(told) == 1:
+                return told[0]
+        return None
 
     def hidden_files(self) -> dict[str, Path]:
         """Own files that are imported by a bare name which an installed package has too."""

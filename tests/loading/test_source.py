@@ -252,3 +252,23 @@ def test_an_error_of_a_submission_for_api_05_says_so(tree):
     text = str(caught.value)
     assert "submission.py is written for API 0.5" in text
     assert "line 5: jax.pmap: use jax.jit" in text and "use jax.tree.map" in text
+
+
+FRAMEWORKS = {
+    "import torch": "pytorch",
+    "import jax.numpy as jnp": "jax",
+    "import optax": "jax",
+    "import torch, optax": "pytorch",
+    "import torch, jax\nfrom algoperf.pytorch_utils import pytorch_setup": "pytorch",
+    "import torch, jax\nfrom algorithmic_efficiency import pytorch_utils": "pytorch",
+    "import torch, jax\nfrom algoperf import jax_sharding_utils": "jax",
+    "from .rules import x": "jax",
+    "import torch, jax": None,
+    "import numpy": None,
+}
+
+
+@pytest.mark.parametrize("line", FRAMEWORKS)
+def test_the_framework_is_told_by_the_surest_sign(line, tree):
+    path = tree({"x/rules.py": "import flax", "!x/submission.py": line})
+    assert source.Source(path).framework() == FRAMEWORKS[line]
