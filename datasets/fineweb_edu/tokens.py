@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.download import disk_full_is_bad_data
+from algoperf.download import writing_to
 from algoperf.errors import BadData
 
 from .documents import Block
@@ -50,7 +50,7 @@ class TokenFolder:
         """
         lengths, told = [], 0
         temporary = self._tokens(index).with_suffix(".partial")
-        with disk_full_is_bad_data(self.folder):
+        with writing_to(self.folder):
             with temporary.open("wb") as file:
                 for row, text in enumerate(block.texts(), 1):
                     if text:
