@@ -172,13 +172,6 @@ def without_rows(path: Path, *steps: int) -> None:
     )
 
 
-def test_a_checkpoint_that_knows_steps_only_keeps_the_rows_of_the_file(folder):
-    logged(folder, 1, 5, 9)
-    history = [{"global_step": step} for step in (1, 5)]
-    TrialLog(folder, preemptions=1, keep_steps=5, history=history).start({}, {}, None)
-    assert steps_of(folder / "eval_measurements.csv") == [1, 5]
-
-
 def test_scalars_are_written_at_the_next_evaluation(folder):
     log = TrialLog(folder)
     log.append_scalar_metrics({"loss": 0.5}, 1)

@@ -36,6 +36,7 @@ def speech(**fields: Any) -> WorkloadDefinition:
     """The definition of a workload on LibriSpeech; fields: what is its own."""
     return WorkloadDefinition(
         dataset="librispeech",
+        packages=("rapidfuzz", "sentencepiece"),
         loss_type=LossType.CTC_LOSS,
         splits=Splits(train=263_840, eval_train=5_376, validation=5_348, test=2_472),
         eval_period_seconds=1_440,

@@ -37,6 +37,7 @@ DEFINITION = WorkloadDefinition(
     name="imagenet_resnet",
     title="ImageNet images, ResNet-50",
     dataset="imagenet",
+    packages=("simplejpeg",),
     target=_target(1 - 0.22569, 1 - 0.3440),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     splits=Splits(

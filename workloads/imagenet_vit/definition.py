@@ -37,6 +37,7 @@ DEFINITION = WorkloadDefinition(
     name="imagenet_vit",
     title="ImageNet images, vision transformer S/16",
     dataset="imagenet",
+    packages=("simplejpeg",),
     target=_target(1 - 0.22691, 1 - 0.3481),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     splits=Splits(
