@@ -19,7 +19,7 @@ from algoperf.backend import FRAMEWORKS
 from algoperf.errors import BadSettings, near
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import door, experiment
+from algoperf.runner import experiment
 from algoperf.runner.settings import (
     PRECISIONS,
     OnExisting,
@@ -340,7 +340,6 @@ def execute() -> int:
     if _FLAGS.set_pytorch_max_split_size:
         os.environ.setdefault(*_SPLIT_SIZE)
     reference = _path("calibrate")
-    door.check_before_start(settings)
     if reference is not None:
         calibration.check(settings, reference)
     is_good = experiment.run(settings, lambda text: print(in_published_words(text)))

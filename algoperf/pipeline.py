@@ -151,6 +151,7 @@ class InputQueue(Iterator[Any]):
     ) -> None:
         self.position = start
         self.wait_seconds = 0.0
+        self.failure: BaseException | None = None  # what reading has raised
         self._batches = batches
         self._place = place
         self._num_ahead = num_ahead
@@ -198,7 +199,11 @@ class InputQueue(Iterator[Any]):
             began = _MONOTONIC()
             concurrent.futures.wait((first,))
             self.wait_seconds += _MONOTONIC() - began
-        batch = first.result()  # an error stays: no batch is ever skipped
+        try:
+            batch = first.result()  # an error stays: no batch is ever skipped
+        except BaseException as error:
+            self.failure = error
+            raise
         self._pending.popleft()
         self.position += 1
         self._fill()

@@ -271,9 +271,9 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 RUN_OPTIONS = """
     --allow-partial-data --calibrate --data-dir --eval-every-steps --experiment-dir
     --experiment-name --first-study --first-trial --framework --hang-seconds --help
-    --last-trial --max-steps --no-checkpoints --num-processes --overwrite --precision
-    --resume --ruleset --search-space --seed --studies --tensorboard --torch-compile
-    --trials --tuning-ruleset --workload
+    --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
+    --overwrite --precision --resume --ruleset --search-space --seed --studies
+    --tensorboard --torch-compile --trials --tuning-ruleset --workload
 """
 
 

@@ -8,7 +8,7 @@ from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import door, experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
-from algoperf.runner.supervision.watchdog import HANG_SECONDS
+from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,9 +105,17 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
     add(
         "--hang-seconds",
         type=float,
-        default=HANG_SECONDS,
         metavar="S",
-        help="abort a trial that makes no progress for S seconds (default: %(default)g)",
+        help="abort a trial that makes no progress for S seconds (default: "
+        f"{HANG_SECONDS:g}, and {WARMUP_SECONDS:g} until the first evaluation is over)",
+    )
+    add(
+        "--notice-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="after SIGTERM, or when the budget is spent, abort a step that has not ended "
+        "within S seconds (default: %(default)g)",
     )
 
 
@@ -199,9 +207,9 @@ def execute(options: argparse.Namespace) -> int:
         del values["data_dir"]
     reference = values.pop("calibrate")
     settings = Settings(**values)
-    door.check_before_start(settings)
-    if reference is not None and reference.exists():
-        door.check_file(reference, "calibration file")
     if reference is not None:
+        if reference.exists():
+            door.check_file(reference, "calibration file")
+        door.check_before_start(settings)
         calibration.check(settings, reference)
     return exit_status.OK if experiment.run(settings) else exit_status.FAILED

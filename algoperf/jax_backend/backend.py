@@ -99,6 +99,13 @@ class JaxBackend:
         """See `algoperf.backend.Backend`: every setting of `jax.config`."""
         return {name: repr(value) for name, value in jax.config.values.items()}
 
+    def warm_up(self) -> None:
+        """See `algoperf.backend.Backend`: a compilation, an eager operation, a split key."""
+        values = self.place({"x": np.zeros((self.num_devices, 1), np.float32)})["x"]
+        gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.tanh(x) ** 2)))
+        key = jax.random.split(self.keys(np.zeros((1, 2), np.uint32))[0])[0]
+        jax.block_until_ready((gradient(values), values + 1.0, key))
+
     def seed(self, seed: int) -> None:
         """See `algoperf.backend.Backend`: JAX has no global generator."""
 

@@ -63,11 +63,6 @@ def device_of(rank: Rank) -> torch.device:
     return torch.device("cuda", rank.local_rank)
 
 
-def check_processes(count: int) -> None:
-    """Raises `BadSettings` unless this machine has a device for each of `count` processes."""
-    device_of(Rank(rank=count - 1, local_rank=count - 1, world_size=count))
-
-
 class Processes:
     """The process groups of a run; alone, every message is the identity."""
 
@@ -84,6 +79,13 @@ class Processes:
                 distributed.init_process_group("gloo")
             self._owns_default_group = True
         self._control = distributed.new_group(backend="gloo")
+
+    def warm_up(self, device: torch.device) -> None:
+        """Lets the processes connect, on the devices' own network too."""
+        if self._control is None:
+            return
+        distributed.all_reduce(torch.zeros(1, device=device))
+        self.maximum([0.0])
 
     def maximum(self, numbers: Sequence[float]) -> list[float]:
         """Element-wise maximum over all processes, which wait for each other."""

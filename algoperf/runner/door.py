@@ -1,33 +1,26 @@
 """Finds wrong input before anything starts: no process, no folder, no lock.
 
-`check_before_start` needs no framework. Where several processes share a trial, a short process
-of its own (`python -m algoperf.runner.door`) also loads the submission: `torchrun` does not
-pass on what its workers say.
+No framework is imported and no code of the submission is executed: what only that can show, a
+trial's process finds before it makes a folder.
 """
 
 import contextlib
 import importlib
 import importlib.util
-import json
 import os
 import re
 import shlex
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from algoperf import logs, paths, prepared, submission
+from algoperf import logs, paths, prepared
 from algoperf.backend import check_framework
-from algoperf.errors import AlgoPerfError, BadData, BadSettings, MissingDependency
+from algoperf.errors import BadData, BadSettings, MissingDependency
 from algoperf.runner import event_files
 from algoperf.runner.settings import Settings, default_data_dir
 
-_MODULE = "algoperf.runner.door"
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _NUMBER_VARIABLES = (*_RANK_VARIABLES, "LOCAL_WORLD_SIZE", "MASTER_PORT")
-_LOAD_SECONDS = 300.0  # a submission that takes longer is the trial's business
 # What a trial imports late: a package that is missing would end it after its first steps.
 _FRAMEWORK_PACKAGES = {
     "jax": ("jax", "flax", "safetensors", "ml_dtypes"),
@@ -49,8 +42,6 @@ def check_before_start(settings: Settings) -> None:
     _check_packages(settings)
     _check_data(settings)
     _check_experiment_folder(settings)
-    if settings.num_processes > 1:
-        _check_in_a_process(settings)
 
 
 def _check_launcher(settings: Settings, environment: Mapping[str, str]) -> None:
@@ -180,59 +171,3 @@ def _check_experiment_folder(settings: Settings) -> None:
             f"--experiment-dir {paths.shown(folder)}: this user may not write to "
             f"{existing}. Choose another folder, or change its permissions."
         )
-
-
-def _check_in_a_process(settings: Settings) -> None:
-    """Loads the submission as the first of several processes would, and checks its batch size.
-
-    What it prints is dropped: the trial prints it again. Where it crashes or does not come
-    back, the trial will show that, and log it.
-    """
-    with tempfile.TemporaryDirectory(prefix="algoperf-door-") as folder:
-        given, said = Path(folder) / "settings.json", Path(folder) / "problem.txt"
-        given.write_text(json.dumps(settings.as_json()))
-        size = str(settings.num_processes)
-        rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": size}
-        command = [sys.executable, "-P", "-m", _MODULE, str(given), str(said)]
-        try:
-            subprocess.run(
-                command,
-                env={**settings.environment, **os.environ, **rank},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_LOAD_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            return
-        if said.exists():
-            raise BadSettings(said.read_text())
-
-
-def check_submission(settings: Settings) -> None:
-    """Raises `AlgoPerfError` where the submission does not fit the run; executes its code."""
-    framework = importlib.import_module(check_framework(settings.framework).module)
-    framework.check_processes(settings.num_processes)
-    loaded = submission.load(settings.submission_path)
-    batch_size, _ = loaded.batch_size(settings.definition)
-    count = settings.num_processes
-    if batch_size % count:
-        multiple = count * max(1, batch_size // count)
-        raise BadSettings(
-            f"The batch size {batch_size} cannot be divided by the {count} processes. "
-            f"Return a multiple from get_batch_size, such as {multiple}."
-        )
-
-
-def main(arguments: list[str]) -> int:
-    """Checks the settings in the first file; writes what is wrong to the second."""
-    settings = Settings.from_json(json.loads(Path(arguments[0]).read_text()))
-    try:
-        check_submission(settings)
-    except AlgoPerfError as error:
-        Path(arguments[1]).write_text(str(error), errors="backslashreplace")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,6 @@
 """The settings of a run: one value that the command line and the published flags both make."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +12,16 @@ from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.rulesets import Ruleset, TuningRuleset
-from algoperf.runner.supervision.watchdog import HANG_SECONDS
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"
 PRECISIONS = ("float32", "bf16")
-
-
 # Far above all that is of use; beyond them a number is a mistake, and would take all memory.
 _MAX_TRIALS = 100_000  # of a run
 _MAX_STEPS = 1_000_000_000
 _MAX_PROCESSES = 4_096
 _MAX_SEED = 2**63 - 1
-_MAX_HANG_SECONDS = 31_536_000.0  # a year
+_MAX_SECONDS = 31_536_000.0  # a year
 _MAX_NAME_BYTES = 255  # of a file or folder, on all usual file systems
 _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "num_trials": ("--trials", _MAX_TRIALS),
@@ -91,7 +87,10 @@ class Settings:
     # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
     # exactly, since seconds differ from run to run.
     eval_period_steps: int | None = None
-    hang_seconds: float = HANG_SECONDS  # see `watchdog`
+    # Ends a trial in which nothing moves for so long; None: `watchdog`'s own limits.
+    hang_seconds: float | None = None
+    # How long a step may go on after SIGTERM, or after its budget is spent.
+    notice_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -143,11 +142,13 @@ class Settings:
             raise BadSettings(
                 f"--seed is {self.seed}; it must be a number from 0 to {_MAX_SEED}."
             )
-        if not 0 < self.hang_seconds <= _MAX_HANG_SECONDS:
-            raise BadSettings(
-                f"--hang-seconds is {self.hang_seconds:g}; it must be above 0 and at most "
-                f"{_MAX_HANG_SECONDS:,.0f} (a year)."
-            )
+        for option in ("hang_seconds", "notice_seconds"):
+            seconds = getattr(self, option)
+            if seconds is not None and not 0 < seconds <= _MAX_SECONDS:
+                raise BadSettings(
+                    f"--{option.replace('_', '-')} is {seconds:g}; it must be above 0 and at "
+                    f"most {_MAX_SECONDS:,.0f} (a year)."
+                )
         if self.num_processes > 1 and self.framework != "pytorch":
             raise BadSettings(
                 f"--num-processes is {self.num_processes}, but {self.framework} uses all "
@@ -199,32 +200,3 @@ class Settings:
             for name, value in values.items()
         }
         return cls(**converted)
-
-
-@dataclass(frozen=True)
-class TrialPlan:
-    """One trial to run: which, with which point and seed. Written down for its process."""
-
-    settings: Settings
-    study: int
-    trial: int
-    seed: int
-    point: dict[str, Any] | None  # None in self-tuning
-
-    def dumps(self) -> str:
-        """As JSON text."""
-        return json.dumps(
-            {
-                "settings": self.settings.as_json(),
-                "study": self.study,
-                "trial": self.trial,
-                "seed": self.seed,
-                "point": self.point,
-            }
-        )
-
-    @classmethod
-    def loads(cls, text: str) -> "TrialPlan":
-        """The inverse of `dumps`."""
-        values = json.loads(text)
-        return cls(**{**values, "settings": Settings.from_json(values["settings"])})

@@ -10,7 +10,7 @@ import pytest
 
 from algoperf import cli, logs, registry
 from algoperf.logs import Outcome
-from algoperf.runner import experiment, trial_process
+from algoperf.runner import experiment, setup, trial_process
 
 SPACE = '{"learning_rate": {"min": 0.1, "max": 0.1, "scaling": "linear"}}'
 SUBMISSION = """
@@ -112,10 +112,10 @@ def test_a_bad_update_ends_with_its_outcome_and_reason(
     what, run, framework, tmp_path, monkeypatch
 ):
     def in_this_process(plan):  # quicker than a process a case; the same code
-        backend = trial_process.load_backend(plan.settings)
+        backend = setup.load_backend(plan.settings)
         return trial_process.run_trial(plan, backend)
 
-    monkeypatch.setattr(experiment, "_run_in_process", in_this_process)
+    monkeypatch.setattr(experiment, "launch", in_this_process)
     if what == "sleeps past the budget":
         definition = registry.definition("mnist_mini")
         limits = {
@@ -208,7 +208,7 @@ def test_a_batch_size_that_processes_cannot_share_is_refused(digits, tmp_path, c
     )
     assert status == 2
     assert capfd.readouterr().err == (
-        "algoperf: error: The batch size 65 cannot be divided by the 2 processes. "
+        "algoperf: error: The batch size 65 cannot be divided by the 2 devices. "
         "Return a multiple from get_batch_size, such as 64.\n"
     )
     assert not (tmp_path / "logs").exists()

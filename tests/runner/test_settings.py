@@ -7,10 +7,10 @@ import pytest
 from algoperf import logs
 from algoperf.errors import AlgoPerfError, BadSettings, UnknownName
 from algoperf.runner import experiment
+from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import (
     DATA_DIR_VARIABLE,
     Settings,
-    TrialPlan,
     default_data_dir,
     default_experiment_name,
 )

@@ -132,6 +132,9 @@ class ToyBackend:
     def device_memory_bytes(self) -> int:
         return 1_000 * (1 + len(DEVICE.pending))
 
+    def warm_up(self) -> None:
+        pass
+
     def keys(self, numbers: np.ndarray) -> Sequence[np.ndarray]:
         return list(numbers)
 

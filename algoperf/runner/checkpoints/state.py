@@ -1,12 +1,13 @@
 """A trial's checkpoints: what is in them, and how a trial goes on from one."""
 
+import dataclasses
 from typing import Any
 
 from algoperf.errors import BadCheckpoint
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks as rank_states
 from algoperf.runner.randomness import ProcessRandomness
-from algoperf.runner.trial_parts import TrialParts, TrialState
+from algoperf.runner.trial_parts import Costs, TrialParts, TrialState
 
 _RANDOM = "harness/random/"  # of the arrays of a checkpoint
 
@@ -27,10 +28,10 @@ class TrialCheckpoints:
         """
         p = self._p
         if self._can_save and self.saved_at != state.global_step:
-            p.progress.is_patient, was_patient = True, p.progress.is_patient
+            p.heartbeat.in_warmup, was_in_warmup = True, p.heartbeat.in_warmup
             self._write(state, position, data_wait_seconds)
-            p.progress.sign()
-            p.progress.is_patient = was_patient
+            p.heartbeat.beat()
+            p.heartbeat.in_warmup = was_in_warmup
         if p.backend.num_processes > 1:
             p.backend.slowest([0.0])
 
@@ -58,6 +59,7 @@ class TrialCheckpoints:
             "test_reached": state.test_reached,
             "training_complete": state.training_complete,
             "evaluated_at": state.evaluated_at,
+            "costs": dataclasses.asdict(state.costs),
             "seconds": p.clock.accounting(),
         }
         checkpoint.save(
@@ -92,6 +94,7 @@ class TrialCheckpoints:
         state.test_reached = rest["test_reached"]
         state.training_complete = rest["training_complete"]
         state.evaluated_at = rest["evaluated_at"]
+        state.costs = Costs(**rest["costs"])
         return float(rest["data_wait"])
 
 
