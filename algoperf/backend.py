@@ -7,7 +7,6 @@ three implementations: `jax_backend`, `pytorch_backend`, and a numpy one in `tes
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,12 +24,36 @@ class Framework:
 
     module: str  # has make_backend(**options) -> Backend
     extra: str
+    # `python -m` this COUNT MODULE ARGUMENTS… starts a run of several processes; None: the
+    # framework uses all devices from one.
+    process_starter: str | None = None
 
 
 FRAMEWORKS = {
     "jax": Framework("algoperf.jax_backend", extra="jax"),
-    "pytorch": Framework("algoperf.pytorch_backend", extra="torch"),
+    "pytorch": Framework(
+        "algoperf.pytorch_backend",
+        extra="torch",
+        process_starter="algoperf.pytorch_backend.processes",
+    ),
 }
+
+
+class MetricsModule(Protocol):
+    """`metrics.py` of a workload: which metrics of which outputs.
+
+    `outputs(xp, logits, batch, per_example)` reduces logits on the device, unless the model
+    has `outputs`; `summarise(outputs)` makes a split's metrics of the outputs of its batches, or
+    `summariser(data_folder)` returns such a function.
+    """
+
+
+class ModelModule(Protocol):
+    """`model_jax.py` or `model_pytorch.py` of a workload."""
+
+    def build(self, config: Any) -> Any:
+        """The framework's module for the definition's `model`."""
+        ...
 
 
 class BoundModel(Protocol):
@@ -98,7 +121,17 @@ class Backend(Protocol):
         ...
 
     def process_settings(self) -> dict[str, Any]:
-        """Settings of the framework that change what is computed or how fast, by name."""
+        """Settings of the framework that could change an evaluation, by name.
+
+        Left out is what a submission may set. Values may be words for what matters of them.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Does what the framework does once per process, such as lazy imports and pools.
+
+        Called in set-up, so that no submission pays for it. Changes no random state.
+        """
         ...
 
     def seed(self, seed: int) -> None:
@@ -122,14 +155,16 @@ class Backend(Protocol):
         ...
 
     def bind(
-        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+        self,
+        definition: WorkloadDefinition,
+        model: ModelModule,
+        metrics: MetricsModule,
     ) -> BoundModel:
         """The model of `model_jax.py` or `model_pytorch.py` with the definition's config.
 
-        `model.build(definition.model)` makes the module; the optional `model.forward` and
-        `model.outputs` replace the default call and the default evaluation.
-        `metrics.outputs(xp, logits, batch, per_example)` reduces logits on the device, written
-        once against the array API standard (`xp` is the namespace).
+        The optional `model.forward` and `model.outputs` replace the default call and the
+        default evaluation; `metrics.outputs` is written once against the array API standard
+        (`xp` is the namespace).
         """
         ...
 

@@ -71,6 +71,11 @@ class Splits:
         return int(getattr(self, split))
 
 
+def materialised(split: Split) -> Split:
+    """The split whose files hold the examples of `split`: eval_train is drawn from train."""
+    return "train" if split == "eval_train" else split
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a ruleset's column says about a run's length and its evaluations."""

@@ -8,6 +8,7 @@ import errno
 import gzip
 import hashlib
 import http.client
+import lzma
 import os
 import re
 import shutil
@@ -20,8 +21,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
+from algoperf import input_files
 from algoperf.errors import BadData
 
 # What is being done, how much of it is done, and of how much (None: not known).
@@ -29,7 +31,22 @@ Progress = Callable[[str, int, int | None], None]
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60.0
-_UNPACKING_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
+_UNPACKING_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,  # a zip file with a password, or packed in an unknown way
+)
+_DENIED = "Allow writing there, or choose another folder."
+_REMEDIES: Mapping[int | None, str] = {
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+    errno.EFBIG: "Lift the limit on the size of files (`ulimit -f`; FAT disks have one).",
+}
+_REMEDY = "Check that disk, its quota and limits, and run the same command again."
 
 
 def no_progress(label: str, done: int, total: int | None) -> None:
@@ -79,7 +96,7 @@ def readable_size(num_bytes: int) -> str:
 def free_bytes(folder: Path) -> int:
     """Free space on the disk that holds `folder`, which need not exist yet."""
     existing = folder.absolute()
-    while not existing.exists():
+    while not os.path.exists(existing):
         existing = existing.parent
     return shutil.disk_usage(existing).free
 
@@ -100,20 +117,37 @@ def check_space(folder: Path, needed_bytes: int, purpose: str) -> str:
 
 
 @contextlib.contextmanager
-def disk_full_is_bad_data(folder: Path) -> Iterator[None]:
-    """Turns "no space left" in its body into a `BadData` that says what to do."""
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what goes wrong while files are written in the body into a `BadData`.
+
+    It says whether the disk is full, or what else is wrong, and what to do.
+    """
     try:
         yield
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         # numpy and HDF5 lose the error number on the way.
-        if not is_full and free_bytes(folder) > _BLOCK_BYTES:
+        if is_full or free_bytes(folder) <= _BLOCK_BYTES:
+            raise BadData(
+                f"No space left on the disk of {folder} "
+                f"({readable_size(free_bytes(folder))} free). What was finished is kept: "
+                "make space and run the same command again."
+            ) from error
+        if error.errno is None and type(error) is not OSError:
             raise
         raise BadData(
-            f"No space left on the disk of {folder} "
-            f"({readable_size(free_bytes(folder))} free). What was finished is kept: "
-            "make space and run the same command again."
+            f"Cannot write {_written(error, folder)}: "
+            f"{error.strerror or error}. {_REMEDIES.get(error.errno, _REMEDY)} What was "
+            "finished is kept."
         ) from error
+
+
+def _written(error: OSError, folder: Path) -> str:
+    """What could not be written; some errors name the file that was copied."""
+    name = error.filename
+    if isinstance(name, str) and Path(name).is_relative_to(folder):
+        return name
+    return f"files in {folder}"
 
 
 def checksum(
@@ -121,8 +155,8 @@ def checksum(
 ) -> str:
     """The hexadecimal digest of a file."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    total, done = path.stat().st_size, 0
-    with path.open("rb") as file:
+    with input_files.opened(path) as file:
+        total, done = os.fstat(file.fileno()).st_size, 0
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             done += len(block)
@@ -152,15 +186,15 @@ def fetch(
         for name, value in (("sha256", sha256), ("md5", md5))
         if value is not None
     }
-    if destination.exists():
+    if input_files.is_file(destination):
         _verify(destination, destination, size, expected)
         return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(destination.parent):
+        destination.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(url, destination, has_checksum=bool(expected))
     for attempt in range(1, attempts + 1):
         try:
-            with disk_full_is_bad_data(destination.parent):
-                transfer.run(progress)
+            transfer.run(progress)
             break
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             if attempt == attempts or not _may_pass(error):
@@ -235,20 +269,32 @@ class _Transfer:
                 raise http.client.HTTPException(f"the server sent {said!r} of the file")
         else:
             offset = 0
-            self._etag.write_text(response.headers.get("ETag", ""))
+            with writing_to(self._etag.parent):
+                self._etag.write_text(response.headers.get("ETag", ""))
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length is not None else None
         done = offset
-        with self.partial.open("r+b" if offset else "wb") as file:
-            file.seek(offset)
+        with self._opened(offset) as file:
             while block := response.read(_BLOCK_BYTES):
-                file.write(block)
+                with writing_to(self.partial.parent):
+                    file.write(block)
+                    file.flush()
                 done += len(block)
                 progress(f"downloading {Path(self._url).name}", done, total)
-            file.flush()
-            os.fsync(file.fileno())
         if total is not None and done < total:
             raise http.client.IncompleteRead(b"", total - done)
+
+    @contextlib.contextmanager
+    def _opened(self, offset: int) -> Iterator[BinaryIO]:
+        """The partial file from `offset` on, on the disk when the body ends well."""
+        folder = self.partial.parent
+        with writing_to(folder):
+            file = self.partial.open("r+b" if offset else "wb")
+        with file:
+            file.seek(offset)
+            yield file
+            with writing_to(folder):
+                os.fsync(file.fileno())
 
 
 def _may_pass(error: Exception) -> bool:
@@ -300,15 +346,15 @@ def unpack(archive: Path, destination: Path) -> Path:
         extract = _extract_gzip
     else:
         raise BadData(f"{archive} is no .tar, .tar.gz, .tgz, .zip or .gz file.")
-    if not archive.is_file():
-        raise BadData(f"There is no file {archive}.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    with input_files.opened(archive):
+        pass  # so that errors below are of writing
     temporary = destination.with_name(f".{destination.name}.unpacking")
-    _remove(temporary)
     try:
-        with disk_full_is_bad_data(destination.parent):
+        with writing_to(destination.parent):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
             extract(archive, temporary)
-        temporary.replace(destination)
+            temporary.replace(destination)
     except (*_UNPACKING_ERRORS, gzip.BadGzipFile) as error:
         raise BadData(
             f"{archive} cannot be unpacked: {error}. It is damaged or not what its "

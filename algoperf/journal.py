@@ -11,7 +11,7 @@ try:
 except ModuleNotFoundError:  # Windows: a second writer is not noticed
     fcntl = None  # type: ignore[assignment]
 
-from algoperf.download import disk_full_is_bad_data
+from algoperf.download import writing_to
 from algoperf.errors import BadData
 
 
@@ -34,16 +34,19 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except ValueError:
                 break
+            if not isinstance(entry, dict):
+                break
+            entries.append(entry)
             end += len(line)
         self._file.truncate(end)
         return entries
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry; returns when it is on the disk."""
-        with disk_full_is_bad_data(self._path.parent):
+        with writing_to(self._path.parent):
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -62,7 +65,8 @@ class Journal:
 
 
 def _open_locked(path: Path) -> BinaryIO:
-    file = path.open("a+b")
+    with writing_to(path.parent):
+        file = path.open("a+b")
     if fcntl is None:
         return file
     try:

@@ -136,52 +136,14 @@ class TrialLog:
     """Writes the logs of one trial; also the `metrics_logger` that a submission sees."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        preemptions: int = 0,
-        keep_steps: int = 0,
-        history: Sequence[Mapping[str, Any]] | None = None,
+        self, folder: Path, *, preemptions: int = 0, keep_steps: int = 0
     ) -> None:
-        """`keep_steps`: rows up to this step are kept from an earlier part of the trial.
-
-        `history`: a row for each evaluation up to there, as the checkpoint has it. Whole
-        rows (what `evaluations` was then) take the place of the file's; for rows that
-        tell only step and metrics, BadLogs says which of them the file lacks.
-        """
+        """`keep_steps`: rows up to this step are kept from an earlier part of the trial."""
         self.folder = folder
         self._preemptions = preemptions
-        self._evaluations = (
-            self._kept(EVALUATIONS_FILE, keep_steps)
-            if history is None
-            else self._restored(history, keep_steps)
-        )
+        self._evaluations = self._kept(EVALUATIONS_FILE, keep_steps)
         self._scalars = self._kept(SCALARS_FILE, keep_steps)
         self._scalars_written = len(self._scalars)
-
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """All rows so far: what a checkpoint keeps, to be given back as `history`."""
-        return [dict(row) for row in self._evaluations]
-
-    def _restored(
-        self, history: Sequence[Mapping[str, Any]], keep_steps: int
-    ) -> list[dict[str, Any]]:
-        """A row for each evaluation of `history`, and no other."""
-        if all(SUBMISSION_SECONDS in row for row in history):
-            return [dict(row) for row in history]
-        on_disk = self._kept(EVALUATIONS_FILE, keep_steps)
-        logged = {float(row[STEP]) for row in on_disk}
-        wanted = {float(row[STEP]) for row in history}
-        if lost := sorted(wanted - logged):
-            steps = ", ".join(f"{step:.0f}" for step in lost[:5])
-            raise BadLogs(
-                f"{self.folder / EVALUATIONS_FILE} lacks {len(lost)} of the {len(wanted)} "
-                f"evaluations that the checkpoint counts (after steps {steps}"
-                f"{', …' if len(lost) > 5 else ''}). Restore the file, or start the trial "
-                "anew with --overwrite."
-            )
-        return [row for row in on_disk if float(row[STEP]) in wanted]
 
     def _kept(self, name: str, keep_steps: int) -> list[dict[str, Any]]:
         path = self.folder / name
@@ -222,7 +184,7 @@ class TrialLog:
         self, metrics: Mapping[str, float], global_step: int
     ) -> None:
         """Keeps training scalars; they are written at the next evaluation."""
-        scalars = {name: float(value) for name, value in metrics.items()}
+        scalars = {_column(name): float(value) for name, value in metrics.items()}
         self._scalars.append({**scalars, STEP: global_step})
 
     def flush_scalars(self) -> None:
@@ -257,6 +219,20 @@ class TrialLog:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.folder / name, text.getvalue())
+
+
+_MAX_COLUMN_CHARACTERS = 200
+
+
+def _column(name: Any) -> str:
+    """A name that a submission gave, as one that any file can hold."""
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    if len(text) > _MAX_COLUMN_CHARACTERS:
+        raise ValueError(
+            f"the name of a scalar has {len(text)} characters; it may have at most "
+            f"{_MAX_COLUMN_CHARACTERS}."
+        )
+    return text
 
 
 def write_outcome(

@@ -72,6 +72,41 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     return rng.permutation(num_examples)
 
 
+def num_batches(request: DataRequest, num_examples: int) -> int | None:
+    """Batches of one pass over the examples; None for endless training batches."""
+    return None if request.is_training else -(-num_examples // request.batch_size)
+
+
+def chosen_examples(request: DataRequest, num_stored: int, seed: int) -> np.ndarray:
+    """The examples of the split among those that its files hold, in order: int64 [n].
+
+    All of them; for eval_train a choice of training examples that is drawn with `seed`,
+    the workload's own, so that it is the same in every run.
+    """
+    if request.split != "eval_train":
+        return np.arange(num_stored)
+    return epoch_order(num_stored, seed, 0)[: request.splits.eval_train]
+
+
+class EpochOrder:
+    """An endless stream of examples: every epoch has all of them, in an order of its own."""
+
+    def __init__(self, num_examples: int, seed: int) -> None:
+        self._size = num_examples
+        self._order = functools.lru_cache(maxsize=4)(
+            functools.partial(epoch_order, num_examples, seed)
+        )
+
+    def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The examples at positions of the stream, and their epochs: int64 [n] each."""
+        epochs, offsets = np.divmod(positions, self._size)
+        ids = np.empty_like(offsets)
+        for epoch in np.unique(epochs):
+            is_in = epochs == epoch
+            ids[is_in] = self._order(int(epoch))[offsets[is_in]]
+        return ids, epochs
+
+
 class ExampleBatches:
     """Batches of data whose examples can be read one by one, in any order.
 
@@ -91,12 +126,8 @@ class ExampleBatches:
         self._request = request
         self._read = read
         self._size = num_examples or request.splits.size(request.split)
-        self._order = functools.lru_cache(maxsize=4)(
-            functools.partial(epoch_order, self._size, request.seed)
-        )
-        self.num_batches = (
-            None if request.is_training else -(-self._size // request.batch_size)
-        )
+        self._stream = EpochOrder(self._size, request.seed)
+        self.num_batches = num_batches(request, self._size)
 
     def batch(self, index: int) -> Arrays:
         """See `Batches.batch`."""
@@ -104,12 +135,7 @@ class ExampleBatches:
         rows = self._request.shard_rows()
         positions = np.arange(first + rows.start, first + rows.stop)
         if self._request.is_training:
-            epochs, offsets = np.divmod(positions, self._size)
-            ids = np.empty_like(offsets)
-            for epoch in np.unique(epochs):
-                chosen = epochs == epoch
-                ids[chosen] = self._order(int(epoch))[offsets[chosen]]
-            return self._read(ids, epochs)
+            return self._read(*self._stream.at(positions))
         real = positions[positions < self._size]
         batch = self._read(real, np.zeros_like(real))
         return pad_rows(batch, len(positions))
@@ -151,6 +177,7 @@ class InputQueue(Iterator[Any]):
     ) -> None:
         self.position = start
         self.wait_seconds = 0.0
+        self.failure: BaseException | None = None  # what reading has raised
         self._batches = batches
         self._place = place
         self._num_ahead = num_ahead
@@ -198,7 +225,11 @@ class InputQueue(Iterator[Any]):
             began = _MONOTONIC()
             concurrent.futures.wait((first,))
             self.wait_seconds += _MONOTONIC() - began
-        batch = first.result()  # an error stays: no batch is ever skipped
+        try:
+            batch = first.result()  # an error stays: no batch is ever skipped
+        except BaseException as error:
+            self.failure = error
+            raise
         self._pending.popleft()
         self.position += 1
         self._fill()

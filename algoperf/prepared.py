@@ -7,282 +7,31 @@ killed goes on with the next part. What is in a part is the business of
 `datasets/<name>/`.
 """
 
-import contextlib
 import dataclasses
-import json
-import os
-import shutil
-import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from algoperf.definition import Splits
-from algoperf.download import (
-    Progress,
-    check_space,
-    checksum,
-    disk_full_is_bad_data,
-    no_progress,
-)
+import numpy as np
+
+from algoperf import input_files
+from algoperf.definition import Split, Splits
+from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData, near
-from algoperf.journal import Journal
+from algoperf.manifest import MANIFEST, OPTIONS, Manifest, listed, prepare_command
+from algoperf.pipeline import DataRequest
+from algoperf.preparation import Preparation
 
-MANIFEST = "manifest.json"
-_JOURNAL = ".journal.jsonl"
-_TEMPORARY = ".partial"  # folder of parts that are being written
-_MANIFEST_VERSION = 1
+__all__ = ["MANIFEST", "Preparation", "PreparedData"]
+
 _PREPARED_SPLITS = ("train", "validation", "test")  # eval_train is drawn from train
 
 
-@dataclass(frozen=True)
-class PartFile:
-    """What the manifest says of one file."""
+class Reader(Protocol):
+    """What a data set's reader says of itself: constants of the module."""
 
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What stands in `manifest.json`."""
-
-    dataset: str
-    format_version: int
-    subset: int | None  # at most so many examples of each split; None: all
-    source: Mapping[str, Any]  # what the parts were made of
-    counts: Mapping[str, int]  # examples by split
-    facts: Mapping[str, Any]  # whatever the data set's reader needs to know
-    files: Mapping[str, PartFile]
-
-    def to_json(self) -> str:
-        """The text of `manifest.json`."""
-        content = {"manifest_version": _MANIFEST_VERSION, **dataclasses.asdict(self)}
-        return json.dumps(content, indent=1) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> "Manifest":
-        """The manifest at `path`; `BadData` if it is damaged or of another version."""
-        try:
-            content = json.loads(path.read_text("utf-8"))
-            version = content.pop("manifest_version")
-            if version == _MANIFEST_VERSION:
-                files = {k: PartFile(**v) for k, v in content.pop("files").items()}
-                manifest = cls(files=files, **content)
-                manifest._check_types()
-                return manifest
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadData(
-                f"{path} is damaged ({error}). Delete the folder and prepare it again."
-            ) from error
-        raise BadData(
-            f"{path} has manifest version {version}; this version of algoperf reads "
-            f"{_MANIFEST_VERSION}. Delete the folder and prepare it again."
-        )
-
-    def _check_types(self) -> None:
-        """Raises `TypeError` where a value is none that `to_json` writes."""
-        counts, facts, source = self.counts, self.facts, self.source
-        is_good = (
-            isinstance(self.dataset, str)
-            and all(isinstance(value, dict) for value in (counts, facts, source))
-            and all(map(_is_count, (self.format_version, *counts.values())))
-            and (self.subset is None or _is_count(self.subset))
-            and all(_is_count(part.size_bytes) for part in self.files.values())
-            and all(isinstance(part.sha256, str) for part in self.files.values())
-        )
-        if not is_good:
-            raise TypeError("a value has the wrong type")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-class Preparation:
-    """Writes a folder of prepared data part by part; goes on after a kill.
-
-    Parts may be written from several threads. The folder is locked against a second
-    preparation until `finish` or `close`.
-    """
-
-    def __init__(
-        self,
-        destination: Path,
-        *,
-        dataset: str,
-        format_version: int,
-        subset: int | None = None,
-    ) -> None:
-        if subset is not None and subset < 1:
-            raise BadData(
-                f"--subset {subset} is no number of examples; give 1 or more."
-            )
-        self.destination = destination
-        self.subset = subset
-        self._header: dict[str, Any] = {
-            "dataset": dataset,
-            "format_version": format_version,
-            "subset": subset,
-        }
-        self._source: dict[str, Any] | None = None
-        self._files: dict[str, PartFile] = {}
-        self._mutex = threading.Lock()
-        _make_folder(destination)
-        self._journal = Journal(destination / _JOURNAL)
-        try:
-            self._resume()
-        except BaseException:
-            self.close()
-            raise
-
-    def _resume(self) -> None:
-        """Learns what is finished, from the manifest or else the journal."""
-        shutil.rmtree(self.destination / _TEMPORARY, ignore_errors=True)
-        if (self.destination / MANIFEST).exists():
-            manifest = Manifest.read(self.destination / MANIFEST)
-            self._check_header({name: getattr(manifest, name) for name in self._header})
-            self._source, self._files = dict(manifest.source), dict(manifest.files)
-            return
-        for entry in self._journal.entries:
-            if "dataset" in entry:
-                self._check_header(entry)
-            elif "source" in entry:
-                self._source = entry["source"]
-            else:
-                self._files[entry["name"]] = PartFile(
-                    entry["size_bytes"], entry["sha256"]
-                )
-        if not self._journal.entries:
-            self._journal.append(self._header)
-
-    def _check_header(self, found: Mapping[str, Any]) -> None:
-        if found != self._header:
-            raise BadData(
-                f"{self.destination} holds other data: {_said(found)}, not "
-                f"{_said(self._header)}. Delete the folder, or choose another one."
-            )
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the folder is complete: manifest, and every file in full size."""
-        return (self.destination / MANIFEST).exists() and all(
-            map(self.has, self._files)
-        )
-
-    def check_space(self, needed_bytes: int) -> str:
-        """Says what is needed and free, less the parts that are there already.
-
-        Raises `BadData` where the disk is too small.
-        """
-        done = sum(
-            self._files[name].size_bytes for name in self._files if self.has(name)
-        )
-        needed = max(0, needed_bytes - done)
-        return check_space(
-            self.destination, needed, f"Preparing {self._header['dataset']}"
-        )
-
-    def identify(self, **source: Any) -> None:
-        """Names what the parts are made of (JSON values): raw files, settings.
-
-        A resumed preparation with another source is refused: its parts would not fit
-        those that are finished. Call it before the first part.
-        """
-        given = json.loads(json.dumps(source))
-        if self._source is None:
-            self._source = given
-            self._journal.append({"source": given})
-        elif self._source != given:
-            names = sorted({*given, *self._source})
-            other = [n for n in names if given.get(n) != self._source.get(n)]
-            raise BadData(
-                f"{self.destination} was begun with other input (different: "
-                f"{', '.join(other)}). Use the same raw files and options as "
-                "then, or delete the folder and begin again."
-            )
-
-    def has(self, name: str) -> bool:
-        """Whether the part is finished: in the journal, and on disk in full size."""
-        part = self._files.get(name)
-        return part is not None and _size(self.destination / name) == part.size_bytes
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[Path]:
-        """A temporary path for the file `name` (may have folders); kept on success.
-
-        After the body the file is flushed to disk, hashed, renamed and entered in the
-        journal. After an error nothing of it is left; a full disk is a `BadData`.
-        """
-        temporary = self.destination / _TEMPORARY / name
-        final = self.destination / name
-        with disk_full_is_bad_data(self.destination):
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                yield temporary
-                _flush_to_disk(temporary)
-                part = PartFile(temporary.stat().st_size, checksum(temporary))
-                with self._mutex:
-                    self._reopen()
-                    temporary.replace(final)
-                    _flush_to_disk(final.parent)
-                    self._files[name] = part
-                    self._journal.append({"name": name, **dataclasses.asdict(part)})
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def _reopen(self) -> None:
-        """Turns a finished folder with damaged parts back into an unfinished one."""
-        manifest = self.destination / MANIFEST
-        if not manifest.exists():
-            return
-        parts = [
-            {"name": name, **dataclasses.asdict(part)}
-            for name, part in self._files.items()
-        ]
-        self._journal.rewrite([self._header, {"source": self._source}, *parts])
-        manifest.unlink()
-
-    def finish(self, counts: Mapping[str, int], facts: Mapping[str, Any]) -> None:
-        """Writes the manifest: from here on the folder can be read.
-
-        counts: number of examples by split (train, validation, test). facts: JSON
-        values.
-        """
-        manifest = Manifest(
-            **self._header,
-            source=self._source or {},
-            counts=dict(counts),
-            facts=dict(facts),
-            files=dict(sorted(self._files.items())),
-        )
-        missing = [name for name in self._files if not self.has(name)]
-        if missing:
-            raise BadData(
-                f"{self.destination / missing[0]} has vanished or changed during the "
-                "preparation. Run the same command again."
-            )
-        temporary = self.destination / _TEMPORARY / MANIFEST
-        with disk_full_is_bad_data(self.destination):
-            temporary.parent.mkdir(exist_ok=True)
-            temporary.write_text(manifest.to_json(), "utf-8")
-            _flush_to_disk(temporary)
-        temporary.replace(self.destination / MANIFEST)
-        _flush_to_disk(self.destination)
-        shutil.rmtree(self.destination / _TEMPORARY)
-        self.close()
-
-    def close(self) -> None:
-        """Gives the folder free; what is finished stays for the next run."""
-        self._journal.close(remove=(self.destination / MANIFEST).exists())
-
-    def __enter__(self) -> "Preparation":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    DATASET: str
+    FORMAT_VERSION: int
 
 
 class PreparedData:
@@ -310,10 +59,10 @@ class PreparedData:
         its own numbers (see `splits_like`): then the caller knows. verify: also
         compares checksums.
         """
-        remedy = f"Run `algoperf prepare {folder.name}`."
-        if not folder.is_dir():
+        remedy = f"Run {prepare_command(folder)}."
+        if not input_files.is_folder(folder):
             raise BadData(f"{dataset} is not prepared: no folder {folder}. {remedy}")
-        if not (folder / MANIFEST).is_file():
+        if not input_files.is_file(folder / MANIFEST):
             raise BadData(
                 f"{folder} has no {MANIFEST}: its preparation was not finished, or it "
                 f"is not prepared data. {remedy} It goes on where it stopped."
@@ -325,6 +74,16 @@ class PreparedData:
         if verify:
             data.verify()
         return data
+
+    @classmethod
+    def requested(cls, request: DataRequest, reader: Reader) -> "PreparedData":
+        """The data that batches are asked of; reader: the data set's, which reads it."""
+        return cls.open(
+            request.folder,
+            dataset=reader.DATASET,
+            format_version=reader.FORMAT_VERSION,
+            splits=request.splits,
+        )
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -341,13 +100,76 @@ class PreparedData:
         """Whether this is a copy made with `--subset`."""
         return self.manifest.subset is not None
 
+    @property
+    def command(self) -> str:
+        """The complete command that prepares this very copy, in backquotes."""
+        given = self.facts.get(OPTIONS)
+        options = given if isinstance(given, dict) else {}
+        return prepare_command(self.folder, self.manifest.subset, options)
+
+    def fact(self, name: str, kind: type) -> Any:
+        """A fact that the reader cannot do without: a `kind`; numbers 0 to 2^31."""
+        value = self.facts.get(name)
+        if isinstance(value, kind) and (kind is not int or value in range(2**31)):
+            return value
+        raise BadData(
+            f"{self.folder / MANIFEST}: {name!r} is {value!r:.40}, which preparing did "
+            f"not write. Delete the folder and run {self.command}."
+        )
+
+    def parts(self, fact: str, split: Split | None = None) -> list[str]:
+        """The names of files that a fact lists, for all splits or for one."""
+        found = self.fact(fact, list if split is None else dict)
+        names = found if split is None else found.get(split)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return [
+                self.path(name).relative_to(self.folder).as_posix() for name in names
+            ]
+        raise BadData(
+            f"{self.folder / MANIFEST}: {fact!r} does not list files, which preparing "
+            f"did not write. Delete the folder and run {self.command}."
+        )
+
+    def array(self, name: str) -> np.ndarray:
+        """The array in the `.npy` file `name`, mapped: read where it is used."""
+        path = self.path(name)
+        with input_files.reading(path, self.rewrite(name)):
+            try:
+                # A plain view of the mapped file: np.memmap's own indexing is slower.
+                return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+            except OSError:
+                raise
+            except Exception as error:  # numpy raises anything for a damaged header
+                raise self.damaged(name, input_files.in_one_line(error)) from error
+
+    def rewrite(self, name: str) -> str:
+        """What to do about a damaged file `name`."""
+        return (
+            f"Delete {self.folder / name} (if it is there) and run {self.command} again; "
+            "it writes this part anew."
+        )
+
+    def damaged(self, name: str, reason: str) -> BadData:
+        """The error for a file whose content is wrong."""
+        return BadData(
+            f"{self.folder / name} is damaged ({reason}). {self.rewrite(name)}"
+        )
+
+    def incomplete(self, split: Split, what: str) -> BadData:
+        """The error for files that do not hold the examples that the manifest promises."""
+        return BadData(
+            f"{self.folder}: the {split} files do not hold the "
+            f"{self.counts[split]:,} {what} that the manifest promises. Delete the folder "
+            f"and run {self.command}."
+        )
+
     def path(self, name: str) -> Path:
         """The file `name` of the data."""
         if name not in self.manifest.files:
             raise BadData(
                 f"{self.folder} has no part {name!r}."
-                f"{near(name, self.manifest.files)} Delete the folder and prepare it "
-                "again."
+                f"{near(name, self.manifest.files)} Delete the folder and run "
+                f"{self.command}."
             )
         return self.folder / name
 
@@ -367,8 +189,8 @@ class PreparedData:
             if checksum(self.folder / name, progress=progress) != part.sha256:
                 raise BadData(
                     f"{self.folder / name} is damaged: its checksum is not the one it "
-                    "was written with. Delete that file and run `algoperf prepare "
-                    f"{self.folder.name}` again; it writes this part anew."
+                    f"was written with. Delete that file and run {self.command} again; "
+                    "it writes this part anew."
                 )
 
     def _check_format(self, dataset: str, format_version: int | None) -> None:
@@ -382,7 +204,7 @@ class PreparedData:
             raise BadData(
                 f"{self.folder} has format version {found.format_version} of "
                 f"{dataset}; this version of algoperf reads {format_version}. Delete "
-                f"the folder and run `algoperf prepare {self.folder.name}`."
+                f"the folder and run {prepare_command(self.folder)}."
             )
 
     def _check_counts(self, splits: Splits | None, allow_partial: bool) -> None:
@@ -391,48 +213,23 @@ class PreparedData:
         if self.is_partial and not allow_partial and not (splits and fits):
             raise BadData(
                 f"{self.folder} is a partial copy (--subset {self.manifest.subset}), "
-                "which a scored run may not use. Delete the folder and prepare it "
-                "without --subset."
+                "which a scored run may not use. Delete the folder and run "
+                f"{prepare_command(self.folder)}."
             )
         if not self.is_partial and not fits:
             numbers = {split: expected.get(split) for split in _PREPARED_SPLITS}
             raise BadData(
-                f"{self.folder} has {_said(self.counts)} examples; the workload needs "
-                f"{_said(numbers)}. The raw data were not the expected ones: delete "
-                "the folder and prepare it from the right files."
+                f"{self.folder} has {listed(self.counts)} examples; the workload needs "
+                f"{listed(numbers)}. The raw data were not the expected ones: delete "
+                f"the folder and run {prepare_command(self.folder)} with the right files."
             )
 
     def _check_sizes(self) -> None:
         for name, part in self.manifest.files.items():
-            found = _size(self.folder / name)
+            found = input_files.size_or_none(self.folder / name)
             if found != part.size_bytes:
                 state = "is missing" if found is None else f"has {found:,} bytes"
                 raise BadData(
                     f"{self.folder / name} {state}; {part.size_bytes:,} bytes are "
-                    f"expected. Run `algoperf prepare {self.folder.name}` again; "
-                    "it writes this part anew."
+                    f"expected. Run {self.command} again; it writes this part anew."
                 )
-
-
-def _said(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadData(f"Cannot make the folder {path}: {error.strerror}.") from error
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

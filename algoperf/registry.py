@@ -10,8 +10,9 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal, cast
 
+from algoperf import plugins
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, UnknownName, near
 
@@ -37,8 +38,25 @@ def folders(wing: Wing) -> list[str]:
 
 
 def module(wing: Wing, folder: str, name: str) -> ModuleType:
-    """`algoperf.<wing>.<folder>.<name>`."""
-    return importlib.import_module(f"algoperf.{wing}.{folder}.{name}")
+    """`algoperf.<wing>.<folder>.<name>`, checked for what its kind must define."""
+    found = importlib.import_module(f"algoperf.{wing}.{folder}.{name}")
+    plugins.check(found, name)
+    return found
+
+
+def workload_modules(
+    definition: WorkloadDefinition, framework: str
+) -> plugins.WorkloadModules:
+    """The modules of a workload for one framework."""
+    parts = {
+        part: module("workloads", definition.folder, name)
+        for part, name in (
+            ("data", "data"),
+            ("metrics", "metrics"),
+            ("model", f"model_{framework}"),
+        )
+    }
+    return plugins.WorkloadModules(**cast(dict[str, Any], parts))
 
 
 def has_module(wing: Wing, folder: str, name: str) -> bool:

@@ -95,7 +95,7 @@ class LossReturn(NamedTuple):
     """Documents the keys of the mapping that `Workload.loss_fn` returns."""
 
     summed: Tensor  # scalar: sum of per_example after masking
-    n_valid_examples: Tensor  # scalar: sum of the mask, or the batch length
+    n_valid_examples: Tensor  # scalar: sum of the mask, or size of per_example
     per_example: Tensor  # loss of each example, 0 where masked
 
 

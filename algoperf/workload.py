@@ -1,11 +1,10 @@
 """The workload that a submission is handed: definition + model + backend."""
 
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 from algoperf import spec
-from algoperf.backend import Backend, BoundModel
+from algoperf.backend import Backend, BoundModel, MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.rulesets import Ruleset, TuningRuleset
@@ -21,8 +20,8 @@ class Workload:
         self,
         definition: WorkloadDefinition,
         backend: Backend,
-        model: ModuleType,
-        metrics: ModuleType,
+        model: ModelModule,
+        metrics: MetricsModule,
         *,
         ruleset: Ruleset,
         tuning: TuningRuleset,

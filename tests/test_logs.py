@@ -172,43 +172,6 @@ def without_rows(path: Path, *steps: int) -> None:
     )
 
 
-@pytest.mark.parametrize("lost", [(5,), (1, 5, 9), ()])
-def test_rows_that_a_resumed_trial_lacks_come_back_from_its_checkpoint(folder, lost):
-    history = logged(folder, 1, 5, 9).evaluations
-    path = folder / "eval_measurements.csv"
-    before = path.read_text()
-    without_rows(path, *lost)
-    TrialLog(folder, preemptions=1, keep_steps=9, history=history).start({}, {}, None)
-    assert path.read_text() == before
-
-
-@pytest.mark.parametrize("damage", ["", "x", "global_step\n1,2,3\n"])
-def test_a_checkpoint_restores_a_file_that_is_gone_or_damaged(folder, damage):
-    history = logged(folder, 1, 5).evaluations
-    path = folder / "eval_measurements.csv"
-    before = path.read_text()
-    path.write_text(damage)
-    TrialLog(folder, preemptions=1, keep_steps=5, history=history).start({}, {}, None)
-    assert path.read_text() == before
-
-
-def test_rows_after_the_checkpoint_are_dropped_when_it_restores(folder):
-    history = logged(folder, 1, 5, 9).evaluations[:2]
-    TrialLog(folder, preemptions=1, keep_steps=5, history=history).start({}, {}, None)
-    assert steps_of(folder / "eval_measurements.csv") == [1, 5]
-
-
-def test_a_checkpoint_that_knows_steps_only_refuses_a_file_that_lacks_rows(folder):
-    logged(folder, *range(1, 32))
-    without_rows(folder / "eval_measurements.csv", 3, 4, 31)
-    history = [{"global_step": step, "test/loss": 0.0} for step in range(1, 32)]
-    with pytest.raises(BadLogs) as caught:
-        TrialLog(folder, preemptions=1, keep_steps=31, history=history)
-    text = str(caught.value)
-    assert "eval_measurements.csv lacks 3 of the 31 evaluations" in text
-    assert "after steps 3, 4, 31" in text and "--overwrite" in text
-
-
 def test_a_checkpoint_that_knows_steps_only_keeps_the_rows_of_the_file(folder):
     logged(folder, 1, 5, 9)
     history = [{"global_step": step} for step in (1, 5)]
@@ -370,3 +333,13 @@ def test_evaluations_are_intact_after_a_write_that_failed(folder, monkeypatch):
         with pytest.raises(BadLogs):
             log.add_evaluation(row(2))
     assert read_back(folder).columns["global_step"].tolist() == [1]
+
+
+def test_the_names_of_scalars_fit_into_a_file(folder):
+    log = TrialLog(folder)
+    log.start({}, {}, None)
+    log.append_scalar_metrics({"loss\udc80": 1.0}, 1)
+    log.flush_scalars()
+    assert "loss\\udc80" in (folder / "measurements.csv").read_text()
+    with pytest.raises(ValueError, match="has 1000 characters"):
+        log.append_scalar_metrics({"x" * 1000: 1.0}, 1)

@@ -8,9 +8,12 @@ from algoperf.definition import Splits
 from algoperf.errors import AlgoPerfError
 from algoperf.pipeline import (
     DataRequest,
+    EpochOrder,
     ExampleBatches,
     InputQueue,
+    chosen_examples,
     epoch_order,
+    num_batches,
     pad_rows,
 )
 
@@ -294,3 +297,30 @@ def test_a_queue_can_be_closed_twice(open_queue):
     queue.close()
     queue.close()
     assert queue.position == 0
+
+
+def test_a_split_has_the_examples_that_its_files_hold_in_their_order():
+    for split in ("train", "validation", "test"):
+        assert chosen_examples(request(split), 6, seed=1).tolist() == list(range(6))
+
+
+def test_eval_train_is_a_choice_of_training_examples_that_no_run_changes():
+    chosen = [chosen_examples(request("eval_train", seed=s), 10, 1) for s in (0, 5)]
+    np.testing.assert_array_equal(*chosen)
+    assert chosen[0].tolist() == epoch_order(10, 1, 0)[:4].tolist()
+    other = chosen_examples(request("eval_train"), 10, seed=2)
+    assert other.tolist() != chosen[0].tolist()
+
+
+def test_a_pass_has_as_many_batches_as_its_examples_need():
+    assert num_batches(request("test"), 8) == 2
+    assert num_batches(request("test"), 9) == 3
+    assert num_batches(request("train"), 9) is None
+
+
+def test_positions_of_the_stream_are_examples_of_their_epochs():
+    stream = EpochOrder(10, seed=3)
+    ids, epochs = stream.at(np.array([0, 9, 10, 25]))
+    assert epochs.tolist() == [0, 0, 1, 2]
+    orders = [epoch_order(10, 3, epoch) for epoch in range(3)]
+    assert ids.tolist() == [orders[0][0], orders[0][9], orders[1][0], orders[2][5]]

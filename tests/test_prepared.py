@@ -1,5 +1,6 @@
 """The folder of prepared data: atomic, resumable, and refused when it is not right."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from algoperf.definition import Splits
@@ -242,7 +244,8 @@ def test_another_io_error_is_not_called_a_full_disk(tmp_path):
 
 
 def test_a_missing_folder_is_called_not_prepared(tmp_path):
-    with pytest.raises(BadData, match=r"not prepared: .*Run `algoperf prepare toy`"):
+    command = f"Run `algoperf prepare toy --data-dir {tmp_path}`"
+    with pytest.raises(BadData, match=f"not prepared: .*{command}"):
         open_data(tmp_path / "toy")
 
 
@@ -335,3 +338,75 @@ def test_an_unknown_part_is_named_with_the_nearest_one(tmp_path):
         BadData, match=r"no part 'trian\.bin'. Did you mean 'train\.bin'"
     ):
         open_data(tmp_path).path("trian.bin")
+
+
+@pytest.mark.parametrize("value", [None, "7", [7], 7.5, -1, 2**40])
+def test_a_fact_that_is_not_what_was_written_is_refused(tmp_path, value):
+    prepare(tmp_path)
+    data = open_data(tmp_path)
+    assert data.fact("width", int) == 7
+    changed = dataclasses.replace(data.manifest, facts={"width": value})
+    with pytest.raises(BadData, match=r"manifest\.json: 'width' is .*did not write"):
+        PreparedData(tmp_path, changed).fact("width", int)
+
+
+@pytest.mark.parametrize("value", [None, {"test": ["a"]}, {"train": [1]}, {"train": 1}])
+def test_a_list_of_parts_that_is_none_is_refused(tmp_path, value):
+    prepare(tmp_path)
+    manifest = open_data(tmp_path).manifest
+    good = dataclasses.replace(manifest, facts={"p": {"train": ["train.bin"]}})
+    assert PreparedData(tmp_path, good).parts("p", "train") == ["train.bin"]
+    bad = dataclasses.replace(manifest, facts={"p": value})
+    with pytest.raises(BadData, match="did not write"):
+        PreparedData(tmp_path, bad).parts("p", "train")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_array_with_a_damaged_header_is_one_clear_error(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    with begin(tmp_path) as preparation:
+        with preparation.part("x.npy") as path, path.open("wb") as file:
+            np.save(file, np.arange(5))
+        preparation.finish(COUNTS, facts={})
+    data = open_data(tmp_path)
+    assert data.array("x.npy").tolist() == [0, 1, 2, 3, 4]
+    content = bytearray(data.path("x.npy").read_bytes())
+    for at in rng.integers(0, 80, 1 + seed // 2):
+        content[at] = rng.integers(256)
+    data.path("x.npy").write_bytes(content)
+    try:
+        data.array("x.npy")
+    except BadData as error:
+        assert f"{tmp_path / 'x.npy'} is damaged" in str(error)
+        assert "`algoperf prepare" in str(error)
+
+
+@pytest.mark.parametrize("line", ["7", "[]", '{"name": 1}', '{"source": 3}', "{}"])
+def test_a_damaged_journal_is_one_clear_error_or_passed_over(tmp_path, line):
+    with begin(tmp_path) as preparation:
+        write_part(preparation, "train.bin")
+    with (tmp_path / ".journal.jsonl").open("a") as journal:
+        journal.write(line + "\n")
+    try:
+        begin(tmp_path).close()
+    except BadData as error:
+        assert ".journal.jsonl is damaged" in str(error)
+
+
+def test_a_folder_that_cannot_be_written_while_parts_are_is_one_sentence(tmp_path):
+    with begin(tmp_path) as preparation:
+        (tmp_path / ".partial").write_text("in the way")
+        with (
+            pytest.raises(BadData, match=f"Cannot write {tmp_path}"),
+            preparation.part("train.bin"),
+        ):
+            pass
+
+
+def test_a_library_that_loses_the_number_of_an_error_is_understood(tmp_path):
+    with (
+        begin(tmp_path) as preparation,
+        pytest.raises(BadData, match=r"Cannot write .*: 10 requested and 3 written"),
+        preparation.part("train.bin"),
+    ):
+        raise OSError("10 requested and 3 written")

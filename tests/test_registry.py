@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from algoperf import registry
+from algoperf import plugins, registry
 from algoperf.errors import AlgoPerfError, UnknownName
 from algoperf.rulesets import RULESETS
 
@@ -73,3 +73,22 @@ def test_a_folder_and_its_definition_must_have_the_same_name(monkeypatch):
     monkeypatch.setattr(registry, "module", lambda *_: other)
     with pytest.raises(AlgoPerfError, match=r"workloads/a/definition\.py defines 'b'"):
         registry.base_definitions.__wrapped__()
+
+
+def test_a_function_whose_name_is_nearly_one_that_has_a_meaning_is_refused():
+    slip = types.ModuleType("algoperf.workloads.mine.model_jax")
+    exec("def build(config): ...\ndef foward(variables): ...", vars(slip))
+    with pytest.raises(AlgoPerfError, match="has 'foward'; did you mean 'forward'"):
+        plugins.check(slip, "model_jax")
+
+
+def test_a_module_without_what_its_kind_needs_is_refused():
+    empty = types.ModuleType("algoperf.workloads.mine.data")
+    with pytest.raises(AlgoPerfError, match="must define open_batches"):
+        plugins.check(empty, "data")
+
+
+def test_every_workloads_modules_pass():
+    for definition in registry.base_definitions().values():
+        for name in ("data", "metrics"):
+            plugins.check(registry.module("workloads", definition.folder, name), name)

@@ -22,13 +22,15 @@ _HEADER = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("--variants", action="store_true", help="also variants")
+    parser.add_argument(
+        "--variants", action="store_true", help="also list the variants"
+    )
     parser.add_argument(
         "--ruleset",
         "--rules",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
-        help="whose budgets are shown; default: %(default)s",
+        help="ruleset whose budgets are shown (default: %(default)s)",
     )
 
 

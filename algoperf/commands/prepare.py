@@ -1,28 +1,31 @@
 """`algoperf prepare`: raw data -> the form that workloads read."""
 
 import argparse
+import contextlib
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import registry
+from algoperf import input_files, packages, paths, plugins, registry
 from algoperf.definition import Splits
-from algoperf.download import ProgressPrinter
+from algoperf.download import ProgressPrinter, writing_to
 from algoperf.errors import BadData, UnknownName, near
+from algoperf.journal import Journal
+from algoperf.manifest import MANIFEST, verify_command
 from algoperf.prepared import Preparation, PreparedData
 from algoperf.runner.settings import default_data_dir
+
+_DOWNLOAD_LOCK = ".download.lock"  # two downloads would write the same files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
     add("name", metavar="NAME", help="a workload or a data set")
-    add("--raw", type=Path, metavar="DIR", help="folder with the official files")
+    add("--raw", metavar="DIR", help="folder with the official files")
     add(
         "--data-dir",
-        type=Path,
         default=default_data_dir(),
         metavar="DIR",
         help="where prepared data goes; default: $ALGOPERF_DATA_DIR or %(default)s",
@@ -47,15 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Prepares the data of a workload or data set, or verifies it."""
+    options.data_dir = paths.expanded(str(options.data_dir))
+    options.raw = None if options.raw is None else paths.expanded(options.raw)
     dataset, folder_name, splits = _what(options.name)
     folder = options.data_dir / folder_name
     module = registry.dataset_module(dataset, "prepare")
-    is_mini = folder_name != dataset
+    was_finished = False
     if not options.verify:
-        with tempfile.TemporaryDirectory(prefix="algoperf-raw-") as temporary:
-            raw = _raw_folder(module, options, is_mini, Path(temporary), folder)
-            chosen = _chosen(module, options)
-            _prepare(module, raw, folder, dataset, splits, chosen)
+        needed = plugins.optional(module, "PACKAGES", ())
+        packages.check(needed, f"Preparing {options.name}")
+        was_finished = _prepare(module, options, folder, dataset, splits)
     data = PreparedData.open(
         folder,
         dataset=dataset,
@@ -66,40 +70,96 @@ def execute(options: argparse.Namespace) -> int:
     if options.verify:
         data.verify(ProgressPrinter())
     counts = ", ".join(f"{split} {count:,}" for split, count in data.counts.items())
-    print(f"{options.name} is ready in {folder}: {counts}.")
+    state = f"{options.name} is ready in {folder}: {counts}."
+    if was_finished:
+        state += (
+            " It was prepared before; the contents of its files are not verified; use "
+            f"--verify: {verify_command(folder)}."
+        )
+    print(state)
+    if options.verify:
+        print("All checksums agree with those that were written.")
     return 0
 
 
 def _prepare(
     module: ModuleType,
-    raw: Path,
+    options: argparse.Namespace,
     folder: Path,
     dataset: str,
     splits: Splits,
-    chosen: Mapping[str, Any],
-) -> None:
-    """chosen: what `_chosen` returns."""
+) -> bool:
+    """Prepares what is missing; whether nothing was."""
+    is_mini = folder.name != dataset
+    _check_raw(module, options, is_mini)
+    chosen = _chosen(module, options)
     version, subset = module.FORMAT_VERSION, chosen["subset"]
-    with Preparation(
-        folder, dataset=dataset, format_version=version, subset=subset
-    ) as preparation:
-        if preparation.is_finished:
-            if "days" in chosen:
-                print(
-                    f"{folder} was prepared before and keeps the days that it has. "
-                    "Remove it to prepare others."
-                )
-            return
+
+    def begin() -> Preparation:
+        return Preparation(
+            folder, dataset=dataset, format_version=version, subset=subset
+        )
+
+    if input_files.is_file(folder / MANIFEST):
+        with begin() as preparation:
+            if preparation.is_finished:
+                if "days" in chosen:
+                    print(f"{folder} keeps the days that it has. Remove it for others.")
+                return True
+    with contextlib.ExitStack() as stack:
+        raw = _raw_folder(module, options, is_mini, folder, stack)
+        preparation = stack.enter_context(begin())
         print(preparation.check_space(module.space_needed(raw, subset)))
         progress = ProgressPrinter()
         module.prepare(raw, preparation, splits=splits, progress=progress, **chosen)
+    return False
+
+
+def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -> None:
+    """`BadData` unless raw files are given, shipped or can be downloaded."""
+    if options.raw is not None:
+        if not input_files.is_folder(options.raw):
+            raise BadData(
+                f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
+            )
+    elif not is_mini and not plugins.optional(module, "download"):
+        raise BadData(
+            f"The data of {options.name} cannot be downloaded by a program. Get the files "
+            f"and give their folder with --raw. Expected:\n{module.RAW_HELP}"
+        )
+
+
+def _raw_folder(
+    module: ModuleType,
+    options: argparse.Namespace,
+    is_mini: bool,
+    folder: Path,
+    stack: contextlib.ExitStack,
+) -> Path:
+    """The user's folder, the expanded embedded data, or a fresh download."""
+    if options.raw is not None:
+        return Path(options.raw)
+    if is_mini:
+        with writing_to(Path(tempfile.gettempdir())):
+            temporary = tempfile.TemporaryDirectory(
+                prefix="algoperf-raw-", ignore_cleanup_errors=True
+            )
+            raw = Path(stack.enter_context(temporary))
+            module.expand_embedded(raw)
+        return raw
+    raw = folder.with_name(f"{folder.name}_raw")  # kept, so that a download resumes
+    with writing_to(raw):
+        raw.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(Journal(raw / _DOWNLOAD_LOCK)):
+        module.download(raw, ProgressPrinter())
+    return raw
 
 
 def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
     """Which part of the data is wanted: arguments of the data set's `prepare`."""
     if options.days is None:
         return {"subset": options.subset}
-    if not hasattr(module, "days_of"):
+    if not plugins.optional(module, "days_of"):
         raise BadData(f"{options.name} has no days to choose. Leave --days out.")
     if options.subset is None:
         raise BadData(
@@ -123,30 +183,3 @@ def _what(name: str) -> tuple[str, str, Splits]:
         f"No workload or data set named {name!r}.{near(name, known)} "
         f"There are: {', '.join(known)}."
     )
-
-
-def _raw_folder(
-    module: ModuleType,
-    options: argparse.Namespace,
-    is_mini: bool,
-    temporary: Path,
-    folder: Path,
-) -> Path:
-    """The user's folder, the expanded embedded data, or a fresh download."""
-    if options.raw is not None:
-        if not options.raw.is_dir():
-            raise BadData(
-                f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
-            )
-        return Path(options.raw)
-    if is_mini:
-        module.expand_embedded(temporary)
-        return temporary
-    if not hasattr(module, "download"):
-        raise BadData(
-            f"The data of {options.name} cannot be downloaded by a program. Get the files and "
-            f"give their folder with --raw. Expected:\n{module.RAW_HELP}"
-        )
-    raw = folder.with_name(f"{folder.name}_raw")  # kept, so that a download resumes
-    module.download(raw, ProgressPrinter())
-    return raw

@@ -9,7 +9,6 @@ workloads as JSON: apart, because it imports the framework.
 """
 
 import ast
-import contextlib
 import json
 import math
 import subprocess
@@ -29,6 +28,7 @@ from algoperf.prepared import MANIFEST, Preparation
 from algoperf.rulesets import TuningRuleset
 from algoperf.runner import experiment
 from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.launch import WrongInput
 from algoperf.runner.settings import Settings, default_data_dir
 from algoperf.runner.supervision.memory import DEVICE_COLUMN, HOST_COLUMN
 
@@ -104,15 +104,17 @@ def rehearse(
             eval_period_steps=_EVAL_PERIOD_STEPS,
         )
         said: list[str] = []
-        with contextlib.suppress(experiment.WrongInput):
+        try:
             experiment.run(settings, said.append)
+        except WrongInput as error:
+            return Rehearsal(workload, None, str(error))
         trials = [
             logs.read_trial(*place)
             for place in logs.trial_folders(settings.experiment_dir)
         ]
         if trials and trials[0].outcome is not None:
             return _result(trials[0])
-    return Rehearsal(workload, None, " ".join(said) or "the message above says why")
+    return Rehearsal(workload, None, " ".join(said))
 
 
 def _data_dir(

@@ -13,7 +13,7 @@ from algoperf import spec
 from algoperf.backend import Arrays
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
-from algoperf.pytorch_backend import devices, leaves, losses
+from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
     Processes,
     Rank,
@@ -58,7 +58,7 @@ class Backend:
         self._place = devices.Placer(device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            devices.use_tf32()
+            devices.set_up_gpu()
         self.processes = Processes(rank, device)
 
     def describe_devices(self) -> dict[str, Any]:
@@ -78,6 +78,11 @@ class Backend:
     def process_settings(self) -> dict[str, Any]:
         """See `algoperf.backend.Backend`."""
         return devices.process_settings(self.device)
+
+    def warm_up(self) -> None:
+        """See `algoperf.backend.Backend`, and `warm_up`."""
+        warm_up.warm_up(self.device)
+        self.processes.warm_up(self.device)
 
     def seed(self, seed: int) -> None:
         """See `algoperf.backend.Backend`."""

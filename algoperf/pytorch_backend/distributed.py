@@ -80,6 +80,13 @@ class Processes:
             self._owns_default_group = True
         self._control = distributed.new_group(backend="gloo")
 
+    def warm_up(self, device: torch.device) -> None:
+        """Lets the processes connect, on the devices' own network too."""
+        if self._control is None:
+            return
+        distributed.all_reduce(torch.zeros(1, device=device))
+        self.maximum([0.0])
+
     def maximum(self, numbers: Sequence[float]) -> list[float]:
         """Element-wise maximum over all processes, which wait for each other."""
         if self._control is None:

@@ -8,6 +8,7 @@ import enum
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Protocol
 
 # Taken at import, before a submission is loaded: replacing `time.perf_counter` later has no effect.
 _MONOTONIC = time.perf_counter
@@ -23,12 +24,22 @@ class Phase(enum.Enum):
     CHECKPOINT = "checkpoint"
 
 
+class Numbers(Protocol):
+    """Numbers that can be set by their place."""
+
+    def __setitem__(self, place: int, value: float, /) -> None:
+        """Sets one."""
+        ...
+
+
 class Clock:
     """Adds up the seconds of each phase of a trial, on a monotonic clock.
 
     `earlier` are the seconds by phase of the parts of this trial before it was resumed.
     `started` is when the process began, in the units of `now`, so that set-up before the
-    clock was made is accounted for.
+    clock was made is accounted for. `board` shows others, in its first three places, what the
+    clock does: 1 + the index of the running phase (0: none), since when it runs, and the
+    submission's seconds before that.
     """
 
     def __init__(
@@ -37,8 +48,10 @@ class Clock:
         *,
         earlier: Mapping[str, float] | None = None,
         started: float | None = None,
+        board: Numbers | None = None,
     ) -> None:
         self._now = now
+        self._board: Numbers = [0.0] * 3 if board is None else board
         earlier = earlier or {}
         self._seconds = {phase: earlier.get(phase.value, 0.0) for phase in Phase}
         begin = now() if started is None else started
@@ -47,6 +60,8 @@ class Clock:
         self._running: Phase | None = None
         self._since = 0.0
         self._timers = {phase: _Timer(self, phase) for phase in Phase}
+        self._codes = {phase: 1.0 + index for index, phase in enumerate(Phase)}
+        self._show_submission_seconds()
 
     def submission(self) -> "_Timer":
         """Charges the block to the submission."""
@@ -88,7 +103,7 @@ class Clock:
         """Whether the submission's clock runs now."""
         return self._running is Phase.SUBMISSION
 
-    def go_on_from(self, earlier: Mapping[str, float]) -> None:
+    def resume_from(self, earlier: Mapping[str, float]) -> None:
         """Continues a resumed trial: `earlier` is its accounting at the checkpoint.
 
         What this process has done so far counts as set-up: the trial has paid for the import
@@ -99,10 +114,18 @@ class Clock:
         for phase in Phase:
             self._seconds[phase] += earlier.get(phase.value, 0.0)
         self._begin -= earlier.get("total", 0.0)
+        self._show_submission_seconds()
 
-    def raise_submission_to(self, seconds: float) -> None:
+    def advance_to(self, seconds: float) -> None:
         """Takes over the slowest process's submission time: a run's clock is the maximum."""
         self._seconds[Phase.SUBMISSION] = max(self._seconds[Phase.SUBMISSION], seconds)
+        self._show_submission_seconds()
+
+    def refund(self, seconds: float) -> None:
+        """Books seconds of the submission as set-up: what it has been charged before."""
+        self._seconds[Phase.SUBMISSION] -= seconds
+        self._seconds[Phase.SETUP] += seconds
+        self._show_submission_seconds()
 
     def accounting(self) -> dict[str, float]:
         """Seconds by phase, `total` (wall time) and `unaccounted` (what no phase covers)."""
@@ -119,11 +142,18 @@ class Clock:
             )
         self._running = phase
         self._since = self._now()
+        self._board[1] = self._since
+        self._board[0] = self._codes[phase]
 
     def _stop(self) -> None:
         assert self._running is not None
         self._seconds[self._running] += self._now() - self._since
         self._running = None
+        self._board[0] = 0.0
+        self._board[2] = self._seconds[Phase.SUBMISSION]
+
+    def _show_submission_seconds(self) -> None:
+        self._board[2] = self._seconds[Phase.SUBMISSION]
 
 
 class _Timer:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from algoperf.backend import Arrays, Backend
+from algoperf import plugins
+from algoperf.backend import Arrays, Backend, MetricsModule
 from algoperf.definition import EVALUATION_SPLITS, SPLIT_PREFIX, Split
 from algoperf.errors import BadData
-from algoperf.pipeline import Batches, DataRequest, InputQueue
+from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.plugins import DataModule
 from algoperf.workload import Workload
 
 
@@ -20,8 +21,8 @@ class Evaluator:
         self,
         workload: Workload,
         backend: Backend,
-        data: ModuleType,
-        metrics: ModuleType,
+        data: DataModule,
+        metrics: MetricsModule,
         *,
         data_folder: Path,
         seed: int,
@@ -30,17 +31,22 @@ class Evaluator:
         """`on_batch` is called after every batch: a sign of life."""
         self._workload = workload
         self._backend = backend
-        self._open_batches: Callable[[DataRequest], Batches] = data.open_batches
+        self._open_batches = data.open_batches
         self._summarise = summary_of(metrics, data_folder)
         self._folder = data_folder
         self._seed = seed
         self._on_batch = on_batch
 
     def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
-        """Metrics of all evaluation splits, keys like `validation/accuracy`."""
+        """Metrics of all evaluation splits, keys like `validation/accuracy`.
+
+        A split without examples has none: a loss that is not a number would end the trial.
+        """
+        splits = self._workload.definition.splits
         return {
             f"{SPLIT_PREFIX[split]}/{name}": float(value)
             for split in EVALUATION_SPLITS
+            if splits.size(split)
             for name, value in self._evaluate_split(split, params, model_state).items()
         }
 
@@ -48,7 +54,7 @@ class Evaluator:
         self, split: Split, params: Any, model_state: Any
     ) -> dict[str, float]:
         outputs = self._outputs(split, params, model_state)
-        metrics: dict[str, float] = self._summarise(outputs)
+        metrics = dict(self._summarise(outputs))
         expected = self._workload.definition.splits.size(split)
         counted = round(metrics["num_examples"])
         if counted != expected:
@@ -83,12 +89,16 @@ class Evaluator:
                 self._on_batch()
 
 
-def summary_of(metrics: ModuleType, data_folder: Path) -> Callable[..., Any]:
+def summary_of(metrics: MetricsModule, data_folder: Path) -> plugins.Summarise:
     """What makes a split's metrics of its outputs: `metrics.summarise`.
 
     Metrics that need what was prepared with the data, as a vocabulary, define
     `summariser(data_folder)`, which returns such a function.
     """
-    if hasattr(metrics, "summariser"):
-        return metrics.summariser(data_folder)
-    return metrics.summarise
+    summariser = plugins.optional(metrics, "summariser")
+    summarise: plugins.Summarise = (
+        summariser(data_folder)
+        if summariser
+        else plugins.optional(metrics, "summarise")
+    )
+    return summarise

@@ -2,23 +2,30 @@
 
 import contextlib
 import dis
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from algoperf import spec
-from algoperf.errors import AlgoPerfError, BadData
+import algoperf
+from algoperf import exit_status, spec
+from algoperf.errors import AlgoPerfError, BadCheckpoint, describe
 from algoperf.logs import Outcome
 from algoperf.submission import line_in
 
 TRACEBACK_FILE = "traceback.txt"
 STACKS_FILE = "stacks_{rank}.txt"  # what every thread did when a trial hung
-MAX_DATA_WAIT = 0.05  # of the submission's time; more marks the run
+MAX_DATA_WAIT = 0.05  # of the submission's time; more is a caveat
+_MAX_TRACEBACK_CHARACTERS = 1_000_000
 # How the frameworks call a device without memory: exception types by name, and words that
 # JAX has in an error that has no type of its own.
 _DEVICE_MEMORY_TYPES = ("OutOfMemoryError",)
 _DEVICE_MEMORY_WORDS = ("RESOURCE_EXHAUSTED",)
 _HOST_MEMORY_WORDS = ("DefaultCPUAllocator: can't allocate memory",)
+_PACKAGES = {"site-packages", "dist-packages"}
+_LIBRARIES = (os.path.dirname(os.__file__), os.path.dirname(algoperf.__file__))
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,13 @@ class Ending:
         """Whether the command that ran the trial should exit with an error."""
         return self.outcome not in (Outcome.REACHED, Outcome.NOT_REACHED)
 
+    @property
+    def exit_status(self) -> int:
+        """With which the trial's process exits."""
+        if self.outcome is Outcome.PREEMPTED:
+            return exit_status.PREEMPTED
+        return exit_status.FAILED if self.is_failure else exit_status.OK
+
 
 class SubmissionError(Exception):
     """Wraps what a submission's function raised, with the function's name."""
@@ -42,47 +56,64 @@ class SubmissionError(Exception):
 
 
 @contextlib.contextmanager
-def blamed_on(function: str, step: int, path: Path) -> Iterator[None]:
-    """Marks errors that escape a submission's function as the submission's.
+def attribute_errors_to(
+    function: str,
+    step: int,
+    path: Path,
+    is_ours: Callable[[BaseException], bool] = lambda error: False,
+) -> Iterator[None]:
+    """Marks errors that escape a submission's function as the submission's: all kinds of them.
 
-    Errors of the input pipeline pass as they are: they surface inside `data_selection`, but are
-    the infrastructure's. So do those of a host without memory.
+    Left as they are: what `is_ours` knows, such as an error of the input pipeline, which
+    surfaces inside `data_selection`; a checkpoint that cannot be written; a host without
+    memory; and a real Ctrl-C.
     """
     try:
         yield
     except SubmissionError:
         raise
-    except (Exception, SystemExit) as error:
-        if _is_not_the_submissions(error, function, path):
+    except BaseException as error:
+        if _is_not_the_submissions(error, function, is_ours):
             raise
-        where = line_in(error, path)
-        text = f"{_memory_of(error)}{type(error).__name__}: {error}{where}"
+        text = f"{_memory_of(error)}{describe(error)}{line_in(error, path)}"
         raise SubmissionError(function, step, text) from error
 
 
-def _is_not_the_submissions(error: BaseException, function: str, path: Path) -> bool:
+def _is_not_the_submissions(
+    error: BaseException, function: str, is_ours: Callable[[BaseException], bool]
+) -> bool:
     if isinstance(error, spec.TrainingCompleteError):
         return function in ("data_selection", "update_params")
-    if isinstance(error, BadData):
-        return not _was_raised_in(path.parent, error)
-    return _is_host_memory(error) and not _was_raised_in(path.parent, error)
+    if is_ours(error):
+        return True
+    is_from_outside = isinstance(
+        error, BadCheckpoint | KeyboardInterrupt
+    ) or _is_host_memory(error)
+    return is_from_outside and not _was_raised_by_submission(error)
 
 
-def _was_raised_in(folder: Path, error: BaseException) -> bool:
-    """Whether a `raise` in a file of `folder` made the error, not a function it called."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
+def _was_raised_by_submission(error: BaseException) -> bool:
+    """Whether a `raise` in code that is no library's made the error, not a call of one."""
+    last = _last(error.__traceback__)
+    if last is None:
         return False
-    code = traceback.tb_frame.f_code
-    is_raise = code.co_code[traceback.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return is_raise and Path(code.co_filename).parent == folder
+    code = last.tb_frame.f_code
+    is_raise = code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    is_library = code.co_filename.startswith(_LIBRARIES) or _PACKAGES & set(
+        Path(code.co_filename).parts
+    )
+    return is_raise and not is_library
+
+
+def _last(entry: TracebackType | None) -> TracebackType | None:
+    while entry is not None and entry.tb_next is not None:
+        entry = entry.tb_next
+    return entry
 
 
 def _is_host_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
-        words in str(error) for words in _HOST_MEMORY_WORDS
+        words in describe(error) for words in _HOST_MEMORY_WORDS
     )
 
 
@@ -91,17 +122,29 @@ def _memory_of(error: BaseException) -> str:
     if _is_host_memory(error):
         return "the host ran out of memory: "
     is_device = type(error).__name__ in _DEVICE_MEMORY_TYPES or any(
-        words in str(error) for words in _DEVICE_MEMORY_WORDS
+        words in describe(error) for words in _DEVICE_MEMORY_WORDS
     )
     return "the device ran out of memory: " if is_device else ""
 
 
-def ending_of(error: Exception) -> Ending:
+def ending_of(error: BaseException) -> Ending:
     """The ending that an error stands for."""
     if isinstance(error, SubmissionError):
         return Ending(Outcome.SUBMISSION_CRASHED, str(error))
-    kind = "" if isinstance(error, AlgoPerfError) else f"{type(error).__name__}: "
-    return Ending(Outcome.INFRASTRUCTURE_CRASHED, f"{_memory_of(error)}{kind}{error}")
+    text = str(error) if isinstance(error, AlgoPerfError) else describe(error)
+    return Ending(Outcome.INFRASTRUCTURE_CRASHED, f"{_memory_of(error)}{text}")
+
+
+def traceback_text(error: BaseException) -> str:
+    """The whole traceback, of the submission's own error where it is one, cut if it is huge."""
+    cause = error.__cause__ if isinstance(error, SubmissionError) else error
+    lines = traceback.format_exception(cause or error)
+    text = "".join(lines).encode("utf-8", "backslashreplace").decode()
+    if len(text) <= _MAX_TRACEBACK_CHARACTERS:
+        return text
+    half = _MAX_TRACEBACK_CHARACTERS // 2
+    omitted = len(text) - 2 * half
+    return f"{text[:half]}\n[{omitted} characters left out]\n{text[-half:]}"
 
 
 def time_shares(
@@ -118,13 +161,13 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0 else 0.0
 
 
-def marks_of(shares: Mapping[str, float], programs: Sequence[str]) -> list[str]:
+def caveats(shares: Mapping[str, float], programs: Sequence[str]) -> list[str]:
     """What people should know who compare this trial with others."""
-    marks = []
+    found = []
     if shares["data_wait"] > MAX_DATA_WAIT:
-        marks.append(
+        found.append(
             f"waited for data in {shares['data_wait']:.1%} of its submission time"
         )
     if programs:
-        marks.append(f"the submission started programs: {', '.join(programs)}")
-    return marks
+        found.append(f"the submission started programs: {', '.join(programs)}")
+    return found

@@ -3,6 +3,7 @@
 What is charged to the submission is what is indented under `with clock.submission():`.
 """
 
+import contextlib
 import math
 import types
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,12 @@ from typing import Any
 from algoperf import spec
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.checkpoints.state import TrialCheckpoints
 from algoperf.runner.clock import Phase
-from algoperf.runner.outcomes import Ending, SubmissionError, blamed_on
+from algoperf.runner.outcomes import Ending, SubmissionError, attribute_errors_to
 from algoperf.runner.randomness import StepKeys, key_numbers
+from algoperf.runner.restart import Restart
 from algoperf.runner.trial_parts import TrialParts, TrialState
 
 
@@ -29,6 +31,7 @@ class Trial:
         self._keys = StepKeys(parts.backend, parts.seed)
         self._queue: InputQueue | None = None
         self._batches: Iterator[spec.Batch] = iter(())
+        self._restart: Restart | None = None  # of a resumed trial
         # The submission's own copy: what it does to it changes nothing that is logged.
         self._shown_results: list[tuple[int, dict[str, float]]] = []
         self._budget = parts.workload.max_allowed_runtime_sec
@@ -48,7 +51,7 @@ class Trial:
         """How many batches were drawn."""
         return self._queue.position if self._queue is not None else 0
 
-    def run(self, saved: checkpoint.Checkpoint | None = None) -> Ending:
+    def run(self, saved: Checkpoint | None = None) -> Ending:
         """Trains from the start, or from a checkpoint, to the end."""
         try:
             self._initialise(saved)
@@ -65,7 +68,7 @@ class Trial:
             if self._queue is not None:
                 self._queue.close()
 
-    def _initialise(self, saved: checkpoint.Checkpoint | None) -> None:
+    def _initialise(self, saved: Checkpoint | None) -> None:
         p, state = self._p, self.state
         with self._clock.setup():
             self._checkpoints.randomness.seed(p.seed)
@@ -75,12 +78,12 @@ class Trial:
             state.params, state.model_state = p.workload.init_model_fn(init_key)
             p.backend.synchronize(state.params, state.model_state)
             self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
-            self._batches = (batch for batch in self._queue)  # nothing but an iterator
+            self._batches = map(_same, self._queue)  # nothing but an iterator
         # A resumed trial has paid for its optimizer state already.
         is_timed = p.rules.time_optimizer_init and saved is None
         with (
             self._clock.submission() if is_timed else self._clock.setup(),
-            blamed_on("init_optimizer_state", 0, p.submission.path),
+            self._attribute_errors_to("init_optimizer_state"),
         ):
             state.optimizer_state = p.submission.init_optimizer_state(
                 p.workload,
@@ -93,11 +96,13 @@ class Trial:
         if saved is not None:
             with self._clock.setup():
                 self._earlier_data_wait = self._checkpoints.restore(saved, state)
+                self._restart = Restart.after(state.costs)
                 self._shown_results = [(s, dict(m)) for s, m in state.eval_results]
 
     def _step(self) -> Ending | None:
         p, state = self._p, self.state
         select_key, update_key, _ = self._keys(state.global_step)
+        before = self._clock.submission_seconds
         with self._clock.submission():
             try:
                 self._select_and_update(select_key, update_key)
@@ -105,7 +110,11 @@ class Trial:
                 state.training_complete = True
         if not state.training_complete:
             state.global_step += 1
-        p.progress.num_steps += 1
+        p.heartbeat.num_steps += 1
+        if self._restart is not None:
+            self._clock.refund(
+                self._restart.of_step(self._clock.submission_seconds - before)
+            )
         self._is_stopping = p.stop.is_set
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
@@ -119,7 +128,7 @@ class Trial:
             if p.submission.takes_train_state
             else {}
         )
-        with blamed_on("data_selection", state.global_step, p.submission.path):
+        with self._attribute_errors_to("data_selection"):
             batch = p.submission.data_selection(
                 p.workload,
                 self._batches,
@@ -130,7 +139,7 @@ class Trial:
                 state.global_step,
                 select_key,
             )
-        with blamed_on("update_params", state.global_step, p.submission.path):
+        with self._attribute_errors_to("update_params"):
             returned = p.submission.update_params(
                 workload=p.workload,
                 current_param_container=state.params,
@@ -146,6 +155,17 @@ class Trial:
                 **extra,
             )
         self._take("update_params", returned)
+
+    def _attribute_errors_to(
+        self, function: str
+    ) -> contextlib.AbstractContextManager[None]:
+        queue = self._queue
+        return attribute_errors_to(
+            function,
+            self.state.global_step,
+            self._p.submission.path,
+            is_ours=lambda error: queue is not None and error is queue.failure,
+        )
 
     def _take(self, function: str, returned: Any) -> None:
         """Takes over what update_params or prepare_for_eval returned."""
@@ -185,7 +205,7 @@ class Trial:
                 float(self._is_stopping),
             ]
         )
-        self._clock.raise_submission_to(slowest)
+        self._clock.advance_to(slowest)
         state.training_complete = bool(complete)
         self._is_stopping = bool(stopping)
 
@@ -218,16 +238,20 @@ class Trial:
 
     def _evaluate(self) -> Ending | None:
         p, state = self._p, self.state
+        before = self._clock.submission_seconds
         with self._clock.submission():
             self._prepare_for_evaluation()
             self._await_submission()
+        prepared_for = self._clock.submission_seconds - before
+        if self._restart is not None:
+            self._clock.refund(self._restart.of_prepare_for_eval(prepared_for))
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
         ending = self._spent() or self._broken_rule()
         if ending:
             return ending
         with self._clock.evaluation():
-            with blamed_on("update_params", state.global_step, p.submission.path):
+            with self._attribute_errors_to("update_params"):
                 p.workload.check_params(state.params)
                 params, model_state = p.workload.isolated(
                     state.params, state.model_state
@@ -236,28 +260,47 @@ class Trial:
             is_finite = p.backend.is_finite(params)
         with self._clock.logging():
             self._record(metrics)
+        self._note_costs(prepared_for)
         state.evaluated_at = self._clock.submission_seconds
-        with self._clock.checkpoint():
-            self._checkpoints.save(state, self._position, self.data_wait_seconds)
-        p.progress.sign()
-        p.progress.is_patient = False
+        self._save_checkpoint()
+        p.heartbeat.beat()
+        p.heartbeat.in_warmup = False
         return self._decide(is_finite)
+
+    def _note_costs(self, prepared_for: float) -> None:
+        """Takes note of what the submission's calls usually cost."""
+        state, seconds = self.state, self._clock.submission_seconds
+        state.costs.prepare_for_eval = prepared_for
+        if len(state.eval_results) == 1:
+            state.costs.until_first_evaluation = seconds
+            return
+        num_steps = state.global_step - state.eval_results[-2][0]
+        if num_steps:
+            since = seconds - state.evaluated_at - prepared_for
+            state.costs.step = max(since, 0.0) / num_steps
+
+    def _save_checkpoint(self) -> None:
+        # Members of the submission's own classes tell their state themselves.
+        with (
+            self._clock.checkpoint(),
+            self._attribute_errors_to("the state of its members"),
+        ):
+            self._checkpoints.save(self.state, self._position, self.data_wait_seconds)
 
     def _await_submission(self) -> None:
         """Waits for all that the submission has enqueued; its errors surface here too."""
         p, state = self._p, self.state
-        with blamed_on("update_params", state.global_step, p.submission.path):
+        with self._attribute_errors_to("update_params"):
             p.backend.synchronize(
                 state.optimizer_state, state.params, state.model_state
             )
 
     def _stop(self) -> Ending:
         """Leaves a checkpoint of this very step, and ends."""
-        state, step = self.state, self.state.global_step
+        step = self.state.global_step
         with self._clock.submission():
             self._await_submission()
-        with self._clock.checkpoint():
-            self._checkpoints.save(state, self._position, self.data_wait_seconds)
+        self._save_checkpoint()
         saved = (
             ""
             if self._checkpoints.saved_at == step
@@ -265,7 +308,7 @@ class Trial:
         )
         return Ending(
             Outcome.PREEMPTED,
-            f"SIGTERM ended it after step {step}{saved}; go on with --resume",
+            f"SIGTERM ended it after step {step}{saved}; resume it with --resume",
         )
 
     def _prepare_for_evaluation(self) -> None:
@@ -273,7 +316,7 @@ class Trial:
         if p.submission.prepare_for_eval is None:
             return
         key = self._keys(max(state.global_step - 1, 0))[2]
-        with blamed_on("prepare_for_eval", state.global_step, p.submission.path):
+        with self._attribute_errors_to("prepare_for_eval"):
             returned = p.submission.prepare_for_eval(
                 workload=p.workload,
                 current_param_container=state.params,
@@ -355,3 +398,7 @@ class Trial:
         if not state.eval_results or state.eval_results[-1][0] != state.global_step:
             return None
         return self._decide(self._p.backend.is_finite(state.params))
+
+
+def _same(batch: spec.Batch) -> spec.Batch:
+    return batch

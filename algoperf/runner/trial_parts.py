@@ -13,9 +13,18 @@ from algoperf.runner.clock import Clock
 from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import Observers
 from algoperf.runner.supervision.preemption import StopRequest
-from algoperf.runner.supervision.watchdog import Progress
+from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission
 from algoperf.workload import Workload
+
+
+@dataclass
+class Costs:
+    """What a submission has been charged so far, by which a resumed trial is judged."""
+
+    until_first_evaluation: float = 0.0  # seconds: loading, initialising, compiling
+    step: float = 0.0  # seconds of a typical step; 0: not known yet
+    prepare_for_eval: float = 0.0  # seconds of the last one
 
 
 @dataclass
@@ -30,9 +39,9 @@ class TrialState:
     validation_reached: bool = False
     test_reached: bool = False
     training_complete: bool = False
-    evaluated_at: float = (
-        -math.inf
-    )  # submission seconds at the end of the last evaluation
+    # Submission seconds at the end of the last evaluation.
+    evaluated_at: float = -math.inf
+    costs: Costs = field(default_factory=Costs)
 
 
 @dataclass(frozen=True)
@@ -58,5 +67,5 @@ class TrialParts:
     eval_period_steps: int | None = None  # instead of the workload's seconds
     find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
     memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
-    progress: Progress = field(default_factory=Progress)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
     stop: StopRequest = field(default_factory=StopRequest)

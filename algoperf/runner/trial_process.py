@@ -1,446 +1,294 @@
-"""Puts one trial together and runs it; as a program, in a process of its own.
+"""Runs one trial; as a program, in a process of its own.
 
-`python -m algoperf.runner.trial_process PLAN.json LAUNCHER ALIVE` exits with 0 when the trial
-ended regularly, 1 when it failed (the logs say how), 2 when what was given is wrong, 75 when
-SIGTERM stopped it. LAUNCHER is the id of the process without which this one ends; ALIVE a file
-that the watchdog keeps fresh.
+`python -m algoperf.runner.trial_process OFFICE` runs the plan in that folder (see `launch`). It
+exits with 0 when the trial ended regularly, 1 when it failed (the logs say how), 2 when what
+was given is wrong, 75 when SIGTERM stopped it.
 """
 
 import contextlib
-import dataclasses
 import os
+import signal
 import sys
-import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
 
-from algoperf import backend as backends
-from algoperf import exit_status, registry
+from algoperf import exit_status
 from algoperf.backend import Backend
-from algoperf.definition import WorkloadDefinition
-from algoperf.errors import AlgoPerfError, BadSettings
-from algoperf.logs import Outcome, TrialId, TrialLog, write_outcome
-from algoperf.pipeline import DataRequest, InputQueue
-from algoperf.prepared import PreparedData
-from algoperf.rulesets import TARGET_SETTING_FACTOR
-from algoperf.runner import machine, outcomes
-from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.errors import AlgoPerfError
+from algoperf.logs import TrialLog, write_atomically, write_outcome
+from algoperf.pipeline import InputQueue
+from algoperf.runner import outcomes, setup
+from algoperf.runner.checkpoints import rows
+from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.clock import Clock
-from algoperf.runner.evaluation import Evaluator
-from algoperf.runner.fairness.forbidden import ForbiddenActs
-from algoperf.runner.fairness.guards import Guards
-from algoperf.runner.fairness.intruders import Intruders
-from algoperf.runner.observers import (
-    Observer,
-    Observers,
-    ProgressLine,
-    Scalars,
-    TensorBoard,
-)
+from algoperf.runner.launch import Office, read_launch
+from algoperf.runner.observers import Observers, Scalars
 from algoperf.runner.outcomes import (
     STACKS_FILE,
     TRACEBACK_FILE,
     Ending,
-    SubmissionError,
     ending_of,
+    traceback_text,
 )
-from algoperf.runner.randomness import ProcessRandomness, seed_for
-from algoperf.runner.settings import Settings, TrialPlan
+from algoperf.runner.plan import TrialPlan
+from algoperf.runner.setup import LoadedSubmission, Site, Watched
 from algoperf.runner.supervision import processes
 from algoperf.runner.supervision.folder_lock import locked
+from algoperf.runner.supervision.heartbeat import Board
 from algoperf.runner.supervision.memory import Memory
 from algoperf.runner.supervision.preemption import StopRequest
-from algoperf.runner.supervision.watchdog import Progress, Watchdog
+from algoperf.runner.supervision.watchdog import (
+    Heartbeat,
+    Overtime,
+    Watch,
+    Watchdog,
+)
 from algoperf.runner.trial import Trial
 from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
-from algoperf.submission import load
-from algoperf.workload import Workload
-
-
-def trial_id(plan: TrialPlan) -> TrialId:
-    """The identity of a planned trial in the logs."""
-    s = plan.settings
-    return TrialId(s.experiment_name, plan.study, s.workload, s.framework, plan.trial)
-
-
-def trial_folder(plan: TrialPlan) -> Path:
-    """Where a planned trial logs."""
-    return trial_id(plan).folder(plan.settings.experiment_dir)
-
-
-def load_backend(settings: Settings) -> Backend:
-    """The backend that a run's settings ask for."""
-    # Where the user's torchrun started this process, the harness could not set them before.
-    for name, value in settings.environment.items():
-        os.environ.setdefault(name, value)
-    options: dict[str, Any] = {"precision": settings.precision}
-    if settings.framework == "pytorch":
-        options["compile"] = settings.torch_compile
-    return backends.load(settings.framework, **options)
 
 
 @dataclass(frozen=True)
 class OwnProcess:
     """That this process runs one trial and nothing else, and may be ended with it."""
 
+    office: Office | None = None  # None: the user's own torchrun started it
     launcher: psutil.Process | None = None  # without which the trial has no purpose
-    alive: Path | None = None  # kept fresh by the watchdog
+    started: float | None = None  # on the clock of `time.perf_counter`
+
+
+@dataclass(frozen=True)
+class _Supervision:
+    """What sees to it that a trial ends."""
+
+    clock: Clock
+    heartbeat: Heartbeat
+    overtime: Overtime
+    stop: StopRequest
+    board: Board | None
 
 
 def run_trial(
-    plan: TrialPlan,
-    backend: Backend,
-    *,
-    started: float | None = None,
-    own_process: OwnProcess | None = None,
+    plan: TrialPlan, backend: Backend, own_process: OwnProcess | None = None
 ) -> Ending:
-    """Runs a trial to its end and logs it; raises only what is wrong with the input.
-
-    `started`: when the process began, on the clock of `time.perf_counter`.
-    """
-    is_first = backend.rank == 0
-    with (
-        StopRequest().listen() as stop,
-        locked(trial_folder(plan)) if is_first else contextlib.nullcontext(),
-    ):
-        setup = _Setup(plan, backend, Clock(started=started), stop)
-        with setup.forbidden, contextlib.ExitStack() as stack:
+    """Runs a trial to its end and logs it; raises only what is wrong with the input."""
+    with StopRequest().listen() as stop:
+        supervision = _supervision(plan, backend, own_process, stop)
+        site = setup.bind_workload(plan, backend, supervision.heartbeat)
+        supervision.overtime.budget_seconds = site.workload.max_allowed_runtime_sec
+        watched = setup.watch_for_cheats(plan, site, backend, supervision.clock)
+        with watched.forbidden, contextlib.ExitStack() as stack:
             if own_process is not None:
-                with setup.intruders.harness():
-                    stack.enter_context(_watchdog(plan, setup, own_process))
-            return _run(plan, setup)
+                watchdog = _watchdog(plan, backend, supervision, own_process)
+                with watched.intruders.harness():
+                    stack.enter_context(watchdog)
+            office = own_process.office if own_process else None
+            return _Run(plan, backend, site, watched, supervision, office).run()
 
 
-def _run(plan: TrialPlan, setup: "_Setup") -> Ending:
-    """Loads the submission, on its clock, and trains."""
-    backend, folder = setup.backend, trial_folder(plan)
-    with setup.clock.submission():
-        setup.load_submission()
-    saved = _latest_checkpoint(folder, setup.identity)
-    if saved is not None:
-        setup.clock.go_on_from(saved.rest["seconds"])
-    log = _open_log(plan, setup, saved) if backend.rank == 0 else None
-    with setup.intruders.harness():
-        observers = _observers(plan, setup.workload) if log else Observers()
-    if log is not None:
-        setup.workload.metrics_logger = Scalars(log.append_scalar_metrics)
-        for warning in backend.describe_devices().get("warnings", ()):
-            observers.warn(warning)
-    trial = Trial(setup.parts(log, observers))
-    try:
-        ending = trial.run(saved)
-    except Exception as error:
-        ending = ending_of(error)
-        _keep_traceback(folder, error)
-    finally:
-        observers.close()
-    if log is not None:
-        seconds = setup.clock.accounting()
-        shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
-        marks = outcomes.marks_of(shares, setup.forbidden.started)
-        log.finish(ending.outcome, ending.reason, seconds, shares=shares, marks=marks)
-    return ending
-
-
-def _watchdog(plan: TrialPlan, setup: "_Setup", own: OwnProcess) -> Watchdog:
-    folder, rank = trial_folder(plan), setup.backend.rank
-
-    def record(reason: str) -> None:
-        if rank == 0:
-            outcome, seconds = Outcome.INFRASTRUCTURE_CRASHED, setup.clock.accounting()
-            write_outcome(folder, outcome, reason, seconds)
-
-    return Watchdog(
-        setup.progress,
-        folder / STACKS_FILE.format(rank=rank),
-        on_hang=record,
-        hang_seconds=plan.settings.hang_seconds,
-        alive=own.alive,
-        launcher=own.launcher,
-        is_one_of_many=setup.backend.num_processes > 1,
+def _supervision(
+    plan: TrialPlan, backend: Backend, own: OwnProcess | None, stop: StopRequest
+) -> _Supervision:
+    office = own.office if own else None
+    board = Board(office.board_file(backend.rank)) if office else None
+    clock = Clock(
+        started=own.started if own else None, board=board.numbers if board else None
     )
+    heartbeat = Heartbeat()
+    overtime = Overtime(clock, heartbeat, stop, plan.settings.notice_seconds)
+    return _Supervision(clock, heartbeat, overtime, stop, board)
 
 
-class _Setup:
-    """Builds the parts of a trial from its plan."""
+def _watchdog(
+    plan: TrialPlan, backend: Backend, supervision: _Supervision, own: OwnProcess
+) -> Watchdog:
+    rank, office = backend.rank, own.office
+    if office is None:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        stacks = plan.folder / STACKS_FILE.format(rank=rank)
+    else:
+        stacks = office.stacks_file(rank)
 
-    def __init__(
-        self, plan: TrialPlan, backend: Backend, clock: Clock, stop: StopRequest
-    ) -> None:
-        settings, definition = plan.settings, _with_counts(plan.settings)
-        self._plan = plan
-        self.backend = backend
-        self.clock = clock
-        self.progress = Progress()
-        self._stop = stop
-        self._data = registry.module("workloads", definition.folder, "data")
-        self._metrics = registry.module("workloads", definition.folder, "metrics")
-        model = registry.module("workloads", definition.folder, f"model_{backend.name}")
-        self.workload = Workload(
-            definition,
-            backend,
-            model,
-            self._metrics,
-            ruleset=settings.rules,
-            tuning=settings.tuning,
-            limits_factor=TARGET_SETTING_FACTOR if settings.target_setting else 1.0,
-        )
-        self._evaluator = Evaluator(
-            self.workload,
-            backend,
-            self._data,
-            self._metrics,
-            data_folder=settings.data_folder,
-            seed=seed_for(plan.seed, "evaluation"),
-            on_batch=self.progress.sign,
-        )
-        self._watch_for_cheats(model)
+    def record(ending: Ending) -> None:
+        if office is not None:
+            office.tell(rank, outcome=ending.outcome.value, reason=ending.reason)
+        if rank == 0:
+            seconds = supervision.clock.accounting()
+            write_outcome(plan.folder, ending.outcome, ending.reason, seconds)
 
-    def _watch_for_cheats(self, model: ModuleType) -> None:
-        """Takes down how things are before any code of the submission has run."""
-        settings, workload = self._plan.settings, self.workload
-        self.intruders = Intruders()
-        self._guards = Guards(
-            modules=(self._data, self._metrics, model),
-            objects={
-                "workload": workload,
-                "model": workload._model,
-                "backend": self.backend,
-                "evaluator": self._evaluator,
-            },
-            value=workload.definition,
-            settings=self.backend.process_settings,
-        )
-        datasets = registry.wing_folder("datasets") / workload.definition.dataset
-        self.forbidden = ForbiddenActs(
-            lambda: self.clock.is_submission,
-            data=(settings.data_folder, datasets),
-            logs=(settings.experiment_dir / settings.experiment_name,),
-            submission=settings.submission_path.parent,
-        )
+    watch = Watch(
+        stacks,
+        board=supervision.board,
+        launcher=own.launcher,
+        hang_seconds=plan.settings.hang_seconds,
+        is_one_of_many=backend.num_processes > 1,
+        on_end=record,
+    )
+    return Watchdog(supervision.heartbeat, supervision.overtime, watch)
 
-    def load_submission(self) -> None:
-        """Imports the submission's file and asks for its batch size."""
-        ProcessRandomness(self.backend).seed(self._plan.seed)
-        definition = self.workload.definition
-        self._submission = load(self._plan.settings.submission_path)
-        self.batch_size, self.batch_size_source = self._submission.batch_size(
-            definition
-        )
-        _check_divisible(self.batch_size, self.backend)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint must share with this run to be continued."""
-        settings = self._plan.settings
-        return {
-            "workload": settings.workload,
-            "framework": settings.framework,
-            "ruleset": settings.ruleset,
-            "tuning ruleset": settings.tuning,
-            "precision": settings.precision,
-            "seed": self._plan.seed,
-            "hyperparameters": self._plan.point,
-            "batch size": self.batch_size,
-            "number of processes": self.backend.num_processes,
-            "submission code": machine.code_digest(settings.submission_path),
-            "benchmark code": machine.commit(),
-        }
+@dataclass(frozen=True)
+class _Run:
+    """A trial from the import of its submission to its outcome."""
 
-    def open_queue(self, position: int) -> InputQueue:
-        """The endless training batches from a position on."""
-        settings, definition = self._plan.settings, self.workload.definition
-        request = DataRequest(
-            folder=settings.data_folder,
-            split="train",
-            splits=definition.splits,
-            batch_size=self.batch_size,
-            seed=seed_for(self._plan.seed, "data"),
-            config=definition.data,
-            shard=self.backend.rank,
-            num_shards=self.backend.num_processes,
-        )
-        queue = InputQueue(
-            self._data.open_batches(request), self.backend.place, start=position
-        )
-        self.forbidden.harness_threads = lambda: queue.threads
-        return queue
+    plan: TrialPlan
+    backend: Backend
+    site: Site
+    watched: Watched
+    supervision: _Supervision
+    office: Office | None
 
-    def parts(self, log: TrialLog | None, observers: Observers) -> TrialParts:
-        """Everything that the trial is made of."""
-        plan, settings = self._plan, self._plan.settings
-        point = plan.point
+    def run(self) -> Ending:
+        """Loads the submission, on its clock, and trains; touches no folder before that."""
+        plan, backend, clock = self.plan, self.backend, self.supervision.clock
+        definition = self.site.workload.definition
+        with clock.submission():
+            loaded = setup.load_submission(plan, definition, backend)
+        is_first = backend.rank == 0
+        with locked(plan.folder) if is_first else contextlib.nullcontext():
+            identity = setup.identity_of(plan, loaded, backend)
+            saved = setup.latest_checkpoint(plan.folder, identity)
+            if saved is not None:
+                clock.resume_from(saved.rest["seconds"])
+            log = self._open_log(loaded, saved) if is_first else None
+            return self._train(loaded, identity, saved, log)
+
+    def _open_log(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> TrialLog:
+        (self.plan.folder / TRACEBACK_FILE).unlink(missing_ok=True)
+        if saved is not None and (restored := rows.restore(self.plan.folder, saved)):
+            print(
+                f"algoperf: {restored} evaluations that the logs lacked were restored from "
+                "the checkpoint.",
+                file=sys.stderr,
+            )
+        meta = setup.describe(self.plan, self.site, loaded, self.backend)
+        return setup.open_log(self.plan, meta, saved.step if saved else 0)
+
+    def _observers(self, log: TrialLog | None) -> Observers:
+        if log is None:
+            return Observers()
+        with self.watched.intruders.harness():
+            observers = setup.observers_of(self.plan, self.site.workload)
+        self.site.workload.metrics_logger = Scalars(log.append_scalar_metrics)
+        for warning in self.backend.describe_devices().get("warnings", ()):
+            observers.warn(warning)
+        return observers
+
+    def _train(
+        self,
+        loaded: LoadedSubmission,
+        identity: Mapping[str, Any],
+        saved: Checkpoint | None,
+        log: TrialLog | None,
+    ) -> Ending:
+        observers = self._observers(log)
+        trial = Trial(self._parts(loaded, identity, log, observers))
+        try:
+            ending = trial.run(saved)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and self.office is None:
+                raise  # Ctrl-C of the user's
+            ending = ending_of(error)
+            self._keep_traceback(error)
+        finally:
+            observers.close()
+        if self.office is not None:
+            self.office.tell(
+                self.backend.rank, outcome=ending.outcome.value, reason=ending.reason
+            )
+        if log is not None:
+            seconds = self.supervision.clock.accounting()
+            shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
+            caveats = outcomes.caveats(shares, self.watched.forbidden.started)
+            log.finish(
+                ending.outcome, ending.reason, seconds, shares=shares, marks=caveats
+            )
+        return ending
+
+    def _parts(
+        self,
+        loaded: LoadedSubmission,
+        identity: Mapping[str, Any],
+        log: TrialLog | None,
+        observers: Observers,
+    ) -> TrialParts:
+        plan, settings = self.plan, self.plan.settings
+        point, site, supervision = plan.point, self.site, self.supervision
+        step_hint = site.workload.step_hint
         return TrialParts(
-            workload=self.workload,
+            workload=site.workload,
             backend=self.backend,
-            submission=self._submission,
+            submission=loaded.functions,
             rules=settings.rules,
             hyperparameters=None if point is None else as_hyperparameters(point),
-            evaluate=self._evaluator.evaluate,
-            open_queue=self.open_queue,
-            clock=self.clock,
+            evaluate=site.evaluator.evaluate,
+            open_queue=lambda position: self._open_queue(loaded, position),
+            clock=supervision.clock,
             log=log,
             observers=observers,
-            intruders=self.intruders,
+            intruders=self.watched.intruders,
             seed=plan.seed,
-            identity=self.identity,
-            max_global_steps=self._step_limit(),
+            identity=identity,
+            max_global_steps=step_hint
+            if settings.target_setting
+            else settings.max_global_steps,
             save_checkpoints=settings.save_checkpoints,
             stop_at_targets=not settings.target_setting,
             eval_period_steps=settings.eval_period_steps,
-            find_breaches=self._breaches,
+            find_breaches=self.watched.breaches,
             memory=Memory(self.backend),
-            progress=self.progress,
-            stop=self._stop,
+            heartbeat=supervision.heartbeat,
+            stop=supervision.stop,
         )
 
-    def _breaches(self) -> list[str]:
-        return self._guards.find() + self.forbidden.found
-
-    def _step_limit(self) -> int | None:
-        settings = self._plan.settings
-        return (
-            self.workload.step_hint
-            if settings.target_setting
-            else settings.max_global_steps
+    def _open_queue(self, loaded: LoadedSubmission, position: int) -> InputQueue:
+        queue = setup.open_queue(
+            self.plan, self.site, self.backend, loaded.batch_size, position
         )
+        self.watched.forbidden.harness_threads = lambda: queue.threads
+        return queue
 
-    def describe(self) -> dict[str, Any]:
-        """The trial's `meta_data`: rules, targets, budgets, hardware, versions, code."""
-        plan, settings, workload = self._plan, self._plan.settings, self.workload
-        target = workload.definition.target
-        return {
-            "workload": workload.name,
-            "base_workload": workload.definition.base_name,
-            "tier": workload.definition.tier,
-            "framework": settings.framework,
-            "ruleset": settings.ruleset,
-            "tuning_ruleset": settings.tuning,
-            "target": {
-                "metric": target.metric,
-                "better": target.better,
-                "validation": target.validation,
-                "test": target.test,
-            },
-            "budget_seconds": workload.max_allowed_runtime_sec,
-            "step_hint": workload.step_hint,
-            "batch_size": self.batch_size,
-            "batch_size_source": self.batch_size_source,
-            "precision": settings.precision,
-            "partial_data": self.workload.definition.splits
-            != settings.definition.splits,
-            "target_setting": settings.target_setting,
-            "eval_period_steps": settings.eval_period_steps,
-            "seed": plan.seed,
-            "study": plan.study,
-            "trial": plan.trial,
-            "num_processes": self.backend.num_processes,
-            "devices": self.backend.describe_devices(),
-            **machine.describe(),
-        }
-
-
-def _with_counts(settings: Settings) -> WorkloadDefinition:
-    """The definition; with the split sizes of a partial copy where that is accepted."""
-    definition = settings.definition
-    if not settings.allow_partial_data:
-        return definition
-    data = PreparedData.open(
-        settings.data_folder, dataset=definition.dataset, allow_partial=True
-    )
-    return dataclasses.replace(definition, splits=data.splits_like(definition.splits))
-
-
-def _check_divisible(batch_size: int, backend: Backend) -> None:
-    if batch_size % backend.num_devices:
-        multiple = backend.num_devices * max(1, batch_size // backend.num_devices)
-        raise BadSettings(
-            f"The batch size {batch_size} cannot be divided by the {backend.num_devices} "
-            f"devices. Return a multiple from get_batch_size, such as {multiple}."
-        )
-
-
-def _latest_checkpoint(
-    folder: Path, identity: Mapping[str, Any]
-) -> checkpoint.Checkpoint | None:
-    return checkpoint.load_latest(
-        folder / checkpoint.FOLDER,
-        identity,
-        warn=lambda text: print(f"algoperf: {text}", file=sys.stderr),
-    )
-
-
-def _open_log(
-    plan: TrialPlan, setup: _Setup, saved: checkpoint.Checkpoint | None
-) -> TrialLog:
-    folder = trial_folder(plan)
-    preemptions = len(list(folder.glob("meta_data_*.json")))
-    log = TrialLog(
-        folder, preemptions=preemptions, keep_steps=saved.step if saved else 0
-    )
-    log.start(setup.describe(), plan.settings.as_json(), plan.point)
-    return log
-
-
-def _observers(plan: TrialPlan, workload: Workload) -> Observers:
-    observers: list[Observer] = []
-    if sys.stderr.isatty():
-        label = f"{workload.name} study {plan.study} trial {plan.trial}"
-        observers.append(
-            ProgressLine(
-                label, workload.definition.target, workload.max_allowed_runtime_sec
-            )
-        )
-    if plan.settings.tensorboard:
-        observers.append(TensorBoard(trial_folder(plan)))
-    return Observers(*observers)
-
-
-def _keep_traceback(folder: Path, error: Exception) -> None:
-    """The whole traceback goes into the logs; people are shown one sentence."""
-    cause = error.__cause__ if isinstance(error, SubmissionError) else error
-    if cause is not None and folder.is_dir():
-        text = "".join(traceback.format_exception(cause))
-        (folder / TRACEBACK_FILE).write_text(text)
-
-
-def _process_started() -> float:
-    """When this process began, on the clock of `time.perf_counter`."""
-    age = time.time() - psutil.Process().create_time()
-    return time.perf_counter() - age
+    def _keep_traceback(self, error: BaseException) -> None:
+        """The whole traceback goes into the logs; people are shown one sentence."""
+        path = self.plan.folder / TRACEBACK_FILE
+        # The process that failed first tells why; others fail because it is gone.
+        if path.parent.is_dir() and not path.exists():
+            write_atomically(path, traceback_text(error))
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the plan in the file that is named by the first argument."""
-    plan = TrialPlan.loads(Path(arguments[0]).read_text())
+    """Runs the plan in the office that is named by the first argument."""
+    office = Office(Path(arguments[0]))
+    # A terminal's Ctrl-C is the launcher's to answer; here only a submission could raise it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    plan = TrialPlan.loads(office.plan_file.read_text())
+    launch = read_launch(office)
     processes.adopt_orphans()
-    own = OwnProcess(_process(int(arguments[1])), Path(arguments[2]))
+    own = OwnProcess(office, _process(launch["launcher"]), launch["at"])
     try:
-        backend = load_backend(plan.settings)
+        backend = setup.load_backend(plan.settings)
         try:
-            ending = run_trial(
-                plan, backend, started=_process_started(), own_process=own
-            )
+            status = run_trial(plan, backend, own).exit_status
         finally:
             backend.close()
             processes.end_descendants()
     except AlgoPerfError as error:
-        print(f"algoperf: error: {error}", file=sys.stderr)
-        return exit_status.WRONG_INPUT
-    if ending.outcome is Outcome.PREEMPTED:
-        return exit_status.PREEMPTED
-    return exit_status.FAILED if ending.is_failure else exit_status.OK
+        office.tell(_rank(), wrong_input=str(error))
+        status = exit_status.WRONG_INPUT
+    return status
+
+
+def _rank() -> int:
+    """This process's rank, also before a backend was loaded."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _process(number: int) -> psutil.Process:
-    """The process of that id; where it has ended, one that will be found to have ended."""
+    """The launcher; where it has ended already, this process ends too."""
     try:
         return psutil.Process(number)
     except psutil.NoSuchProcess:
@@ -448,4 +296,9 @@ def _process(number: int) -> psutil.Process:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Right after the last word: nothing that a submission has registered runs any more, and
+    # tearing down the frameworks' modules would take up to a second.
+    os._exit(code)

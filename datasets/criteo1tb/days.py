@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from algoperf.errors import BadData, near
+from algoperf import input_files
+from algoperf.errors import BadData
 
 RAW_HELP = """\
 Criteo 1TB click logs, 24 files (about 350 GB), gzip-packed or not:
@@ -46,35 +47,31 @@ def check_days(paths: dict[int, Path], raw: Path, days: Collection[int]) -> None
     """Raises `BadData` for the first of `days` that is not among `paths`."""
     missing = sorted(set(days) - set(paths))
     if missing:
-        there = sorted(p.name for p in raw.iterdir() if p.is_file())
         used = {path.name for path in paths.values()}
         name = f"day_{missing[0]}.gz"
-        hint = near(name, [other for other in there if other not in used])
-        raise BadData(
-            f"{raw} has no file {name}.{hint} It has: "
-            f"{', '.join(there) or 'nothing'}.\n{RAW_HELP}"
+        raise input_files.not_found(
+            raw, f"no file {name}", RAW_HELP, name=name, expected=used
         )
 
 
 def find_days(raw: Path) -> dict[int, Path]:
     """The files of the days that are there, by day; a packed one before an unpacked."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
+    input_files.check_raw_folder(raw, RAW_HELP)
     found = {}
     for day in range(NUM_DAYS):
-        for path in (raw / f"day_{day}.gz", raw / f"day_{day}"):
-            if path.is_file():
-                found[day] = path
-                break
+        entry = input_files.first_of(raw, f"day_{day}.gz", f"day_{day}")
+        if entry is not None and not entry.is_folder:
+            found[day] = entry.path
+    known = {f"day_{day}" for day in range(NUM_DAYS)}
+    names = [entry.path.name for entry in input_files.entries(raw)]
     extra = [
-        path.name
-        for path in raw.glob("day_*")
-        if path.name.removesuffix(".gz")
-        not in {f"day_{day}" for day in range(NUM_DAYS)}
+        name
+        for name in names
+        if name.startswith("day_") and name.removesuffix(".gz") not in known
     ]
     if extra and len(found) == NUM_DAYS:
         raise BadData(
-            f"{raw} has {sorted(extra)[0]} beside all {NUM_DAYS} official files. Move it "
+            f"{raw} has {extra[0]} beside all {NUM_DAYS} official files. Move it "
             "away, or check that the folder holds the right data."
         )
     return found

@@ -3,23 +3,24 @@
 import contextlib
 import gzip
 import importlib
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from algoperf import input_files
 from algoperf.errors import BadData
 
 # isal's twin of the module gzip, where there is one: it unpacks two to three times as
 # fast, and a conversion gains a quarter.
 _gzip: Any = gzip
-_DAMAGES: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error)
+_DAMAGES: tuple[type[Exception], ...] = ()
 with contextlib.suppress(ImportError):
     _gzip = importlib.import_module("isal.igzip")
-    _DAMAGES += (importlib.import_module("isal.isal_zlib").error,)
+    _DAMAGES = (importlib.import_module("isal.isal_zlib").error,)
 
 # About 2,000 rows: what is made of a block then fits into a core's cache.
 _BLOCK_BYTES = 1 << 19
-_REMEDY = "Delete it and get the official file again."
+_MAX_LINE_BYTES = 1 << 20  # longer than any line; a file of anything else has them
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class LineSource:
@@ -28,7 +29,9 @@ class LineSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows_read = 0
-        self._file = _open(path)
+        self._stack = contextlib.ExitStack()
+        self._file = _open(path, self._stack)
+        self._is_at_start = True
         self._rest = b""  # read, but not taken
         self._is_at_end = False
 
@@ -45,7 +48,8 @@ class LineSource:
             count, end = max_rows, _end_of_line(self._rest, max_rows)
         lines, self._rest = self._rest[:end], self._rest[end:]
         self.rows_read += count
-        return lines, count
+        # Files that went through Windows.
+        return lines.replace(b"\r\n", b"\n"), count
 
     def skip(self, num_rows: int) -> None:
         """Passes over so many lines, or to the end of the file."""
@@ -57,32 +61,40 @@ class LineSource:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._stack.close()
 
     def _read_more(self) -> None:
         try:
-            block = self._file.read(_BLOCK_BYTES)
-        except EOFError as error:
-            raise BadData(
-                f"{self.path} is cut off: its gzip data end early, after row "
-                f"{self.rows_read:,}. {_REMEDY}"
-            ) from error
-        except _DAMAGES as error:
-            raise BadData(f"{self.path} is damaged ({error}). {_REMEDY}") from error
+            with input_files.reading(self.path, damages=_DAMAGES):
+                block = self._file.read(_BLOCK_BYTES)
+        except BadData as error:
+            raise BadData(f"{error} Rows up to {self.rows_read:,} are good.") from error
+        if self._is_at_start:  # some editors put a mark there
+            block = block.removeprefix(_BYTE_ORDER_MARK)
+            self._is_at_start = False
         self._rest += block
         self._is_at_end = not block
         if self._is_at_end and self._rest:
             raise BadData(
                 f"{self.path} is cut off: row {self.rows_read + 1:,} has no line end. "
-                f"{_REMEDY}"
+                f"{input_files.GET_AGAIN}"
+            )
+        if len(self._rest) > _MAX_LINE_BYTES and b"\n" not in self._rest:
+            raise BadData(
+                f"{self.path}: row {self.rows_read + 1:,} has no end within "
+                f"{_MAX_LINE_BYTES:,} bytes, so this is no file of lines. "
+                f"{input_files.GET_AGAIN}"
             )
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
+    if input_files.size_bytes(path) == 0:
+        raise BadData(f"{path} is empty. {input_files.GET_AGAIN}")
+    file = stack.enter_context(input_files.opened(path))
     if path.suffix == ".gz":
-        file: BinaryIO = _gzip.open(path, "rb")
-        return file
-    return path.open("rb")
+        unpacked: BinaryIO = stack.enter_context(_gzip.open(file, "rb"))
+        return unpacked
+    return file
 
 
 def _end_of_line(text: bytes, number: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress
 from algoperf.errors import BadData
+from algoperf.manifest import OPTIONS
 from algoperf.prepared import Preparation
 
 from . import flights, reader, text
@@ -96,6 +97,7 @@ def prepare(
     equal parts of `days`, or else of the days that are there.
     """
     paths = find_days(raw)
+    facts = {} if days is None else {OPTIONS: {"--days": _listed(days)}}
     if days is None:
         days = range(NUM_DAYS) if subset is None else enough_days(paths)
     check_days(paths, raw, days)
@@ -111,7 +113,12 @@ def prepare(
     counts, files = _count(plans, rows, splits)
     if subset is None:
         _check_counts(counts, splits, raw, rows)
-    preparation.finish(counts, facts={"files": files})
+    preparation.finish(counts, facts={"files": files, **facts})
+
+
+def _listed(days: Collection[int]) -> str:
+    """Days as `--days` takes them."""
+    return ",".join(map(str, sorted(days)))
 
 
 @dataclass(frozen=True)

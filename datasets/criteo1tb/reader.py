@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from algoperf.definition import Split
+from algoperf import input_files
+from algoperf.definition import Split, materialised
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
@@ -81,6 +82,7 @@ class RowFile:
 
     path: Path
     num_rows: int
+    remedy: str = ""  # what to do where it is damaged
 
     def read(self, first: int, inputs: np.ndarray, extras: np.ndarray) -> None:
         """Fills the arrays with the rows from `first` on.
@@ -88,12 +90,13 @@ class RowFile:
         inputs: float32 [n, 39], extras: uint16 [n], both contiguous. Reads bytes where
         they are wanted: nothing is mapped, and nothing is kept in memory.
         """
-        file = os.open(self.path, os.O_RDONLY)
-        try:
-            self._fill(file, inputs, 4 * NUM_INPUTS * first)
-            self._fill(file, extras, 4 * NUM_INPUTS * self.num_rows + 2 * first)
-        finally:
-            os.close(file)
+        with input_files.reading(self.path, self.remedy):
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                self._fill(file, inputs, 4 * NUM_INPUTS * first)
+                self._fill(file, extras, 4 * NUM_INPUTS * self.num_rows + 2 * first)
+            finally:
+                os.close(file)
 
     def _fill(self, file: int, array: np.ndarray, position: int) -> None:
         """Reads as many bytes as the array has, from `position` on."""
@@ -103,10 +106,7 @@ class RowFile:
         while rest:
             count = os.preadv(file, [rest], position)
             if not count:
-                raise BadData(
-                    f"{self.path} is cut off. Run `algoperf prepare "
-                    f"{self.path.parent.name}` again; it writes this part anew."
-                )
+                raise BadData(f"{self.path} is cut off. {self.remedy}")
             rest, position = rest[count:], position + count
 
 
@@ -115,18 +115,14 @@ def row_files(data: PreparedData, split: Split) -> Sequence[RowFile]:
 
     Their rows must be as many as the manifest promises.
     """
-    stored: Split = "train" if split == "eval_train" else split
-    names = data.facts["files"][stored]
+    stored = materialised(split)
+    names = data.parts("files", stored)
     sizes = [data.manifest.files[name].size_bytes for name in names]
     total = sum(sizes) // ROW_BYTES
     if total != data.counts[stored] or any(size % ROW_BYTES for size in sizes):
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the "
-            f"{data.counts[stored]:,} rows that the manifest promises. Delete the "
-            f"folder and run `algoperf prepare {data.folder.name}`."
-        )
+        raise data.incomplete(stored, "rows")
     return [
-        RowFile(data.path(name), size // ROW_BYTES)
+        RowFile(data.path(name), size // ROW_BYTES, data.rewrite(name))
         for name, size in zip(names, sizes, strict=True)
     ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress
 from algoperf.errors import BadData
@@ -20,7 +21,16 @@ from . import scans, volumes
 from .reader import FORMAT_VERSION, SLICE, SPLITS, part_name, slice_size, table_name
 from .volumes import Volume
 
-__all__ = ["FORMAT_VERSION", "RAW_HELP", "expand_embedded", "prepare", "space_needed"]
+__all__ = [
+    "FORMAT_VERSION",
+    "PACKAGES",
+    "RAW_HELP",
+    "expand_embedded",
+    "prepare",
+    "space_needed",
+]
+
+PACKAGES = ("h5py",)
 
 RAW_HELP = """\
 fastMRI, knee, single-coil: two folders of HDF5 files, one file a volume,
@@ -200,28 +210,29 @@ def _find(raw: Path, folder: str, progress: Progress) -> list[Volume]:
     depends on the file system; ours is sorted everywhere.
     """
     path = _folder(raw, folder)
-    files = sorted(p for p in path.glob("*.h5") if not p.name.startswith("."))
-    if not files:
-        there = sorted(p.name for p in path.iterdir())
-        raise BadData(
-            f"{path} has no .h5 files. It has: {', '.join(there[:10]) or 'nothing'}.\n"
-            f"{RAW_HELP}"
-        )
+    paths = [
+        entry.path
+        for entry in input_files.entries(path)
+        if entry.path.suffix.lower() == ".h5" and not entry.is_folder
+    ]
+    if not paths:
+        raise input_files.not_found(path, "no .h5 files", RAW_HELP)
     found = []
-    for file in files:
+    for file in paths:
         found.append(volumes.read_header(file))
-        progress(f"reading headers of {path.name}", len(found), len(files))
+        progress(f"reading headers of {path.name}", len(found), len(paths))
     return found
 
 
 def _folder(raw: Path, folder: str) -> Path:
-    for name in _FOLDERS[folder]:
-        if (raw / name).is_dir():
-            return raw / name
-    there = sorted(p.name for p in raw.iterdir()) if raw.is_dir() else []
-    raise BadData(
-        f"{raw} has no folder {_FOLDERS[folder][0]}. It has: "
-        f"{', '.join(there[:10]) or 'nothing'}.\n{RAW_HELP}"
+    input_files.check_raw_folder(raw, RAW_HELP)
+    found = input_files.first_of(raw, *_FOLDERS[folder])
+    if found is not None and found.is_folder:
+        return found.path
+    name = _FOLDERS[folder][0]
+    expected = [name for names in _FOLDERS.values() for name in names]
+    raise input_files.not_found(
+        raw, f"no folder {name}", RAW_HELP, name=name, expected=expected
     )
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "fastmri"
@@ -90,18 +89,13 @@ def read_split(data: PreparedData, split: Split) -> Slices:
 
     `eval_train` is a choice of training examples, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
-    table = _mapped(data, table_name(stored))
+    stored = materialised(split)
+    table = data.array(table_name(stored))
     num_parts = int(table["part"].max()) + 1 if table.dtype == SLICE else 0
-    names = [part_name(stored, part) for part in range(num_parts)]
-    parts = tuple(_mapped(data, name) for name in names)
-    slices = Slices(table, parts, int(data.facts["side"]))
+    parts = tuple(data.array(part_name(stored, part)) for part in range(num_parts))
+    slices = Slices(table, parts, data.fact("side", int))
     if len(table) != data.counts[stored] or not num_parts or not _is_whole(slices):
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the "
-            f"{data.counts[stored]:,} slices that the manifest promises. Delete the "
-            f"folder and run `algoperf prepare {data.folder.name}`."
-        )
+        raise data.incomplete(stored, "slices")
     return slices
 
 
@@ -114,14 +108,3 @@ def _is_whole(slices: Slices) -> bool:
         len(part) == ends[table["part"] == number].max(initial=0)
         for number, part in enumerate(slices.parts)
     )
-
-
-def _mapped(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
-        ) from error

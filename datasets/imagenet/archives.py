@@ -14,13 +14,14 @@ import re
 import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Literal
 
-from algoperf.errors import BadData, MissingDependency, near
+from algoperf import input_files, packages
+from algoperf.download import Progress, checksum
+from algoperf.errors import BadData
 
 TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
@@ -29,13 +30,19 @@ TEST = "imagenetv2-matched-frequency.tar.gz"
 TEST_FOLDER = "imagenetv2-matched-frequency-format-val"
 TEST_NAMES = (TEST, TEST.removesuffix(".gz"), TEST_FOLDER)
 TRAIN_FOLDER, VALIDATION_FOLDER = "train", "val"
+MD5 = {  # as published on the download page
+    TRAIN: "1d675b47d978889d74fa0da5fadfb00e",
+    VALIDATION: "29b22e2961454d5413ddabcf34fc5622",
+}
+# Of files with other numbers of images the sums cannot be right, as of the shipped ones.
+OFFICIAL_COUNTS = {"train": 1_281_167, "validation": 50_000}
 
 RAW_HELP = f"""\
 ImageNet needs a login: sign up at https://image-net.org/download-images.php (research
 only) and get ILSVRC2012's
-  {TRAIN} (138 GB, md5 1d675b47d978889d74fa0da5fadfb00e), or the folder
+  {TRAIN} (138 GB, md5 {MD5[TRAIN]}), or the folder
     {TRAIN_FOLDER}/ with a folder n01440764/ ... of images, or a tar file, for each class
-  {VALIDATION} (6.3 GB, md5 29b22e2961454d5413ddabcf34fc5622) with
+  {VALIDATION} (6.3 GB, md5 {MD5[VALIDATION]}) with
     {DEVKIT} (its labels), or a text file
     {SYNSETS} (a class name such as n01440764 on
     each line, in the order of the images); or the folder {VALIDATION_FOLDER}/n01440764/ ...
@@ -47,6 +54,7 @@ _WNID = re.compile(r"n\d{8}")
 _NUMBER = re.compile(r"\d+")
 _VALIDATION_NUMBER = re.compile(r"_(\d+)\.[^.]+$")
 _GET_AGAIN = "Get the official file again."
+_MAX_TEXT_BYTES = 100_000_000  # of a list of labels: what is larger is none
 
 
 @dataclass(frozen=True, slots=True)  # there are over a million
@@ -64,7 +72,7 @@ class RawImage:
         """Its bytes."""
         if self.unpacked is not None:
             return os.pread(self.unpacked.fileno(), self.size, self.offset)
-        with self.path.open("rb", buffering=0) as file:
+        with input_files.reading(self.path), self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             return file.read(self.size)
 
@@ -80,48 +88,71 @@ class RawFiles:
     """The folder of raw files. What is unpacked on the way lasts as long as `stack`."""
 
     def __init__(self, raw: Path, stack: contextlib.ExitStack) -> None:
-        if not raw.is_dir():
-            raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
+        input_files.check_raw_folder(raw, RAW_HELP)
         self._raw = raw
         self._stack = stack
 
-    def find(self, *names: str) -> Path:
+    def find(self, *names: str) -> input_files.Entry:
         """The first of these files or folders that is there."""
-        for name in names:
-            if (self._raw / name).exists():
-                return self._raw / name
-        there = sorted(path.name for path in self._raw.iterdir())
-        hint = near(names[0], [name for name in there if name not in names])
-        raise BadData(
-            f"{self._raw} has no {' or '.join(names)}.{hint} It has: "
-            f"{', '.join(there[:10]) or 'nothing'}.\n{RAW_HELP}"
-        )
+        found = input_files.first_of(self._raw, *names)
+        if found is None:
+            lacks = f"no {' or '.join(names)}"
+            raise input_files.not_found(
+                self._raw, lacks, RAW_HELP, name=names[0], expected=names
+            )
+        return found
+
+    def check_packages(self) -> None:
+        """`MissingDependency` where the labels of validation need a package."""
+        if self.find(VALIDATION, VALIDATION_FOLDER).is_folder:
+            return
+        if self.find(DEVKIT, SYNSETS).path.name == DEVKIT:
+            packages.check(("scipy",), f"Reading {DEVKIT}")
+
+    def check_md5(
+        self, kind: Literal["train", "validation"], progress: Progress
+    ) -> None:
+        """`BadData` for a tar file that is not the official one."""
+        name = TRAIN if kind == "train" else VALIDATION
+        path = self._raw / name
+        if not input_files.is_file(path):
+            return  # unpacked
+        found = checksum(path, "md5", progress)
+        if found != MD5[name]:
+            raise BadData(
+                f"{path} has the md5 checksum {found}; {MD5[name]} is expected. "
+                f"{input_files.GET_AGAIN}"
+            )
 
     def train(self) -> list[RawImage]:
         """All training images, sorted by class and name."""
-        path = self.find(TRAIN, TRAIN_FOLDER)
-        if path.is_file():
-            found = _in_tar_of_tars(path)
-        elif tars := sorted(path.glob("*.tar")):
-            found = []
-            for tar in tars:
-                with tar.open("rb", buffering=0) as file:
-                    found += _in_class_tar(tar, file, _class_of(tar.name, path))
-        else:
-            found = _in_class_folders(path, _WNID)
+        path, is_folder, _ = self.find(TRAIN, TRAIN_FOLDER)
+        if not is_folder:
+            return _checked(_in_tar_of_tars(path), path)
+        inside = (entry.path for entry in input_files.entries(path))
+        tars = [tar for tar in inside if tar.suffix.lower() == ".tar"]
+        if not tars:
+            return _checked(_in_class_folders(path, _WNID), path)
+        found = []
+        for tar in tars:
+            with input_files.opened(tar, buffering=0) as file:
+                found += _in_class_tar(tar, file, _class_of(tar.name, path))
         return _checked(found, path)
 
     def validation(self) -> list[RawImage]:
         """All validation images, sorted by name (in an unpacked folder, by file name)."""
-        path = self.find(VALIDATION, VALIDATION_FOLDER)
-        if path.is_dir():
+        path, is_folder, _ = self.find(VALIDATION, VALIDATION_FOLDER)
+        if is_folder:
             found = _in_class_folders(path, _WNID)
             return sorted(found, key=lambda image: image.name)
-        labels_path = self.find(DEVKIT, SYNSETS)
+        labels_path = self.find(DEVKIT, SYNSETS).path
         is_text = labels_path.name == SYNSETS
         labels = read_synsets(labels_path) if is_text else read_devkit(labels_path)
         numbered = {}
-        with path.open("rb", buffering=0) as file, _open_tar(path, file) as tar:
+        with (
+            input_files.opened(path, buffering=0) as file,
+            _open_tar(path, file) as tar,
+        ):
             for member in _members(path, tar):
                 name = Path(member.name).name
                 match = _VALIDATION_NUMBER.search(name)
@@ -143,15 +174,15 @@ class RawFiles:
 
         A packed file is unpacked to a nameless one in the folder `scratch`.
         """
-        path = self.find(*TEST_NAMES)
-        if path.is_dir():
+        path, is_folder, _ = self.find(*TEST_NAMES)
+        if is_folder:
             found = _in_class_folders(path, _NUMBER)
         elif path.suffix == ".gz":
             unpacked = self._unpacked(path, scratch)
             found = _in_numbered_tar(path, unpacked)
             found = [dataclasses.replace(image, unpacked=unpacked) for image in found]
         else:
-            with path.open("rb", buffering=0) as file:
+            with input_files.opened(path, buffering=0) as file:
                 found = _in_numbered_tar(path, file)
         numbers = {image.class_name for image in found}
         expected = {str(number) for number in range(len(class_names))}
@@ -172,11 +203,8 @@ class RawFiles:
 
     def _unpacked(self, path: Path, scratch: Path) -> BinaryIO:
         file = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
-        try:
-            with gzip.open(path, "rb") as packed:
-                shutil.copyfileobj(packed, file, 1 << 20)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BadData(f"{path} is damaged ({error}). {_GET_AGAIN}") from error
+        with input_files.opened(path) as packed, gzip.open(packed) as content:
+            shutil.copyfileobj(content, file, 1 << 20)
         file.flush()
         return file
 
@@ -195,9 +223,9 @@ def _open_tar(path: Path, file: IO[bytes]) -> Iterator[tarfile.TarFile]:
 
 
 def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The files in a tar file."""
+    """The files in a tar file, litter left out."""
     for member in tar:
-        if member.isdir():
+        if member.isdir() or input_files.is_litter(member.name):
             continue
         if not member.isreg():
             raise BadData(f"{path}: {member.name} is no plain file. {_GET_AGAIN}")
@@ -207,7 +235,7 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def _in_tar_of_tars(path: Path) -> list[RawImage]:
     """The images of a tar file of the classes' tar files."""
     found = []
-    with path.open("rb", buffering=0) as file, _open_tar(path, file) as outer:
+    with input_files.opened(path, buffering=0) as file, _open_tar(path, file) as outer:
         for member in _members(path, outer):
             class_name = _class_of(member.name, path)
             inner = outer.extractfile(member)
@@ -267,21 +295,26 @@ def _in_numbered_tar(path: Path, file: IO[bytes]) -> list[RawImage]:
 def _in_class_folders(folder: Path, names: re.Pattern[str]) -> list[RawImage]:
     """The images in a folder of class folders, sorted by class and name."""
     found = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if not entry.is_dir() or not names.fullmatch(entry.name):
+    for path, is_folder, _ in input_files.entries(folder):
+        if not is_folder or not names.fullmatch(path.name):
             raise BadData(
-                f"{entry.path} is no folder of a class. Move it away, or check that "
+                f"{path} is no folder of a class. Move it away, or check that "
                 f"{folder} is the right folder."
             )
-        images = sorted(os.scandir(entry.path), key=lambda image: image.name)
+        images = input_files.entries(path)
         if not images:
             raise BadData(
-                f"{entry.path} has no images: every class must have some, or the numbers "
+                f"{path} has no images: every class must have some, or the numbers "
                 "of the classes would shift. Unpack that class again."
             )
         for image in images:
-            size = image.stat().st_size
-            found.append(RawImage(image.name, entry.name, Path(image.path), 0, size))
+            if image.is_folder:
+                raise BadData(
+                    f"{image.path} is a folder; only images are expected there. Move it "
+                    "away."
+                )
+            name = image.path.name
+            found.append(RawImage(name, path.name, image.path, 0, image.size_bytes))
     return found
 
 
@@ -319,8 +352,9 @@ def _check_numbers(
 
 def read_synsets(path: Path) -> list[str]:
     """The class name on each line of a text file."""
-    names = path.read_text("utf-8", "replace").split("\n")
-    if names[-1] == "":
+    with input_files.opened(path) as file:
+        names = file.read(_MAX_TEXT_BYTES).decode("utf-8-sig", "replace").split("\n")
+    while names and not names[-1].strip():
         names.pop()
     for row, name in enumerate(names, 1):
         if not _WNID.fullmatch(name.strip()):
@@ -336,13 +370,10 @@ def read_devkit(path: Path) -> list[str]:
 
     It numbers them by its own table of classes, in MATLAB's format.
     """
-    try:
-        with tarfile.open(path) as tar:
-            table = _devkit_file(path, tar, "meta.mat").read()
-            lines = _devkit_file(path, tar, "ILSVRC2012_validation_ground_truth.txt")
-            text = lines.read().decode("ascii", "replace")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadData(f"{path} is damaged ({error}). {_GET_AGAIN}") from error
+    with input_files.opened(path) as file, tarfile.open(fileobj=file) as tar:
+        table = _devkit_file(path, tar, "meta.mat").read(_MAX_TEXT_BYTES)
+        lines = _devkit_file(path, tar, "ILSVRC2012_validation_ground_truth.txt")
+        text = lines.read(_MAX_TEXT_BYTES).decode("ascii", "replace")
     names = _devkit_names(path, table)
     labels = []
     for row, line in enumerate(text.split(), 1):
@@ -367,18 +398,12 @@ def _devkit_file(path: Path, tar: tarfile.TarFile, name: str) -> BinaryIO:
 
 def _devkit_names(path: Path, table: bytes) -> dict[int, str]:
     """Class names by the kit's numbers."""
-    try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            f"{path} is read with the package scipy, which is not installed. Run "
-            '`pip install "algoperf[data]"`.'
-        ) from None
-    load: Callable[..., dict[str, Sequence]] = loadmat
+    scipy_io = packages.load("scipy.io", f"Reading {path}")
+    load: Callable[..., dict[str, Sequence]] = scipy_io.loadmat
     try:
         synsets = load(io.BytesIO(table), squeeze_me=True, struct_as_record=False)
         return {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets["synsets"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # scipy raises anything for damaged files
         raise BadData(
-            f"{path}: its meta.mat is damaged ({error}). {_GET_AGAIN}"
+            f"{path}: its meta.mat is damaged ({input_files.in_one_line(error)}). {_GET_AGAIN}"
         ) from error

@@ -6,7 +6,6 @@ the number of threads and processes.
 """
 
 import concurrent.futures
-import functools
 import os
 import threading
 from collections.abc import Callable
@@ -41,17 +40,11 @@ class ImageBatches:
         self._config: DataConfig = request.config or DataConfig()
         self._maker = ExampleMaker(self._config, request.seed)
         self._images = images
-        self._examples = np.arange(len(images))
-        if request.split == "eval_train":
-            self._examples = eval_train_examples(len(images), request.splits.eval_train)
-        self.num_batches = (
-            None
-            if request.is_training
-            else -(-len(self._examples) // request.batch_size)
+        self._examples = pipeline.chosen_examples(
+            request, len(images), _EVAL_TRAIN_SEED
         )
-        self._order = functools.lru_cache(maxsize=4)(
-            functools.partial(pipeline.epoch_order, len(images), request.seed)
-        )
+        self.num_batches = pipeline.num_batches(request, len(self._examples))
+        self._stream = pipeline.EpochOrder(len(images), request.seed)
         self._threads: set[threading.Thread] = set()
         self._pool = _open_pool(request, self._config, self._threads)
 
@@ -85,13 +78,7 @@ class ImageBatches:
 
     def _train_rows(self, index: int, rows: np.ndarray) -> Arrays:
         """Rows of global training batch `index`; batches run on across epochs."""
-        places = index * self._request.batch_size + rows
-        epochs, offsets = np.divmod(places, len(self._examples))
-        ids = np.empty_like(offsets)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            ids[chosen] = self._order(int(epoch))[offsets[chosen]]
-        return self._make(ids, epochs)
+        return self._make(*self._stream.at(index * self._request.batch_size + rows))
 
     def _make(self, ids: np.ndarray, epochs: np.ndarray | None) -> Arrays:
         """Inputs and targets of some images; epochs None: as for evaluation."""
@@ -114,11 +101,8 @@ class ImageBatches:
             else:
                 self._maker.training(content, example, epoch, out)
         except ValueError as error:
-            raise BadData(
-                f"Image {example:,} in {self._images.where(example)} cannot be decoded: "
-                f"{error}. Delete that file and run `algoperf prepare "
-                f"{self._request.folder.name}` again; it writes this part anew."
-            ) from error
+            reason = f"cannot be decoded: {error}"
+            raise self._images.damaged(example, reason) from error
 
     def _mixed(self, batch: Arrays, share: np.float32) -> Arrays:
         """Each row but the first, mixed with the one before it."""
@@ -234,12 +218,7 @@ def open_batches(request: DataRequest) -> pipeline.Batches:
     in training float32 [batch, classes], shares that add up to 1; and in evaluation
     `weights` float32 [batch], 0 for padding.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     config: DataConfig = request.config or DataConfig()
     images = reader.read_split(data, request.split)
     if images.num_classes != config.num_classes:
@@ -249,11 +228,6 @@ def open_batches(request: DataRequest) -> pipeline.Batches:
             "from the right files."
         )
     return ImageBatches(request, images)
-
-
-def eval_train_examples(num_train: int, size: int) -> np.ndarray:
-    """The training images that are evaluated, in a fixed order: int64 [size]."""
-    return pipeline.epoch_order(num_train, _EVAL_TRAIN_SEED, 0)[:size]
 
 
 def mixup_share(alpha: float, seed: int, index: int) -> np.float32:

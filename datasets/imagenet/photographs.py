@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from algoperf.errors import MissingDependency
+from algoperf import packages
 
 from . import archives
 
@@ -143,11 +143,4 @@ def _tar(files: list[tuple[str, bytes]]) -> bytes:
 
 
 def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "The shipped photographs are cut with the package Pillow, which is not "
-            'installed. Run `pip install "algoperf[data]"`.'
-        ) from None
-    return Image
+    return packages.load("PIL.Image", "Cutting the shipped photographs")

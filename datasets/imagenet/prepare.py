@@ -9,12 +9,13 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, disk_full_is_bad_data, no_progress
+from algoperf.download import Progress, no_progress, writing_to
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
@@ -24,11 +25,15 @@ from .reader import FORMAT_VERSION, SPLITS
 
 __all__ = [
     "FORMAT_VERSION",
+    "PACKAGES",
     "RAW_HELP",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
+
+# Some official images are no JPEG files, and are decoded with Pillow.
+PACKAGES = ("PIL",)
 
 SHARD_BYTES = 1 << 30  # of images; one more image may follow
 _FULL_BYTES = 152_000_000_000  # 144 GB, ImageNet-v2 (twice while it is unpacked), spare
@@ -49,26 +54,21 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     if raw is None:
         return _FULL_BYTES
     with contextlib.ExitStack() as stack:
-        files = RawFiles(raw, stack)
-        unpacked = _size(files.find(*archives.TEST_NAMES))
+        raw_files = RawFiles(raw, stack)
+        raw_files.check_packages()
+        places = (
+            (archives.TRAIN, archives.TRAIN_FOLDER),
+            (archives.VALIDATION, archives.VALIDATION_FOLDER),
+            archives.TEST_NAMES,
+        )
+        # JPEG files do not get smaller by packing.
         sizes = [
-            _size(files.find(archives.TRAIN, archives.TRAIN_FOLDER)),
-            _size(files.find(archives.VALIDATION, archives.VALIDATION_FOLDER)),
-            unpacked,  # JPEG files do not get smaller by packing
+            input_files.size_bytes(raw_files.find(*names).path) for names in places
         ]
+    unpacked = sizes[-1]
     if subset is not None:
         sizes = [min(size, subset * _IMAGE_BYTES) for size in sizes]
     return (sum(sizes) + unpacked) * 105 // 100 + _SPARE_BYTES
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(
-        (Path(folder) / name).stat().st_size
-        for folder, _, names in os.walk(path)
-        for name in names
-    )
 
 
 def prepare(
@@ -87,9 +87,12 @@ def prepare(
     that order.
     """
     with contextlib.ExitStack() as stack:
-        files = RawFiles(raw, stack)
-        with disk_full_is_bad_data(preparation.destination):
-            found, class_names = _list_images(files, preparation.destination, progress)
+        raw_files = RawFiles(raw, stack)
+        raw_files.check_packages()
+        with writing_to(preparation.destination):
+            found, class_names = _list_images(
+                raw_files, preparation.destination, progress
+            )
         if subset is None:
             _check_counts(found, splits, raw)
         preparation.identify(
@@ -100,6 +103,8 @@ def prepare(
         shards = [
             shard for split in SPLITS for shard in _cut(split, kept[split], shard_bytes)
         ]
+        if subset is None:  # a partial copy reads too little to be worth it
+            _check_md5(raw_files, found, preparation, shards, progress)
         _Writing(preparation, class_names, shards, progress).run()
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     for shard in shards:
@@ -111,13 +116,13 @@ def prepare(
 
 
 def _list_images(
-    files: RawFiles, scratch: Path, progress: Progress
+    raw_files: RawFiles, scratch: Path, progress: Progress
 ) -> tuple[dict[Split, list[RawImage]], list[str]]:
     """The images of each split, and the sorted names of the classes."""
     progress("listing images", 0, 3)
-    train = files.train()
+    train = raw_files.train()
     progress("listing images", 1, 3)
-    validation = files.validation()
+    validation = raw_files.validation()
     progress("listing images", 2, 3)
     classes = sorted({image.class_name for image in train})
     others = {image.class_name for image in validation}
@@ -131,7 +136,7 @@ def _list_images(
                 f"numbers of the classes would shift. {len(missing):,} such classes: get "
                 "the official files again."
             )
-    test = files.test(classes, scratch)
+    test = raw_files.test(classes, scratch)
     progress("listing images", 3, 3)
     return {"train": train, "validation": validation, "test": test}, classes
 
@@ -147,6 +152,21 @@ def _check_counts(
         f"{raw} has {have} images; {need} are expected. Get the official files; the small "
         "shipped data serve the _mini workloads only."
     )
+
+
+def _check_md5(
+    raw_files: RawFiles,
+    found: Mapping[Split, Sequence[RawImage]],
+    preparation: Preparation,
+    shards: Sequence["_Shard"],
+    progress: Progress,
+) -> None:
+    """Compares the official sums of each split of which nothing is written yet."""
+    for split in ("train", "validation"):
+        is_official = len(found[split]) == archives.OFFICIAL_COUNTS[split]
+        is_begun = any(preparation.has(s.name) for s in shards if s.split == split)
+        if is_official and not is_begun:
+            raw_files.check_md5(split, progress)
 
 
 def _summary(images: Sequence[RawImage]) -> list[int]:

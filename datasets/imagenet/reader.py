@@ -8,12 +8,13 @@ ends of its shards.
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from algoperf.definition import Split
+from algoperf import input_files
+from algoperf.definition import Split, materialised
 from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
@@ -59,8 +60,15 @@ class Images:
     labels: int32 [n], the number of the class among `num_classes` sorted names.
     """
 
-    def __init__(self, paths: Sequence[Path], num_classes: int) -> None:
-        indices = [_read_index(path) for path in paths]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        num_classes: int,
+        rewrite: Callable[[str], str] = lambda name: "",
+    ) -> None:
+        """rewrite: what to do about a damaged shard, from its name."""
+        indices = [_read_index(path, rewrite(path.name)) for path in paths]
+        self._rewrite = rewrite
         counts = [len(index) for index in indices]
         records = np.concatenate(indices) if indices else np.empty(0, RECORD)
         self.num_classes = num_classes
@@ -81,19 +89,24 @@ class Images:
         with self._mutex:
             _close_all(self._files)
 
-    def where(self, index: int) -> Path:
-        """The shard that holds an image."""
-        return self._paths[self._shards[index]]
+    def damaged(self, index: int, reason: str) -> BadData:
+        """The error for an image that cannot be used."""
+        path = self._paths[self._shards[index]]
+        return BadData(
+            f"Image {index:,} in {path} {reason}. {self._rewrite(path.name)}"
+        )
 
     def read(self, index: int) -> bytes:
         """The JPEG file of an image."""
         shard = int(self._shards[index])
-        with self._mutex:
-            descriptor = self._files.get(shard)
-            if descriptor is None:
-                descriptor = os.open(self._paths[shard], os.O_RDONLY)
-                self._files[shard] = descriptor
-        return os.pread(descriptor, int(self._sizes[index]), int(self._offsets[index]))
+        size, offset = int(self._sizes[index]), int(self._offsets[index])
+        path = self._paths[shard]
+        with input_files.reading(path, self._rewrite(path.name)):
+            with self._mutex:
+                descriptor = self._files.get(shard)
+                if descriptor is None:
+                    descriptor = self._files[shard] = os.open(path, os.O_RDONLY)
+            return os.pread(descriptor, size, offset)
 
 
 def _close_all(files: dict[int, int]) -> None:
@@ -103,23 +116,19 @@ def _close_all(files: dict[int, int]) -> None:
 
 def read_split(data: PreparedData, split: Split) -> Images:
     """The images of a split; `eval_train` is a choice of training images, so it has those."""
-    stored: Split = "train" if split == "eval_train" else split
-    names = data.facts["shards"][stored]
-    images = Images([data.path(name) for name in names], len(data.facts["classes"]))
+    stored = materialised(split)
+    paths = [data.path(name) for name in data.parts("shards", stored)]
+    images = Images(paths, len(data.fact("classes", list)), data.rewrite)
     outside = len(images) and images.labels.max() >= images.num_classes
     if len(images) != data.counts[stored] or outside:
-        raise BadData(
-            f"{data.folder}: the {stored} shards do not hold the "
-            f"{data.counts[stored]:,} images of {images.num_classes:,} classes that the "
-            f"manifest promises. Delete the folder and run `algoperf prepare "
-            f"{data.folder.name}`."
-        )
+        what = f"images of {images.num_classes:,} classes"
+        raise data.incomplete(stored, what)
     return images
 
 
-def _read_index(path: Path) -> np.ndarray:
+def _read_index(path: Path, remedy: str) -> np.ndarray:
     """The records of a shard: `RECORD` [n]."""
-    with path.open("rb") as file:
+    with input_files.opened(path, remedy) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END.itemsize))
         end = np.frombuffer(file.read(), _END) if size >= _END.itemsize else None
@@ -130,6 +139,5 @@ def _read_index(path: Path) -> np.ndarray:
                 file.seek(start)
                 return np.frombuffer(file.read(index_bytes), RECORD)
     raise BadData(
-        f"{path} is damaged: it does not end like a shard of images. Delete that file and "
-        f"run `algoperf prepare {path.parent.name}` again; it writes this part anew."
+        f"{path} is damaged: it does not end like a shard of images. {remedy}"
     )

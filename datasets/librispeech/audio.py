@@ -2,23 +2,22 @@
 
 import io
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from algoperf.errors import BadData, MissingDependency
+from algoperf import packages
+from algoperf.errors import BadData
 
 from .reader import SAMPLE_RATE
+
+# Samples: an hour. What says less or more does not say how long it is.
+_MAX_LENGTH = 3600 * SAMPLE_RATE
 
 
 def soundfile() -> ModuleType:
     """The package soundfile; an error that says how to install it if it is missing."""
-    try:
-        import soundfile as package
-    except (ModuleNotFoundError, OSError) as error:  # OSError: without libsndfile
-        raise MissingDependency(
-            f"LibriSpeech needs the package soundfile ({error}). Install it: pip "
-            "install 'algoperf[data]'."
-        ) from None
+    package: ModuleType = packages.load("soundfile", "LibriSpeech")
     return package
 
 
@@ -27,32 +26,37 @@ def read_flac(
 ) -> tuple[int, np.ndarray | None]:
     """Number of samples of a FLAC file, and its 16-bit values, int16 [samples].
 
-    A longer one than `max_samples` is not decoded: None. Anything but 16 kHz mono is
-    refused. shown: the file's name in errors. Frees the interpreter lock.
+    A longer one than `max_samples` is not decoded: None. Anything but FLAC of 16 bits,
+    16 kHz, mono is refused. shown: the file's name in errors. Frees the interpreter lock.
     """
     package = soundfile()
     try:
         with package.SoundFile(io.BytesIO(content)) as file:
-            length = _checked_length(file, shown)
+            _check_kind(file, shown)
+            length = int(file.frames)
+            if not 0 < length < _MAX_LENGTH:
+                raise _damaged(shown, f"its header promises {length:,} samples")
             if length > max_samples:
                 return length, None
             samples: np.ndarray = file.read(dtype="int16")
-    except package.LibsndfileError as error:
+    except package.SoundFileError as error:
         raise _damaged(shown, str(error)) from error
     if len(samples) != length:
         raise _damaged(shown, f"{len(samples):,} of {length:,} samples can be read")
     return length, samples
 
 
-def _checked_length(file: object, shown: str) -> int:
-    rate = getattr(file, "samplerate", None)
-    channels = getattr(file, "channels", None)
-    if (rate, channels) != (SAMPLE_RATE, 1):
+def _check_kind(file: Any, shown: str) -> None:
+    if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
         raise BadData(
-            f"{shown} has {channels} channels at {rate} Hz; LibriSpeech has one at "
-            f"{SAMPLE_RATE} Hz. Get the official file."
+            f"{shown} has {file.channels} channels at {file.samplerate} Hz; LibriSpeech "
+            f"has one at {SAMPLE_RATE} Hz. Get the official file."
         )
-    return int(getattr(file, "frames", 0))
+    if (file.format, file.subtype) != ("FLAC", "PCM_16"):
+        raise BadData(
+            f"{shown} is {file.format} with {file.subtype}; LibriSpeech has FLAC with "
+            "PCM_16. Get the official file."
+        )
 
 
 def _damaged(shown: str, reason: str) -> BadData:

@@ -26,27 +26,17 @@ def open_batches(request: pipeline.DataRequest) -> "SpeechBatches":
     rows. Audio has its 16-bit values, -32768 to 32767, not scaled; paddings are 1 in
     padding, where audio and tokens are 0, and everywhere in padded rows.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     utterances = reader.read_split(data, request.split)
     _check(data, utterances, request.config)
     return SpeechBatches(request, utterances)
-
-
-def eval_train_utterances(num_train: int, size: int) -> np.ndarray:
-    """The training utterances that are evaluated, in a fixed order: int64 [size]."""
-    return pipeline.epoch_order(num_train, _EVAL_TRAIN_SEED, 0)[:size]
 
 
 def _check(
     data: PreparedData, utterances: reader.Utterances, config: DataConfig
 ) -> None:
     found = (
-        data.facts["vocabulary_size"],
+        data.fact("vocabulary_size", int),
         *(
             int(utterances.index[name].max(initial=0))
             for name in ("num_samples", "num_tokens")
@@ -71,10 +61,7 @@ class SpeechBatches:
         self._request = request
         self._config: DataConfig = request.config
         self._utterances = utterances
-        chosen = np.arange(len(utterances))
-        if request.split == "eval_train":
-            size = request.splits.eval_train
-            chosen = eval_train_utterances(len(utterances), size)
+        chosen = pipeline.chosen_examples(request, len(utterances), _EVAL_TRAIN_SEED)
         # The length of a batch depends on all of its utterances, so the utterances of
         # the global batch are drawn first, and then this process's part is read.
         self._global = pipeline.ExampleBatches(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.download import Progress
 from algoperf.prepared import Preparation
 
@@ -110,7 +111,7 @@ class Packing:
         self, source: Path, name: str, limit: int | None, needs_all_texts: bool
     ) -> int:
         """Writes the files that are not finished yet; the number of all."""
-        total = raw.size_bytes(source)
+        total = input_files.size_bytes(source)
 
         def report(done: int) -> None:
             self._progress(f"packing {name}", done, total)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
@@ -32,12 +33,15 @@ from .tokenizer import Tokenizer, train
 
 __all__ = [
     "FORMAT_VERSION",
+    "PACKAGES",
     "RAW_HELP",
     "download",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
+
+PACKAGES = ("sentencepiece", "soundfile")
 
 RAW_HELP = """\
 LibriSpeech (OpenSLR resource 12), six archives (61 GB), or their unpacked folders in
@@ -83,10 +87,8 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, estimated from the size of the raw files."""
     if raw is None:
         return _FULL_BYTES
-    found = [raw / f"{name}.tar.gz" for name in raw_files.ALL_SETS]
-    found += [raw / "LibriSpeech" / name for name in raw_files.ALL_SETS]
-    found += [raw / name for name in raw_files.ALL_SETS]
-    total = sum(raw_files.size_bytes(path) for path in found if path.exists())
+    sources = _sources(raw, is_partial=True)
+    total = sum(map(input_files.size_bytes, sources.values()))
     needed = int(_EXPANSION * total)
     if subset is not None:
         needed = min(needed, 3 * subset * _LONGEST_BYTES)
@@ -109,7 +111,9 @@ def prepare(
     """
     sources = _sources(raw, is_partial=subset is not None)
     preparation.identify(
-        raw_bytes={name: raw_files.size_bytes(path) for name, path in sources.items()},
+        raw_bytes={
+            name: input_files.size_bytes(path) for name, path in sources.items()
+        },
         file_bytes=file_bytes,
     )
     with Packing(preparation, progress, file_bytes=file_bytes) as packing:
@@ -121,10 +125,10 @@ def prepare(
     if subset is None:
         _check_counts(counts, rows, splits, raw)
     tokenizer = _tokenizer(preparation, rows[_TOKENIZER_SET], progress)
-    files = {
+    num_files = {
         name: 1 + max((row.file for row in rows[name]), default=-1) for name in rows
     }
-    names = [audio_name(name, i) for name in files for i in range(files[name])]
+    names = [audio_name(name, i) for name in rows for i in range(num_files[name])]
     for split in SPLITS:
         _write_split(preparation, split, rows, names, tokenizer)
     preparation.finish(
@@ -134,16 +138,15 @@ def prepare(
 
 def _sources(raw: Path, *, is_partial: bool) -> dict[str, Path]:
     """Archive or folder of each set; a partial copy does without the later sets."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
+    input_files.check_raw_folder(raw, RAW_HELP)
     sources = {}
     for names in SETS.values():
         for name in names:
             try:
-                sources[name] = raw_files.find(raw, name)
-            except BadData as error:
+                sources[name] = raw_files.find(raw, name, RAW_HELP)
+            except BadData:
                 if not is_partial or name == names[0]:
-                    raise BadData(f"{error}\n{RAW_HELP}") from None
+                    raise
     return sources
 
 

@@ -3,20 +3,20 @@
 import gzip
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from algoperf.errors import BadData, near
+from algoperf import input_files
+from algoperf.errors import BadData
 
 from .reader import SETS
 
 ALL_SETS = tuple(name for names in SETS.values() for name in names)
-_REMEDY = "Delete it and get the official file again."
 _MEMBER = re.compile(r"(?:^|/)(\d+)/(\d+)/([^/]+)$")
 _SET = re.compile(r"(?:^|/)((?:train|dev|test)-[a-z]+(?:-\d+)?)/")
 _BLOCK_BYTES = 1 << 20
+_MAX_FILE_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class _Unfinished:
 
     def add(self, file_name: str, content: bytes, shown: str) -> None:
         """Takes one file; one that does not belong into a chapter is refused."""
-        if file_name == f"{self.name}.trans.txt":
+        if file_name.lower() == f"{self.name}.trans.txt":
             self.texts = _parse(content, self.name, shown)
             self.shown_texts = shown
-        elif re.fullmatch(rf"{self.name}-\d+\.flac", file_name):
-            utterance = file_name.removesuffix(".flac")
+        elif re.fullmatch(rf"{self.name}-\d+\.flac", file_name.lower()):
+            utterance = file_name[: -len(".flac")]
             self.audio[utterance] = content
             self.shown[utterance] = shown
         else:
             raise BadData(
                 f"{shown} is no file of chapter {self.name}: expected are "
-                f"{self.name}-NNNN.flac and {self.name}.trans.txt. {_REMEDY}"
+                f"{self.name}-NNNN.flac and {self.name}.trans.txt. {input_files.GET_AGAIN}"
             )
 
     @property
@@ -68,17 +68,17 @@ class _Unfinished:
         if self.texts is None:
             known = next(iter(self.shown.values()))
             raise BadData(
-                f"{Path(known).parent} has no {self.name}.trans.txt. {_REMEDY}"
+                f"{Path(known).parent} has no {self.name}.trans.txt. {input_files.GET_AGAIN}"
             )
         for utterance in sorted(self.texts.keys() ^ self.audio.keys()):
             if utterance in self.texts:
                 raise BadData(
                     f"{self.shown_texts} names {utterance}, but there is no "
-                    f"{utterance}.flac beside it. {_REMEDY}"
+                    f"{utterance}.flac beside it. {input_files.GET_AGAIN}"
                 )
             raise BadData(
                 f"{self.shown[utterance]} has no line in {self.name}.trans.txt. "
-                f"{_REMEDY}"
+                f"{input_files.GET_AGAIN}"
             )
         texts = dict(sorted(self.texts.items()))
         audio = {utterance: self.audio[utterance] for utterance in texts}
@@ -88,42 +88,40 @@ class _Unfinished:
 def _parse(content: bytes, chapter: str, shown: str) -> dict[str, str]:
     """Texts by utterance, of lines `<utterance> <text>`."""
     try:
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise BadData(f"{shown} is no text file ({error}). {_REMEDY}") from error
+        raise BadData(
+            f"{shown} is no text file ({error}). {input_files.GET_AGAIN}"
+        ) from error
     texts: dict[str, str] = {}
     for row, line in enumerate(lines, start=1):
         utterance, _, text = line.partition(" ")
         if not re.fullmatch(rf"{chapter}-\d+", utterance) or not text.strip():
             raise BadData(
                 f"{shown}, row {row} is {line!r}; expected is an utterance's id "
-                f"({chapter}-NNNN), a space and its words. {_REMEDY}"
+                f"({chapter}-NNNN), a space and its words. {input_files.GET_AGAIN}"
             )
         if utterance in texts:
-            raise BadData(f"{shown}, row {row} names {utterance} again. {_REMEDY}")
+            raise BadData(
+                f"{shown}, row {row} names {utterance} again. {input_files.GET_AGAIN}"
+            )
         texts[utterance] = text
     return texts
 
 
-def find(raw: Path, name: str) -> Path:
+def find(raw: Path, name: str, raw_help: str) -> Path:
     """The archive, or else the unpacked folder, of an official set in `raw`."""
-    for path in (raw / f"{name}.tar.gz", raw / "LibriSpeech" / name, raw / name):
-        if path.is_dir() or path.is_file():
-            return path
-    there = sorted(path.name for path in raw.iterdir()) if raw.is_dir() else []
     official = {f"{known}.tar.gz" for known in ALL_SETS} | set(ALL_SETS)
-    hint = near(f"{name}.tar.gz", [other for other in there if other not in official])
-    raise BadData(
-        f"{raw} has neither {name}.tar.gz nor a folder LibriSpeech/{name}.{hint} It "
-        f"has: {', '.join(there) or 'nothing'}."
+    found = input_files.first_of(raw, f"{name}.tar.gz", f"LibriSpeech/{name}", name)
+    if found is not None:
+        return found.path
+    raise input_files.not_found(
+        raw,
+        f"neither {name}.tar.gz nor a folder LibriSpeech/{name}",
+        raw_help,
+        name=f"{name}.tar.gz",
+        expected=official,
     )
-
-
-def size_bytes(source: Path) -> int:
-    """Size of an archive, or of the files in a folder."""
-    if source.is_file():
-        return source.stat().st_size
-    return sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
 
 
 def chapters(
@@ -133,10 +131,11 @@ def chapters(
 
     on_bytes: gets the number of bytes of `source` read so far.
     """
-    files = _folder_files(source) if source.is_dir() else _archive_files(source, name)
+    is_folder = input_files.is_folder(source)
+    found = _folder_files(source) if is_folder else _archive_files(source, name)
     unfinished: dict[str, _Unfinished] = {}
     finished: set[str] = set()
-    for path, content, shown, position in files:
+    for path, content, shown, position in found:
         on_bytes(position)
         match = _MEMBER.search(path)
         if match is None:
@@ -146,7 +145,7 @@ def chapters(
         if chapter in finished:
             raise BadData(
                 f"{shown} is one file too many: chapter {chapter} is complete without "
-                f"it. {_REMEDY}"
+                f"it. {input_files.GET_AGAIN}"
             )
         entry = unfinished.setdefault(chapter, _Unfinished(chapter))
         entry.add(match[3], content, shown)
@@ -158,40 +157,51 @@ def chapters(
 
 
 def _check_stray(path: str, shown: str) -> None:
-    if path.endswith((".flac", ".trans.txt")):
+    if path.lower().endswith((".flac", ".trans.txt")):
         raise BadData(
             f"{shown} is not in a folder <speaker>/<chapter>/, as the official files "
-            f"are. {_REMEDY}"
+            f"are. {input_files.GET_AGAIN}"
         )
 
 
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes, str, int]]:
     """Path, content and name of each file, and the bytes read so far."""
     position = 0
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = path.read_bytes()
+    for entry in input_files.files_below(folder):
+        path = entry.path
+        _check_size(entry.size_bytes, str(path))
+        with input_files.opened(path) as file:
+            content = file.read()
         position += len(content)
         yield path.relative_to(folder).as_posix(), content, str(path), position
 
 
 def _archive_files(archive: Path, name: str) -> Iterator[tuple[str, bytes, str, int]]:
     """As `_folder_files`, streamed from the archive, whose checksum is compared."""
-    try:
-        with archive.open("rb") as packed, gzip.open(packed, "rb") as unpacked:
-            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
-                for member in tar:
-                    file = tar.extractfile(member) if member.isfile() else None
-                    if file is None:
-                        continue
-                    shown = f"{archive}: {member.name}"
-                    _check_set(member.name, name, archive)
-                    yield member.name, file.read(), shown, packed.tell()
-            while unpacked.read(_BLOCK_BYTES):  # to the checksum at the end
-                pass
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    with (
+        input_files.opened_archive(archive) as packed,
+        gzip.open(packed, "rb") as unpacked,
+    ):
+        with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is None or input_files.is_litter(member.name):
+                    continue
+                shown = f"{archive}: {member.name}"
+                _check_set(member.name, name, archive)
+                _check_size(member.size, shown)
+                yield member.name, file.read(), shown, packed.tell()
+        while unpacked.read(_BLOCK_BYTES):  # to the checksum at the end
+            pass
+
+
+def _check_size(size_bytes: int, shown: str) -> None:
+    """A file is read whole, so that a wrong one must not fill the memory."""
+    if size_bytes > _MAX_FILE_BYTES:
         raise BadData(
-            f"{archive} is cut off or damaged ({error}). {_REMEDY}"
-        ) from error
+            f"{shown} has {size_bytes:,} bytes, more than any file of LibriSpeech. "
+            f"{input_files.GET_AGAIN}"
+        )
 
 
 def _check_set(member: str, name: str, archive: Path) -> None:

@@ -6,12 +6,11 @@ index in the published order (the sets one after the other, each sorted by utter
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData
+from algoperf import input_files
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "librispeech"
@@ -80,17 +79,13 @@ def read_split(data: PreparedData, split: Split) -> Utterances:
 
     `eval_train` is a choice of training utterances, so it reads the training index.
     """
-    stored: Split = "train" if split == "eval_train" else split
-    index = _array(data, index_name(stored))
-    tokens = _array(data, tokens_name(stored))
+    stored = materialised(split)
+    index = data.array(index_name(stored))
+    tokens = data.array(tokens_name(stored))
     if index.dtype != INDEX_DTYPE or len(index) != data.counts[stored]:
-        raise BadData(
-            f"{data.folder}: the {stored} index does not hold the "
-            f"{data.counts[stored]:,} utterances that the manifest promises. Delete "
-            f"the folder and run `algoperf prepare {data.folder.name}`."
-        )
+        raise data.incomplete(stored, "utterances")
     return Utterances(
-        audio=[_audio(data.path(name)) for name in data.facts["audio_files"]],
+        audio=[_audio(data, name) for name in data.parts("audio_files")],
         index=index,
         tokens=tokens,
     )
@@ -101,18 +96,9 @@ def read_ids(data: PreparedData, split: Split) -> list[str]:
     return data.path(ids_name(split)).read_text("utf-8").split()
 
 
-def _array(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
-        ) from error
-
-
-def _audio(path: Path) -> np.ndarray:
-    if not path.stat().st_size:  # an empty file cannot be mapped
-        return np.empty(0, AUDIO_DTYPE)
-    return np.asarray(np.memmap(path, AUDIO_DTYPE, "r"))
+def _audio(data: PreparedData, name: str) -> np.ndarray:
+    path = data.path(name)
+    with input_files.reading(path, data.rewrite(name)):
+        if not input_files.size_bytes(path):  # an empty file cannot be mapped
+            return np.empty(0, AUDIO_DTYPE)
+        return np.asarray(np.memmap(path, AUDIO_DTYPE, "r"))

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf.errors import BadData, MissingDependency
+from algoperf import input_files, packages
+from algoperf.errors import BadData
+from algoperf.manifest import prepare_command
 
 END = 2  # `</s>`: SentencePiece's default; 0 is `<unk>` and CTC's blank, 1 is `<s>`
 _MAX_CHARACTERS = 10_000_000  # of training text
@@ -64,12 +66,14 @@ class Tokenizer:
     @classmethod
     def open(cls, path: Path) -> "Tokenizer":
         """The tokenizer whose model is the file `path`."""
+        remedy = f"Delete it (if it is there) and run {prepare_command(path.parent)}."
+        with input_files.opened(path, remedy) as file:
+            model = file.read()
         try:
-            return cls(path.read_bytes())
-        except (OSError, RuntimeError) as error:
+            return cls(model)
+        except RuntimeError as error:
             raise BadData(
-                f"{path} is not a tokenizer's model ({error}). Delete that file and run "
-                f"`algoperf prepare {path.parent.name}` again."
+                f"{path} is not a tokenizer's model ({error}). {remedy}"
             ) from error
 
     @property
@@ -93,12 +97,5 @@ class Tokenizer:
 
 
 def _sentencepiece() -> ModuleType:
-    try:
-        import sentencepiece
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "LibriSpeech needs the package sentencepiece, which is not installed. "
-            "Install it: pip install 'algoperf[data]'."
-        ) from None
-    package: ModuleType = sentencepiece
+    package: ModuleType = packages.load("sentencepiece", "LibriSpeech")
     return package

@@ -3,6 +3,8 @@
 Every `datasets/<name>/prepare.py` has these names, and the command line uses no others:
 
 `FORMAT_VERSION`: raised whenever the prepared files change; older folders are refused.
+`PACKAGES`: what it imports beside numpy, from the extra `data` (checked first); absent
+if nothing.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
 `download(raw, progress)`: fetches them into the folder `raw`; absent where a licence
 must be accepted first.
@@ -26,9 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
-from algoperf.errors import BadData, near
+from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
 from . import idx
@@ -92,8 +95,8 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     if raw is None:
         count = _FULL_SIZE
     else:
-        files = ("train", "t10k")
-        count = sum(idx.read_count(_find(raw, f, "images"), "images") for f in files)
+        paths = (_find(raw, file, "images") for file in ("train", "t10k"))
+        count = sum(idx.read_count(path, "images") for path in paths)
     if subset is not None:
         count = min(count, 3 * subset)
     return count * (idx.SIDE**2 + 1) + 4096  # an image, its label; headers, manifest
@@ -168,16 +171,12 @@ def _read_pair(
 
 def _find(raw: Path, file: str, kind: str) -> Path:
     """The path of one raw file, packed or not."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
+    input_files.check_raw_folder(raw, RAW_HELP)
     name = _RAW_NAMES[file, kind]
-    for candidate in (raw / f"{name}.gz", raw / name):
-        if candidate.is_file():
-            return candidate
-    there = sorted(path.name for path in raw.iterdir() if path.is_file())
+    found = input_files.first_of(raw, f"{name}.gz", name)
+    if found is not None and not found.is_folder:
+        return found.path
     expected = set(_MD5) | set(_RAW_NAMES.values())
-    hint = near(name, [other for other in there if other not in expected])
-    raise BadData(
-        f"{raw} has no file {name}.gz.{hint} It has: {', '.join(there) or 'nothing'}.\n"
-        f"{RAW_HELP}"
+    raise input_files.not_found(
+        raw, f"no file {name}.gz", RAW_HELP, name=name, expected=expected
     )

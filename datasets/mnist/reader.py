@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "mnist"
@@ -32,24 +31,9 @@ def read_split(data: PreparedData, split: Split) -> Digits:
 
     `eval_train` is a choice of training examples, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
-    arrays = {kind: _mapped(data, part_name(stored, kind)) for kind in KINDS}
+    stored = materialised(split)
+    digits = Digits(*(data.array(part_name(stored, kind)) for kind in KINDS))
     count = data.counts[stored]
-    if any(len(array) != count for array in arrays.values()):
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the {count:,} examples "
-            "that the manifest promises. Delete the folder and run `algoperf prepare "
-            f"{DATASET}`."
-        )
-    return Digits(**arrays)
-
-
-def _mapped(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {DATASET}` again; it writes this part anew."
-        ) from error
+    if len(digits.images) != count or len(digits.labels) != count:
+        raise data.incomplete(stored, "examples")
+    return digits

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
@@ -39,6 +40,7 @@ __all__ = [
 
 RAW_HELP = """\
 ogbg-molpcba of the Open Graph Benchmark: pcba.zip (37 MB), or its unpacked folder with
+(each gzip-packed or not)
   raw/node-feat.csv.gz      raw/edge-feat.csv.gz      raw/edge.csv.gz
   raw/num-node-list.csv.gz  raw/num-edge-list.csv.gz  raw/graph-label.csv.gz
   split/scaffold/train.csv.gz  split/scaffold/valid.csv.gz  split/scaffold/test.csv.gz
@@ -63,6 +65,7 @@ _MAX_FEATURE = np.iinfo(np.uint8).max
 _MAX_COUNT = 999_999_999
 # Packed bytes for each packed raw byte: about 330 MB are made of 37 MB.
 _SPACE_FACTOR = 12
+_PLAIN_SPACE_FACTOR = 3  # of raw files that are not packed
 _FULL_BYTES = 400_000_000
 _EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -95,7 +98,12 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     if raw is None:
         return _FULL_BYTES
     tables = _find(raw)
-    return _SPACE_FACTOR * sum(map(tables.size_bytes, _RAW_NAMES)) + 100_000
+    needed = sum(tables.size_bytes(name) * _factor(tables, name) for name in _RAW_NAMES)
+    return needed + 100_000
+
+
+def _factor(tables: Tables, name: str) -> int:
+    return _SPACE_FACTOR if tables.is_packed(name) else _PLAIN_SPACE_FACTOR
 
 
 def prepare(
@@ -262,15 +270,11 @@ def _check_split_lists(
 
 def _find(raw: Path) -> Tables:
     """The official files in `raw`: unpacked, or else as the zip file."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
+    input_files.check_raw_folder(raw, RAW_HELP)
     for folder in _FOLDERS:
-        if (raw / folder / "raw").is_dir():
+        if input_files.is_folder(raw / folder / "raw"):
             return Tables(raw / folder)
-    if (raw / _ZIP).is_file():
+    if input_files.is_file(raw / _ZIP):
         return Tables(raw / _ZIP, zip_prefix(raw / _ZIP, _NODES))
-    there = sorted(path.name for path in raw.iterdir())
-    raise BadData(
-        f"{raw} has neither {_ZIP} nor a folder named raw. It has: "
-        f"{', '.join(there) or 'nothing'}.\n{RAW_HELP}"
-    )
+    lacks = f"neither {_ZIP} nor a folder named raw"
+    raise input_files.not_found(raw, lacks, RAW_HELP, name=_ZIP)

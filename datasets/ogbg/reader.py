@@ -4,8 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 from .tables import MISSING
@@ -82,16 +81,10 @@ def read_split(data: PreparedData, split: Split) -> Molecules:
 
     `eval_train` is a choice of training graphs, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
-    arrays = {kind: _mapped(data, part_name(stored, kind)) for kind in KINDS}
-    count = data.counts[stored]
-    graphs = Molecules(**arrays)
-    if not _is_whole(graphs, count):
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the {count:,} graphs "
-            "that the manifest promises. Delete the folder and run `algoperf prepare "
-            f"{data.folder.name}`."
-        )
+    stored = materialised(split)
+    graphs = Molecules(*(data.array(part_name(stored, kind)) for kind in KINDS))
+    if not _is_whole(graphs, data.counts[stored]):
+        raise data.incomplete(stored, "graphs")
     return graphs
 
 
@@ -102,14 +95,3 @@ def _is_whole(graphs: Molecules, count: int) -> bool:
         and graphs.node_offsets[-1] == len(graphs.nodes)
         and graphs.edge_offsets[-1] == len(graphs.edges)
     )
-
-
-def _mapped(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
-        ) from error

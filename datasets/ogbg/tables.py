@@ -4,55 +4,79 @@ Tables of 100 million cells are parsed in numpy, block by block, and every row i
 checked: a damaged file is a `BadData` that names the file and the row.
 """
 
+import contextlib
 import gzip
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
-from algoperf.errors import BadData, near
+from algoperf import input_files
+from algoperf.errors import BadData
 
 _BLOCK_BYTES = 1 << 22
 _COMMA, _NEWLINE, _ZERO = b",\n0"
 _MAX_DIGITS = 9
 _REMEDY = "Get the official file again."
+# Far more than the largest official table, which a damaged or hostile file may unpack to.
+_MAX_TABLE_BYTES = 1 << 32
+_MAX_LINE_BYTES = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MISSING = 255  # a label that was not measured
 
 Parse = Callable[["_Cells"], np.ndarray]
 
 
 class Tables:
-    """The tables of a folder, or of a zip file, by their path in it."""
+    """The tables of a folder, or of a zip file, by their path in it.
+
+    A name ends in `.csv.gz`; the table may lie there without its last suffix, unpacked.
+    """
 
     def __init__(self, place: Path, prefix: str = "") -> None:
         self.place = place  # a folder or a zip file
         self._prefix = prefix  # folder within the zip file
+        self._members: dict[str, int] | None = None  # of the zip file, with their sizes
+        if not input_files.is_folder(place):
+            with _opened_zip(place) as archive:
+                self._members = {i.filename: i.file_size for i in archive.infolist()}
 
     def shown(self, name: str) -> str:
         """How errors name a table."""
-        return f"{self.place}/{self._prefix}{name}"
+        return f"{self.place}/{self._prefix}{self._found(name)[0]}"
 
     def size_bytes(self, name: str) -> int:
-        """Size of a packed table; `BadData` where there is none of that name."""
-        if self.place.is_dir():
-            path = self.place / name
-            if path.is_file():
-                return path.stat().st_size
-            found = sorted(p.relative_to(self.place) for p in self.place.rglob("*.gz"))
-            raise self._missing(name, [str(path) for path in found])
-        with _opened_zip(self.place) as archive:
-            if self._prefix + name in archive.namelist():
-                return archive.getinfo(self._prefix + name).file_size
-            raise self._missing(name, archive.namelist())
-
-    def _missing(self, name: str, found: list[str]) -> BadData:
-        return BadData(
-            f"There is no file {self.shown(name)}.{near(name, found)} {_REMEDY}"
+        """Size of a table's file; `BadData` where there is none of that name."""
+        found, size = self._found(name)
+        if size is not None:
+            return size
+        if self._members is None:
+            below = (entry.path for entry in input_files.files_below(self.place))
+            there = [path.relative_to(self.place).as_posix() for path in below]
+        else:
+            there = list(self._members)
+        raise BadData(
+            f"There is no file {self.place}/{self._prefix}{found}."
+            f"{input_files.suggestion(found, there)} {_REMEDY}"
         )
+
+    def is_packed(self, name: str) -> bool:
+        """Whether the table's file is gzip-packed."""
+        return self._found(name)[0].endswith(".gz")
+
+    def _found(self, name: str) -> tuple[str, int | None]:
+        """The name that a table really has, and its size; None: there is none."""
+        for candidate in (name, name.removesuffix(".gz")):
+            if self._members is None:
+                size = input_files.size_or_none(self.place / candidate)
+            else:
+                size = self._members.get(self._prefix + candidate)
+            if size is not None:
+                return candidate, size
+        return name, None
 
     def integers(
         self, name: str, columns: int, *, maximum: int, dtype: type[np.integer]
@@ -77,51 +101,58 @@ class Tables:
     def _blocks(self, name: str) -> Iterator[bytes]:
         """The unpacked table in blocks of whole lines."""
         self.size_bytes(name)
-        try:
-            if self.place.is_dir():
-                with gzip.open(self.place / name) as file:
-                    yield from _whole_lines(file)
+        found, shown = self._found(name)[0], self.shown(name)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(input_files.reading(shown, _REMEDY))
+            if self._members is None:
+                file: Any = stack.enter_context(input_files.opened(self.place / found))
             else:
-                with (
-                    _opened_zip(self.place) as archive,
-                    archive.open(self._prefix + name) as packed,
-                    gzip.open(packed) as file,
-                ):
-                    yield from _whole_lines(file)
-        except EOFError as error:
-            raise BadData(
-                f"{self.shown(name)} is cut off: its gzip data end early. {_REMEDY}"
-            ) from error
-        except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
-            raise BadData(
-                f"{self.shown(name)} is damaged ({error}). {_REMEDY}"
-            ) from error
+                archive = stack.enter_context(_opened_zip(self.place))
+                file = stack.enter_context(archive.open(self._prefix + found))
+            if found.endswith(".gz"):
+                file = stack.enter_context(gzip.open(file))
+            yield from _whole_lines(file, shown)
 
 
-def _opened_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise BadData(f"{path} is cut off or damaged ({error}). {_REMEDY}") from error
+@contextlib.contextmanager
+def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    with input_files.opened(path) as file, zipfile.ZipFile(file) as archive:
+        try:
+            yield archive
+        except RuntimeError as error:  # a password is needed
+            raise BadData(f"{path} cannot be unpacked ({error}). {_REMEDY}") from error
 
 
 def zip_prefix(path: Path, name: str) -> str:
     """The folder within a zip file that the table `name` lies in, with its slash."""
+    plain = name.removesuffix(".gz")
     with _opened_zip(path) as archive:
         for member in archive.namelist():
-            if member == name or member.endswith(f"/{name}"):
-                return member.removesuffix(name)
+            for wanted in (name, plain):
+                is_it = member == wanted or member.endswith(f"/{wanted}")
+                if is_it and not input_files.is_litter(member):
+                    return member.removesuffix(wanted)
     return ""
 
 
-def _whole_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
-    rest = b""
+def _whole_lines(file: IO[bytes], shown: str) -> Iterator[bytes]:
+    """The bytes of a file in blocks of whole lines, without marks of editors."""
+    rest, total = b"", 0
     while block := file.read(_BLOCK_BYTES):
+        if not total:
+            block = block.removeprefix(_BYTE_ORDER_MARK)
+        total += len(block)
         lines, newline, rest = (rest + block).rpartition(b"\n")
         if newline:
             yield (lines + newline).replace(b"\r\n", b"\n")
+        if total > _MAX_TABLE_BYTES or len(rest) > _MAX_LINE_BYTES:
+            raise BadData(
+                f"{shown} is no table of molecules: more than "
+                f"{_MAX_TABLE_BYTES:,} bytes, or {_MAX_LINE_BYTES:,} without a line end. "
+                f"{_REMEDY}"
+            )
     if rest:
-        yield rest + b"\n"
+        yield rest.removesuffix(b"\r") + b"\n"
 
 
 @dataclass(frozen=True)

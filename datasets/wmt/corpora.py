@@ -6,19 +6,20 @@ published benchmark reads.
 """
 
 import contextlib
+import functools
 import gzip
 import itertools
 import re
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.download import Progress, checksum, no_progress
-from algoperf.errors import BadData, near
+from algoperf.errors import BadData
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,15 @@ From https://www.statmt.org/wmt13/, https://data.statmt.org/wmt17/translation-ta
 https://www.statmt.org/wmt17/translation-task.html."""
 
 _SEGMENT = re.compile(r'<seg id="\d+">(.*)</seg>')
-_REMEDY = "Delete it and get the official file again."
+_MAX_LINE_BYTES = 1 << 20  # far more than any sentence has
 _BLOCK_BYTES = 1 << 20
-_DAMAGES = (tarfile.TarError, EOFError, zlib.error, OSError)
 
 
 class RawFiles:
     """The raw files in a folder: archives, or files that were unpacked from them."""
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise BadData(f"There is no folder {folder} with raw files.\n{RAW_HELP}")
+        input_files.check_raw_folder(folder, RAW_HELP)
         self._folder = folder
         for corpora in CORPORA.values():
             for corpus in corpora:
@@ -130,14 +129,12 @@ class RawFiles:
         """
         for archive in ARCHIVES:
             path = self._folder / archive.name
-            if not path.is_file():
+            if not input_files.is_file(path):
                 continue
-            if path.stat().st_size == archive.size_bytes:
-                is_good = checksum(path, progress=progress) == archive.sha256
-            else:
-                is_good = _is_whole(path)
-            if not is_good:
-                raise BadData(f"{path} is cut off or damaged. {_REMEDY}")
+            if path.stat().st_size != archive.size_bytes:
+                _read_to_the_end(path)
+            elif checksum(path, progress=progress) != archive.sha256:
+                raise BadData(f"{path} is cut off or damaged. {input_files.GET_AGAIN}")
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every raw file that is used, by name."""
@@ -148,7 +145,7 @@ class RawFiles:
             for member in (corpus.german, corpus.english)
         }
         return {
-            path.relative_to(self._folder).as_posix(): path.stat().st_size
+            path.relative_to(self._folder).as_posix(): input_files.size_bytes(path)
             for path in sorted(paths)
         }
 
@@ -182,40 +179,52 @@ class RawFiles:
     def _lines(self, corpus: Corpus, member: str) -> Iterator[str]:
         """Lines without their end; only a line feed ends one."""
         shown, row = self._shown(corpus, member), 0
-        try:
-            with self._opened(corpus, member) as file:
-                for row, line in enumerate(file, 1):  # noqa: B007
-                    yield line.removesuffix(b"\n").decode()
-        except UnicodeDecodeError as error:
-            raise BadData(
-                f"{shown}, row {row:,} is not UTF-8 text ({error.reason}). {_REMEDY}"
-            ) from error
-        except _DAMAGES as error:
-            raise BadData(
-                f"{shown} is cut off or damaged after row {row:,} ({error}). {_REMEDY}"
-            ) from error
+        position = lambda: f" after row {row:,}"  # noqa: E731
+        with (
+            input_files.reading_archive(shown, position),
+            self._opened(corpus, member) as file,
+        ):
+            read = functools.partial(file.readline, _MAX_LINE_BYTES)
+            for row, line in enumerate(iter(read, b""), 1):
+                if len(line) == _MAX_LINE_BYTES:
+                    raise BadData(
+                        f"{shown}, row {row:,} has more than {_MAX_LINE_BYTES:,} bytes; "
+                        f"it is no sentence. {input_files.GET_AGAIN}"
+                    )
+                try:
+                    text = line.removesuffix(b"\n").decode()
+                except UnicodeDecodeError as error:
+                    raise BadData(
+                        f"{shown}, row {row:,} is not UTF-8 text ({error.reason}). "
+                        f"{input_files.GET_AGAIN}"
+                    ) from error
+                yield text
 
     @contextlib.contextmanager
     def _opened(self, corpus: Corpus, member: str) -> Iterator[BinaryIO]:
         path = self._path(corpus, member)
         if path.name != corpus.archive.name:
-            with path.open("rb") as plain:
+            with input_files.opened(path) as plain:
                 yield plain
             return
-        with tarfile.open(path) as archive:
+        with path.open("rb") as packed, tarfile.open(fileobj=packed) as archive:
             for entry in archive:
                 # `removeprefix`: some archives name their files ./like-this.
                 if entry.isfile() and entry.name.removeprefix("./") == member:
-                    packed = archive.extractfile(entry)
-                    assert packed is not None  # as it is a file
-                    with packed:
-                        yield packed  # type: ignore[misc]
+                    file = archive.extractfile(entry)
+                    assert file is not None  # as it is a file
+                    with file:
+                        yield file  # type: ignore[misc]
                     return
-        raise BadData(f"{path} holds no file {member}. {_REMEDY}")
+        raise BadData(f"{path} holds no file {member}. {input_files.GET_AGAIN}")
 
     def _path(self, corpus: Corpus, member: str) -> Path:
         unpacked = self._folder / member
-        return unpacked if unpacked.is_file() else self._folder / corpus.archive.name
+        return (
+            unpacked
+            if input_files.is_file(unpacked)
+            else self._folder / corpus.archive.name
+        )
 
     def _shown(self, corpus: Corpus, member: str) -> str:
         path = self._path(corpus, member)
@@ -224,27 +233,22 @@ class RawFiles:
 
     def _check_there(self, corpus: Corpus) -> None:
         for member in (corpus.german, corpus.english):
-            if not self._path(corpus, member).is_file():
-                there = sorted(path.name for path in self._folder.iterdir())
-                expected = {archive.name for archive in ARCHIVES}
-                hint = near(
-                    corpus.archive.name, [n for n in there if n not in expected]
-                )
-                raise BadData(
-                    f"{self._folder} has neither {corpus.archive.name} nor its {member}."
-                    f"{hint} It has: {', '.join(there) or 'nothing'}.\n{RAW_HELP}"
+            if not input_files.is_file(self._path(corpus, member)):
+                name = corpus.archive.name
+                raise input_files.not_found(
+                    self._folder,
+                    f"neither {name} nor its {member}",
+                    RAW_HELP,
+                    name=name,
+                    expected={archive.name for archive in ARCHIVES},
                 )
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a packed file can be unpacked to its end, where its checksum stands."""
-    try:
-        with gzip.open(path) as file:
-            while file.read(_BLOCK_BYTES):
-                pass
-    except _DAMAGES:
-        return False
-    return True
+def _read_to_the_end(path: Path) -> None:
+    """Unpacks a file to its end, where its checksum stands; `BadData` if it is wrong."""
+    with input_files.opened_archive(path) as packed, gzip.open(packed) as file:
+        while file.read(_BLOCK_BYTES):
+            pass
 
 
 def _segments(lines: Iterable[str], shown: str) -> Iterator[str]:
@@ -256,6 +260,10 @@ def _segments(lines: Iterable[str], shown: str) -> Iterator[str]:
             found += 1
             yield match.group(1)
         elif "<seg" in line:
-            raise BadData(f"{shown}, row {row:,} is no whole <seg> element. {_REMEDY}")
+            raise BadData(
+                f"{shown}, row {row:,} is no whole <seg> element. {input_files.GET_AGAIN}"
+            )
     if not found:
-        raise BadData(f"{shown} has {row:,} rows but no <seg> element. {_REMEDY}")
+        raise BadData(
+            f"{shown} has {row:,} rows but no <seg> element. {input_files.GET_AGAIN}"
+        )

@@ -23,12 +23,15 @@ from .reader import FORMAT_VERSION, SIDES, SPLITS, TOKENIZER, part_name, ranges
 
 __all__ = [
     "FORMAT_VERSION",
+    "PACKAGES",
     "RAW_HELP",
     "download",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
+
+PACKAGES = ("sentencepiece",)
 
 _ORDER_SEED = 0x776D74
 _PAIRS_AT_ONCE = 50_000
@@ -229,11 +232,11 @@ def _write_tokens(
 ) -> None:
     """Writes the sentences at `places`, in slices that need little memory."""
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    stored = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint16, shape=(int(offsets[-1]),)
-    )
-    for first in range(0, len(places), _PAIRS_AT_ONCE):
-        part = places[first : first + _PAIRS_AT_ONCE]
-        rows = slice(offsets[first], offsets[first + len(part)])
-        stored[rows] = tokens[ranges(starts[part], lengths[part])]
-    stored.flush()
+    # Written, not mapped: a full disk is then an error, not a signal.
+    header = {"descr": "<u2", "fortran_order": False, "shape": (int(offsets[-1]),)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, len(places), _PAIRS_AT_ONCE):
+            part = places[first : first + _PAIRS_AT_ONCE]
+            chosen = tokens[ranges(starts[part], lengths[part])]
+            file.write(chosen.astype("<u2", copy=False).data)

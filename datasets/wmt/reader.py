@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData, MissingDependency
+from algoperf import input_files, packages
+from algoperf.definition import Split, materialised
+from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
 DATASET = "wmt"
@@ -59,18 +60,14 @@ def read_split(data: PreparedData, split: Split) -> Pairs:
 
     `eval_train` is a choice of training pairs, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     sides = {}
     for side in SIDES:
-        arrays = {kind: _mapped(data, part_name(stored, side, kind)) for kind in KINDS}
-        sides[side] = Sentences(**arrays)
+        names = (part_name(stored, side, kind) for kind in KINDS)
+        sides[side] = Sentences(*map(data.array, names))
     count = data.counts[stored]
     if not all(_is_whole(sentences, count) for sentences in sides.values()):
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the {count:,} pairs that "
-            "the manifest promises. Delete the folder and run `algoperf prepare "
-            f"{data.folder.name}`."
-        )
+        raise data.incomplete(stored, "pairs")
     return Pairs(**sides)
 
 
@@ -78,39 +75,22 @@ def _is_whole(sentences: Sentences, count: int) -> bool:
     return len(sentences) == count and sentences.offsets[-1] == len(sentences.tokens)
 
 
-def _mapped(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
-        ) from error
-
-
 def sentencepiece() -> Any:
     """The package sentencepiece, which only preparing and scoring need."""
-    try:
-        import sentencepiece as package
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "The wmt data need the package 'sentencepiece', which is not installed. "
-            "Install it: pip install 'algoperf[data]'."
-        ) from None
-    return package
+    return packages.load("sentencepiece", "The wmt data")
 
 
 def load_tokenizer(data: PreparedData) -> Any:
     """The `SentencePieceProcessor` that the data was prepared with."""
     path = data.path(TOKENIZER)
+    with input_files.opened(path, data.rewrite(TOKENIZER)) as file:
+        model = file.read()
     processor = sentencepiece().SentencePieceProcessor()
     try:
-        processor.LoadFromSerializedProto(path.read_bytes())
+        processor.LoadFromSerializedProto(model)
     except RuntimeError as error:
         raise BadData(
-            f"{path} is no SentencePiece model ({error}). Delete the folder "
-            f"{data.folder} and prepare it again."
+            f"{path} is no SentencePiece model ({error}). {data.rewrite(TOKENIZER)}"
         ) from error
     return processor
 

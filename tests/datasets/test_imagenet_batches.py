@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from algoperf import registry
+from algoperf import pipeline, registry
 from algoperf.datasets.imagenet import batches, jpeg, prepare, reader
 from algoperf.datasets.imagenet.crop import centre_box
 from algoperf.errors import BadData
@@ -210,7 +210,7 @@ def test_evaluated_training_images_are_fixed_and_seen_as_in_evaluation(folder):
     assert_equal(opened(folder, "eval_train", size=size, seed=2).batch(0), one)
     data = PreparedData.open(folder, dataset="imagenet")
     images = reader.read_split(data, "train")
-    chosen = batches.eval_train_examples(MINI.train, size)
+    chosen = pipeline.epoch_order(MINI.train, batches._EVAL_TRAIN_SEED, 0)[:size]
     assert len(set(chosen.tolist())) == size
     np.testing.assert_array_equal(one["targets"], images.labels[chosen])
     expected = np.empty((32, 32, 3), np.float32)

@@ -37,15 +37,81 @@ def written(image=None, form="JPEG", **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_decoders_give_the_same_pixels(kind):
-    pytest.importorskip("simplejpeg")
+def test_pixels_are_those_of_the_fast_dct(kind):
+    """TensorFlow's default, with which the targets were set."""
+    simplejpeg = pytest.importorskip("simplejpeg")
     content = written(**KINDS[kind])
-    one, other = (
-        decode(content)
-        for decode in (jpeg.decode_with_simplejpeg, jpeg.decode_with_pillow)
+    fast, accurate = (
+        simplejpeg.decode_jpeg(content, "RGB", fastdct=is_fast)
+        for is_fast in (True, False)
     )
-    assert one.shape == (61, 83, 3)
-    np.testing.assert_array_equal(one, other)
+    decoded = jpeg.decode(content)
+    assert decoded.shape == (61, 83, 3)
+    np.testing.assert_array_equal(decoded, fast)
+    assert (decoded != accurate).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pillow_gives_the_pixels_of_the_accurate_dct(kind):
+    simplejpeg = pytest.importorskip("simplejpeg")
+    content = written(**KINDS[kind])
+    accurate = simplejpeg.decode_jpeg(content, "RGB")
+    pillows = jpeg.decode_with_pillow(content)
+    np.testing.assert_array_equal(pillows, accurate)
+    # Rounding: a level or two, however smooth or rough the image is.
+    assert np.abs(jpeg.decode(content) - pillows.astype(float)).mean() < 2
+
+
+STRAYS = {  # where stray bytes are put: before the first marker of this kind
+    "before the tables": b"\xff\xdb",
+    "before the frame": b"\xff\xc0",
+    "before the scan": b"\xff\xda",
+}
+
+
+def with_strays(content, marker, strays=b"\x00\x15\xff\x00"):
+    at = content.index(marker)
+    return content[:at] + strays + content[at:]
+
+
+@pytest.mark.parametrize("decoder", ["simplejpeg", "pillow"])
+@pytest.mark.parametrize("place", STRAYS)
+def test_stray_bytes_between_header_segments_change_no_pixel(place, decoder):
+    pytest.importorskip("simplejpeg")
+    decode = getattr(jpeg, f"decode_with_{decoder}")
+    content = written()
+    stray = with_strays(content, STRAYS[place])
+    assert jpeg.read_header(stray).width == 83
+    assert jpeg.as_rgb_jpeg(stray) == stray
+    np.testing.assert_array_equal(decode(stray), decode(content))
+
+
+@pytest.mark.parametrize("place", STRAYS)
+def test_the_first_rows_of_a_file_with_stray_bytes_are_the_same(place):
+    content = written(Image.fromarray(pixels(height=400)))
+    stray = with_strays(content, STRAYS[place])
+    rows = jpeg.decode_rows(stray, jpeg.read_header(stray), 100)
+    assert len(rows) < 150
+    np.testing.assert_array_equal(rows[:100], jpeg.decode(content)[:100])
+
+
+def test_what_simplejpeg_refuses_is_decoded_with_pillow(monkeypatch):
+    def refuse(content, buffer=None):
+        raise ValueError("no")
+
+    monkeypatch.setattr(jpeg, "decode_with_simplejpeg", refuse)
+    content = written()
+    np.testing.assert_array_equal(
+        jpeg._decode_with_either(content), jpeg.decode_with_pillow(content)
+    )
+
+
+def test_an_image_of_more_pixels_than_any_is_refused_before_memory_is_taken():
+    content = bytearray(written())
+    frame = jpeg.read_header(content).frame
+    content[frame + 1 : frame + 5] = b"\xff\xff\xff\xff"
+    with pytest.raises(ValueError, match="65535x65535 pixels"):
+        jpeg.as_rgb_jpeg(bytes(content))
 
 
 @pytest.mark.parametrize("num_rows", [1, 15, 16, 17, 40, 52, 53, 60, 61])

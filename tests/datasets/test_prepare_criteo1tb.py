@@ -399,3 +399,31 @@ def test_a_file_that_shrinks_while_it_is_read_is_named(raw, tmp_path):
     file.path.write_bytes(file.path.read_bytes()[:300])
     with pytest.raises(BadData, match=r"day_0_00\.bin is cut off"):
         read_all(file)
+
+
+def test_marks_and_line_ends_of_windows_are_read(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    for path in raw.glob("day_*.gz"):
+        text = gzip.decompress(path.read_bytes()).replace(b"\n", b"\r\n")
+        path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + text))
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+def test_an_empty_day_is_named(raw, tmp_path):
+    (raw / "day_7.gz").write_bytes(b"")
+    with pytest.raises(BadData, match=r"day_7\.gz is empty"):
+        run(raw, tmp_path / "out")
+
+
+def test_a_day_without_line_ends_does_not_fill_the_memory(raw, tmp_path):
+    (raw / "day_7.gz").write_bytes(gzip.compress(b"1" * 30_000_000))
+    with pytest.raises(BadData, match=r"day_7\.gz: row 1 has no end within 1,048,576"):
+        run(raw, tmp_path / "out")
+
+
+def test_a_part_that_vanishes_while_rows_are_read_is_named(raw, tmp_path):
+    data = run(raw, tmp_path / "out")
+    file = reader.row_files(data, "train")[0]
+    file.path.unlink()
+    with pytest.raises(BadData, match=r"day_0_00\.bin does not exist"):
+        read_all(file)

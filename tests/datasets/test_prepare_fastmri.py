@@ -335,3 +335,144 @@ def test_prepared_files_that_do_not_hold_the_promised_slices_are_refused(raw, tm
     data = PreparedData.open(tmp_path / "other", dataset="fastmri")
     with pytest.raises(BadData, match="do not hold the 8 slices"):
         reader.read_split(data, "train")
+
+
+VOLUME = "knee_singlecoil_train/file2.h5"
+
+
+def rewritten(raw, change):
+    """Opens a volume for changes; its path."""
+    with h5py.File(raw / VOLUME, "r+") as file:
+        change(file)
+    return raw / VOLUME
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([2.5]),
+        np.array([[2.5]], np.float32),
+        np.float32(2.5),
+        np.array([5], np.int32),
+    ],
+    ids=["array", "matrix", "float32", "integers"],
+)
+def test_a_largest_value_in_an_array_of_one_is_read(raw, value):
+    path = rewritten(raw, lambda file: file.attrs.__setitem__("max", value))
+    assert volumes.read_header(path).maximum == float(value.item())
+
+
+BAD_MAXIMA = {
+    "two values": np.array([1.0, 2.0]),
+    "no value": np.array([], np.float32),
+    "text": "large",
+    "bytes": np.bytes_(b"x"),
+    "complex": 1j,
+    "none": h5py.Empty("f"),
+    "not a number": np.nan,
+    "negative": -1.0,
+    "true": True,
+}
+
+
+@pytest.mark.parametrize("value", BAD_MAXIMA.values(), ids=BAD_MAXIMA)
+def test_a_largest_value_that_is_no_positive_number_is_refused(raw, tmp_path, value):
+    rewritten(raw, lambda file: file.attrs.__setitem__("max", value))
+    assert_refused(raw, tmp_path, "file2.h5: the attribute 'max' is ")
+
+
+def linked(name, link):
+    def change(file):
+        del file[name]
+        file[name] = link
+
+    return change
+
+
+LINKS = {
+    "outside": (h5py.ExternalLink("gone.h5", "/k"), r"gone\.h5, its /k"),
+    "inside": (h5py.SoftLink("/gone"), "its /gone"),
+    "itself": (h5py.SoftLink("/kspace"), "its /kspace"),
+}
+
+
+@pytest.mark.parametrize(("link", "place"), LINKS.values(), ids=LINKS)
+def test_a_link_to_measurements_that_are_gone_is_named(raw, tmp_path, link, place):
+    rewritten(raw, linked("kspace", link))
+    message = rf"file2\.h5: kspace is a link to .*{place}, which cannot be opened"
+    assert_refused(raw, tmp_path, message)
+
+
+def test_a_link_to_measurements_that_are_there_is_followed(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+
+    def move(file):
+        with h5py.File(raw / "other.h5", "w") as other:
+            file.copy("kspace", other, "k")
+        linked("kspace", h5py.ExternalLink("../other.h5", "/k"))(file)
+
+    rewritten(raw, move)
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+def with_broken_chunk(file):
+    """The array in packed chunks, one of them with other bytes."""
+    content = file["kspace"][:]
+    del file["kspace"]
+    chunks = (1, *content.shape[1:])
+    packed = file.create_dataset(
+        "kspace", data=content, chunks=chunks, compression="gzip"
+    )
+    packed.id.write_direct_chunk((1, 0, 0), b"no gzip data")
+
+
+def test_a_damaged_chunk_is_named_with_its_slice(raw, tmp_path):
+    rewritten(raw, with_broken_chunk)
+    assert_refused(raw, tmp_path, r"file2\.h5, slice 1: kspace cannot be read \(.*")
+
+
+def as_group(file):
+    del file["kspace"]
+    file.create_group("kspace")
+
+
+def as_empty(file):
+    del file["kspace"]
+    file["kspace"] = h5py.Empty(np.complex64)
+
+
+def as_scalar(file):
+    del file["kspace"]
+    file["kspace"] = np.complex64(1)
+
+
+def as_double(file):
+    content = file["kspace"][:].astype(np.complex128)
+    del file["kspace"]
+    file["kspace"] = content
+
+
+def as_text(file):
+    del file["reconstruction_esc"]
+    file["reconstruction_esc"] = "no image"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (as_group, "kspace is a group, not an array"),
+        (as_empty, "kspace is empty"),
+        (as_scalar, r"kspace has shape \(\)"),
+        (as_double, "kspace is complex128, not complex64"),
+        (as_text, "reconstruction_esc is object, not float32"),
+    ],
+)
+def test_anything_but_the_official_arrays_is_refused(raw, tmp_path, change, message):
+    rewritten(raw, change)
+    assert_refused(raw, tmp_path, f"file2.h5: {message}")
+
+
+def test_suffixes_in_capitals_are_read_too(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    (raw / VOLUME).rename(raw / VOLUME.replace(".h5", ".H5"))
+    assert run(raw, tmp_path / "out").manifest.files == direct

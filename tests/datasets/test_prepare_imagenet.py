@@ -2,7 +2,9 @@
 
 import errno
 import gzip
+import hashlib
 import io
+import sys
 import tarfile
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from algoperf import registry
 from algoperf.datasets.imagenet import archives, jpeg, photographs, prepare, reader
 from algoperf.definition import Splits
-from algoperf.errors import BadData
+from algoperf.errors import BadData, MissingDependency
 from algoperf.prepared import Preparation, PreparedData
 
 MINI = registry.definition("imagenet_resnet_mini").splits
@@ -390,7 +392,7 @@ def test_what_is_no_tar_file_is_named(raw, tmp_path, name, content):
 def test_a_packed_test_file_that_is_cut_off_is_named(raw, tmp_path, cut):
     path = raw / archives.TEST
     path.write_bytes(path.read_bytes()[cut])
-    assert_refused(raw, tmp_path, f"{archives.TEST} is damaged")
+    assert_refused(raw, tmp_path, f"{archives.TEST} is (damaged or )?cut off")
 
 
 def test_a_class_without_training_images_is_an_error(raw, tmp_path):
@@ -544,3 +546,128 @@ def test_the_help_says_where_the_files_come_from_and_their_terms():
     assert "https://image-net.org" in prepare.RAW_HELP
     assert "research" in prepare.RAW_HELP
     assert not hasattr(prepare, "download")
+
+
+def as_official(raw, monkeypatch, **changes):
+    """The small tar files pass for the official ones; changes: other md5 sums."""
+    names = {"train": archives.TRAIN, "validation": archives.VALIDATION}
+    sums = {
+        name: changes.get(split, hashlib.md5((raw / name).read_bytes()).hexdigest())
+        for split, name in names.items()
+    }
+    counts = {"train": SMALL.train, "validation": SMALL.validation}
+    monkeypatch.setattr(archives, "MD5", sums)
+    monkeypatch.setattr(archives, "OFFICIAL_COUNTS", counts)
+
+
+def test_tar_files_with_the_official_sums_are_prepared(raw, tmp_path, monkeypatch):
+    as_official(raw, monkeypatch)
+    assert run(raw, tmp_path / "out").counts["train"] == 9
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_md5_sums_that_are_printed_are_compared(raw, tmp_path, monkeypatch, split):
+    assert archives.MD5[archives.TRAIN] in prepare.RAW_HELP
+    assert archives.MD5[archives.VALIDATION] in prepare.RAW_HELP
+    as_official(raw, monkeypatch, **{split: "0" * 32})
+    name = archives.TRAIN if split == "train" else archives.VALIDATION
+    message = f"{name} has the md5 checksum .*; {'0' * 32} is expected"
+    assert_refused(raw, tmp_path, message)
+    assert not list((tmp_path / "out").glob("*.shard"))
+
+
+def test_sums_are_compared_once_and_not_for_partial_copies(raw, tmp_path, monkeypatch):
+    run(raw, tmp_path / "out")
+    (tmp_path / "out" / "test-00000.shard").unlink()
+    as_official(raw, monkeypatch, train="0" * 32, validation="0" * 32)
+    run(raw, tmp_path / "out")
+    run(raw, tmp_path / "partial", subset=2)
+
+
+def test_the_package_for_the_devkit_is_asked_for_before_any_work(
+    raw, tmp_path, monkeypatch
+):
+    (raw / archives.SYNSETS).unlink()
+    (raw / archives.DEVKIT).write_bytes(b"not looked into")
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    for work in (prepare.space_needed, lambda raw: run(raw, tmp_path / "out")):
+        with pytest.raises(MissingDependency, match=r"scipy.*algoperf\[data\]"):
+            work(raw)
+
+
+def test_litter_in_tar_files_is_passed_over(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    litter = [(".DS_Store", b""), ("._x.JPEG", b"Mac OS X")]
+    write_train(raw, {wnid: f + litter for wnid, f in train_files().items()})
+    (raw / archives.VALIDATION).write_bytes(tar(validation_files() + litter))
+    write_test(raw, [*v2_files(), (f"__MACOSX/{archives.TEST_FOLDER}/0/x", b"")])
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+def test_a_folder_among_the_images_of_a_class_is_refused(raw, tmp_path):
+    unpack(raw)
+    (raw / archives.TRAIN_FOLDER / WNIDS[0] / "more").mkdir()
+    assert_refused(raw, tmp_path, "more is a folder; only images are expected")
+
+
+def test_classes_that_are_links_are_followed(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    unpack(raw)
+    folder = raw / archives.TRAIN_FOLDER / WNIDS[1]
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+@pytest.mark.parametrize("text", ["\ufeff{0}", "{0}\n\n"])
+def test_labels_from_editors_are_read(raw, tmp_path, text):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    path = raw / archives.SYNSETS
+    path.write_text(text.format(path.read_text().replace("\n", "\r\n")))
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+def stray_bytes(content):
+    """The file with bytes before its first table, as some official ones have."""
+    at = content.index(b"\xff\xdb")
+    return content[:at] + b"\x00\x15" + content[at:]
+
+
+def test_an_image_with_stray_bytes_in_its_header_is_kept(raw, tmp_path):
+    files = train_files()
+    name, content = files[WNIDS[0]][0]
+    files[WNIDS[0]][0] = (name, stray_bytes(content))
+    write_train(raw, files)
+    data = run(raw, tmp_path / "out")
+    assert stray_bytes(content) in [image for _, image in contents(data, "train")]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "GIF"])
+def test_images_of_any_kind_can_be_decoded(raw, tmp_path, form, mode):
+    if mode == "CMYK" and form != "JPEG":
+        mode = "P" if form != "BMP" else "RGB"
+    files = train_files()
+    name, _ = files[WNIDS[0]][0]
+    files[WNIDS[0]][0] = (name, picture(7, form, mode))
+    write_train(raw, files)
+    data = run(raw, tmp_path / "out")
+    for _, image in contents(data, "train"):
+        assert jpeg.decode(image).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_damage_of_an_image_is_bad_data_or_decodes(raw, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    files = train_files()
+    name, content = files[WNIDS[0]][0]
+    broken = bytearray(content)
+    for at in rng.integers(0, len(content), 5):
+        broken[at] = rng.integers(256)
+    files[WNIDS[0]][0] = (name, bytes(broken))
+    write_train(raw, files)
+    try:
+        run(raw, tmp_path / "out")
+    except BadData as error:
+        assert name in str(error)

@@ -506,5 +506,104 @@ def test_prepared_files_that_do_not_hold_the_promised_utterances_are_refused(
                 np.save(file, np.zeros(1, reader.TOKEN_DTYPE))
         other.finish({"train": 2, "validation": 1, "test": 1}, {"audio_files": []})
     data = PreparedData.open(tmp_path / "o", dataset="librispeech")
-    with pytest.raises(BadData, match="does not hold the 2 utterances"):
+    with pytest.raises(BadData, match="do not hold the 2 utterances"):
         reader.read_split(data, "train")
+
+
+FLAC = f"{DEV}/9-20-0000.flac"
+
+
+def encoded(samples, rate=16_000, **options):
+    """A sound file of int16 or float samples."""
+    import soundfile
+
+    content = io.BytesIO()
+    options = {"format": "FLAC", "subtype": "PCM_16", **options}
+    soundfile.write(content, samples, rate, **options)
+    return content.getvalue()
+
+
+SAMPLES = made.samples_of(1, 1_000)
+WRONG_SOUNDS = {
+    "other rate": (encoded(SAMPLES, 8_000), "has 1 channels at 8000 Hz"),
+    "stereo": (encoded(np.stack([SAMPLES, SAMPLES], 1)), "has 2 channels"),
+    "24 bits": (encoded(SAMPLES, subtype="PCM_24"), "is FLAC with PCM_24"),
+    "wave file": (encoded(SAMPLES, format="WAV"), "is WAV with PCM_16"),
+    "no samples": (encoded(SAMPLES[:0]), "is damaged"),
+    "cut off": (encoded(SAMPLES)[:-100], "is damaged"),
+    "no sound": (b"fLaC" + bytes(100), "is damaged"),
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), WRONG_SOUNDS.values(), ids=WRONG_SOUNDS
+)
+def test_a_sound_file_of_another_kind_is_named(
+    raw_folder, sets, tmp_path, content, message
+):
+    changed(raw_folder, sets, {FLAC: content})
+    assert_refused(raw_folder, tmp_path, rf"9-20-0000\.flac {message}")
+
+
+def test_a_sound_file_that_does_not_say_how_long_it_is_is_not_dropped(
+    raw_folder, sets, tmp_path
+):
+    """Its length would read as longer than any limit, and it would be filtered out."""
+    content = bytearray(encoded(SAMPLES))
+    content[21] &= 0xF0  # number of samples, 36 bits, in the header; 0: not known
+    content[22:26] = bytes(4)
+    changed(raw_folder, sets, {FLAC: bytes(content)})
+    assert_refused(raw_folder, tmp_path, r"9-20-0000\.flac is damaged")
+
+
+def test_speakers_and_chapters_that_are_links_are_followed(sets, tmp_path):
+    made.unpacked(tmp_path / "raw", sets)
+    direct = run(tmp_path / "raw", tmp_path / "direct")
+    folder = tmp_path / "raw" / "LibriSpeech" / "dev-clean"
+    (folder / "9").rename(tmp_path / "elsewhere")
+    (folder / "9").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "20").rename(tmp_path / "chapter")
+    (tmp_path / "elsewhere" / "20").symlink_to("../chapter")
+    found = run(tmp_path / "raw", tmp_path / "out")
+    assert found.counts == direct.counts
+    assert found.manifest.files == direct.manifest.files
+
+
+def test_a_link_to_the_folder_above_is_an_error_in_one_sentence(sets, tmp_path):
+    made.unpacked(tmp_path / "raw", sets)
+    (tmp_path / "raw" / DEV / "up").symlink_to("../..")
+    assert_refused(tmp_path / "raw", tmp_path, r"up is a link to a folder .*, a loop")
+
+
+def test_marks_line_ends_and_capitals_of_windows_are_read(sets, tmp_path):
+    raw_files = made.unpacked(tmp_path / "raw", sets)
+    direct = run(raw_files, tmp_path / "direct").manifest.files
+    for path in list(raw_files.rglob("*.flac")):
+        path.rename(path.with_suffix(".FLAC"))
+    for path in raw_files.rglob("*.trans.txt"):
+        text = path.read_bytes().replace(b"\n", b"\r\n")
+        path.write_bytes(b"\xef\xbb\xbf" + text)
+    assert run(raw_files, tmp_path / "out").manifest.files == direct
+
+
+def test_litter_in_an_archive_is_passed_over(raw_folder, sets, tmp_path):
+    direct = run(raw_folder, tmp_path / "direct").manifest.files
+    litter = {f"{DEV}/._9-20-0000.flac": b"Mac OS X", f"{DEV}/.DS_Store": b""}
+    changed(raw_folder, sets, litter)
+    assert run(raw_folder, tmp_path / "out").manifest.files == direct
+
+
+def test_members_with_paths_that_lead_elsewhere_are_not_written(
+    raw_folder, sets, tmp_path
+):
+    changed(raw_folder, sets, {"../../evil.txt": b"x", "/tmp/evil_absolute.txt": b"x"})
+    run(raw_folder, tmp_path / "out")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_a_member_larger_than_any_recording_does_not_fill_the_memory(
+    raw_folder, sets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(raw, "_MAX_FILE_BYTES", 1_000_000)
+    changed(raw_folder, sets, {FLAC: bytes(1_000_001)})
+    assert_refused(raw_folder, tmp_path, "has 1,000,001 bytes, more than any file")

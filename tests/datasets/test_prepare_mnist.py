@@ -256,3 +256,25 @@ def test_prepared_files_that_do_not_hold_the_promised_examples_are_refused(
     data = PreparedData.open(tmp_path / "other", dataset="mnist")
     with pytest.raises(BadData, match="do not hold the 6 examples"):
         reader.read_split(data, "train")
+
+
+def test_a_file_that_unpacks_without_end_does_not_fill_the_memory(raw, tmp_path):
+    content = gzip.decompress((raw / TRAIN_IMAGES).read_bytes())
+    (raw / TRAIN_IMAGES).write_bytes(gzip.compress(content + bytes(200_000_000), 1))
+    read, size = gzip.GzipFile.read, []
+
+    def count(self, number):
+        size.append(number)
+        return read(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gzip.GzipFile, "read", count)
+        assert_refused(raw, tmp_path, "is too long")
+    assert 0 < max(size) < 10_000
+
+
+def test_a_header_that_promises_more_than_any_memory_holds_is_refused(raw, tmp_path):
+    content = bytearray(gzip.decompress((raw / TRAIN_IMAGES).read_bytes()))
+    content[4:8] = b"\xff\xff\xff\xff"
+    (raw / TRAIN_IMAGES).write_bytes(gzip.compress(content))
+    assert_refused(raw, tmp_path, "promises 4,294,967,295 images")

@@ -415,3 +415,71 @@ def test_atoms_have_the_features_of_ogb():
     ]
     bonds = [make_embedded.bond_features(bond) for bond in molecule.GetBonds()]
     assert bonds == [[0, 0, 0], [1, 0, 0]]
+
+
+def unpack_tables(folder, names=None):
+    """Unpacks tables in place, as people do who look into them."""
+    for path in list(folder.rglob("*.gz")):
+        if names is None or path.name in names:
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+            path.unlink()
+
+
+@pytest.mark.parametrize("names", [None, {"edge.csv.gz", "train.csv.gz"}])
+def test_tables_that_are_unpacked_already_are_read(raw, tmp_path, names):
+    packed = run(raw, tmp_path / "packed").manifest.files
+    unpack_tables(raw, names)
+    assert prepare.space_needed(raw) > 0
+    assert run(raw, tmp_path / "out").manifest.files == packed
+
+
+def test_tables_that_are_unpacked_in_a_zip_file_are_read(raw, tmp_path):
+    packed = run(raw, tmp_path / "packed").manifest.files
+    unpack_tables(raw)
+    (tmp_path / "zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "zip" / "pcba.zip", "w") as archive:
+        for file in raw.rglob("*.csv"):
+            archive.write(file, f"pcba/{file.relative_to(raw)}")
+            archive.writestr(f"__MACOSX/pcba/{file.relative_to(raw)}", b"litter")
+    assert run(tmp_path / "zip", tmp_path / "out").manifest.files == packed
+
+
+def test_marks_and_line_ends_of_windows_are_read(raw, tmp_path):
+    direct = run(raw, tmp_path / "direct").manifest.files
+    for path in raw.rglob("*.gz"):
+        text = gzip.decompress(path.read_bytes()).replace(b"\n", b"\r\n")
+        path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + text.removesuffix(b"\r\n")))
+    assert run(raw, tmp_path / "out").manifest.files == direct
+
+
+def test_a_table_that_unpacks_without_end_is_refused(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_MAX_TABLE_BYTES", 1_000_000)
+    rows = b"1,2\n" * 1_500_000  # a few kilobytes when packed
+    (raw / BONDS).write_bytes(gzip.compress(rows))
+    with pytest.raises(BadData, match=r"edge\.csv\.gz is no table of molecules"):
+        run(raw, tmp_path / "out")
+
+
+def test_a_table_without_line_ends_is_refused(raw, tmp_path):
+    (raw / BONDS).write_bytes(gzip.compress(b"1" * 10_000_000))
+    with pytest.raises(BadData, match=r"edge\.csv\.gz is no table of molecules"):
+        run(raw, tmp_path / "out")
+
+
+def with_flag(path, mask):
+    """Sets a flag of every file in a zip file, in both of its headers."""
+    content = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.find(mark)
+        while place >= 0:
+            content[place + at] |= mask
+            place = content.find(mark, place + 4)
+    path.write_bytes(content)
+
+
+def test_a_zip_file_with_a_password_is_refused(raw, tmp_path):
+    (tmp_path / "zip").mkdir()
+    zipped(raw, tmp_path / "zip" / "pcba.zip")
+    with_flag(tmp_path / "zip" / "pcba.zip", 1)
+    with pytest.raises(BadData, match=r"pcba\.zip.*(encrypted|password)"):
+        run(tmp_path / "zip", tmp_path / "out")

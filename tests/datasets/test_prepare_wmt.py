@@ -3,10 +3,13 @@
 import dataclasses
 import gzip
 import io
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
 import pytest
+from privileges import unprivileged
 
 from algoperf import registry
 from algoperf.datasets.wmt import (
@@ -458,3 +461,55 @@ def test_a_damaged_tokenizer_is_named(tmp_path):
     data = PreparedData.open(tmp_path / "out", dataset="wmt")
     with pytest.raises(BadData, match=r"tokenizer\.model is no SentencePiece model"):
         reader.load_tokenizer(data)
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
+    archives = contents()
+    archives[NEWS.archive.name][NEWS.german] = b"x" * 5_000_000
+    raw = write(tmp_path / "raw", archives)
+    assert_refused(raw, tmp_path, r"row 1 has more than 1,048,576 bytes")
+
+
+def test_members_with_paths_that_lead_elsewhere_are_not_written(tmp_path):
+    archives = contents()
+    archives[NEWS.archive.name]["../../evil.txt"] = b"x"
+    archives[NEWS.archive.name]["/tmp/evil_absolute.txt"] = b"x"
+    run(write(tmp_path / "raw", archives), tmp_path / "out")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_an_archive_that_holds_links_in_place_of_files_is_refused(tmp_path):
+    raw = write(tmp_path / "raw", contents())
+    with tarfile.open(raw / NEWS.archive.name, "w:gz") as archive:
+        for name in (NEWS.german, NEWS.english):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(entry)
+    assert_refused(raw, tmp_path, "holds no file training/news-commentary")
+
+
+def test_a_permission_that_is_missing_for_an_unpacked_file_is_said(raw, tmp_path):
+    path = raw / NEWS.german
+    path.parent.mkdir()
+    path.write_bytes(contents()[NEWS.archive.name][NEWS.german])
+    path.chmod(0)
+    with unprivileged():
+        assert_refused(raw, tmp_path, f"permission denied for {path}")
+
+
+def test_tokens_on_a_full_disk_are_an_error_and_no_signal(raw, tmp_path):
+    """A mapped file would kill the process."""
+    resource = pytest.importorskip("resource")
+    code = (
+        "import resource, sys; from pathlib import Path; import numpy as np\n"
+        "from algoperf.datasets.wmt.prepare import _write_tokens\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "n = np.full(10_000, 20); ends = np.arange(10_001) * 20\n"
+        "try: _write_tokens(Path(sys.argv[1]), np.zeros(200_000, np.uint16), n,"
+        " np.arange(10_000), ends)\n"
+        "except OSError as error: print(error.strerror)\n"
+    )
+    assert resource
+    command = [sys.executable, "-c", code, str(tmp_path / "tokens.npy")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "File too large\n"), found.stderr

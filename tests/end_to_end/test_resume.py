@@ -17,9 +17,8 @@ from processes import num_rows, start, wait_until
 
 from algoperf import exit_status, logs
 from algoperf.runner.checkpoints import files as checkpoint
-from algoperf.runner.experiment import plan_trials
+from algoperf.runner.plan import plan_trials
 from algoperf.runner.settings import Settings
-from algoperf.runner.trial_process import trial_folder
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Result:
 
 
 def folder_of(settings: Settings) -> Path:
-    return trial_folder(plan_trials(settings)[0])
+    return plan_trials(settings)[0].folder
 
 
 def result_of(settings: Settings) -> Result:

@@ -164,7 +164,7 @@ def test_the_slowest_process_sets_the_submission_time():
     clock = Clock(now)
     with clock.submission():
         now.advance(2)
-    clock.raise_submission_to(3.5)
+    clock.advance_to(3.5)
     assert clock.submission_seconds == 3.5
 
 
@@ -173,7 +173,7 @@ def test_a_faster_process_does_not_lower_the_submission_time():
     clock = Clock(now)
     with clock.submission():
         now.advance(2)
-    clock.raise_submission_to(1.0)
+    clock.advance_to(1.0)
     assert clock.submission_seconds == 2
 
 
@@ -183,7 +183,7 @@ def test_accounting_closes_when_the_wait_for_the_slowest_was_outside_all_phases(
     with clock.submission():
         now.advance(2)
     now.advance(1.5)  # in the barrier
-    clock.raise_submission_to(3.5)
+    clock.advance_to(3.5)
     assert clock.accounting()["unaccounted"] == 0
 
 
@@ -208,7 +208,7 @@ def test_a_resumed_trial_has_paid_for_its_import_already(fake_time):
     clock = Clock(fake_time)
     with clock.submission():
         fake_time.advance(2)
-    clock.go_on_from({"submission": 30.0, "setup": 5.0, "total": 40.0})
+    clock.resume_from({"submission": 30.0, "setup": 5.0, "total": 40.0})
     assert clock.submission_seconds == 30
     assert clock.seconds(Phase.SETUP) == 5 + 2
     assert clock.total_seconds == 40 + 2

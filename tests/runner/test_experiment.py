@@ -11,7 +11,7 @@ from algoperf.errors import BadCheckpoint, BadData, BadLogs, BadSettings, BadSub
 from algoperf.logs import Outcome
 from algoperf.runner import experiment
 from algoperf.runner.checkpoints import files as checkpoint
-from algoperf.runner.experiment import plan_trials
+from algoperf.runner.plan import plan_trials
 
 
 def trials(settings):

@@ -242,7 +242,7 @@ def test_damaged_flags_are_one_message_and_never_a_traceback(
         started.append(plan.settings)
         return Ending(Outcome.NOT_REACHED, "not run")
 
-    monkeypatch.setattr(experiment, "_run_in_process", no_process)
+    monkeypatch.setattr(experiment, "launch", no_process)
     rng = random.Random(6)
     for _ in range(150):
         words = list(flags)

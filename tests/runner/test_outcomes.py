@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from algoperf.pipeline import InputQueue
 from algoperf.runner.outcomes import (
     Ending,
     SubmissionError,
-    blamed_on,
+    attribute_errors_to,
+    caveats,
     ending_of,
-    marks_of,
     time_shares,
+    traceback_text,
 )
 
 SUBMISSION = """
@@ -72,7 +74,7 @@ def test_an_error_of_a_submission_names_function_step_and_line(submission):
     module, path = submission
     with (
         pytest.raises(SubmissionError) as caught,
-        blamed_on("update_params", 12, path),
+        attribute_errors_to("update_params", 12, path),
     ):
         module.update_params()
     assert str(caught.value) == (
@@ -85,7 +87,7 @@ def test_the_original_error_is_kept_for_the_traceback(submission):
     module, path = submission
     with (
         pytest.raises(SubmissionError) as caught,
-        blamed_on("update_params", 12, path),
+        attribute_errors_to("update_params", 12, path),
     ):
         module.update_params()
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -94,7 +96,7 @@ def test_the_original_error_is_kept_for_the_traceback(submission):
 def test_an_error_outside_the_submissions_folder_has_no_line(tmp_path):
     with (
         pytest.raises(SubmissionError, match=r"ValueError: boom$"),
-        blamed_on("update_params", 0, tmp_path / "submission.py"),
+        attribute_errors_to("update_params", 0, tmp_path / "submission.py"),
     ):
         raise ValueError("boom")
 
@@ -103,12 +105,14 @@ def test_an_error_outside_the_submissions_folder_has_no_line(tmp_path):
     "error",
     [
         spec.TrainingCompleteError(),
-        BadData("damaged"),
         SubmissionError("update_params", 1, "it must return three values."),
     ],
 )
 def test_errors_that_say_whose_they_are_pass_as_they_are(tmp_path, error):
-    with pytest.raises(type(error)) as caught, blamed_on("data_selection", 1, tmp_path):
+    with (
+        pytest.raises(type(error)) as caught,
+        attribute_errors_to("data_selection", 1, tmp_path),
+    ):
         raise error
     assert caught.value is error
 
@@ -116,24 +120,61 @@ def test_errors_that_say_whose_they_are_pass_as_they_are(tmp_path, error):
 def test_a_request_to_stop_is_nobodys_error(tmp_path):
     with (
         pytest.raises(KeyboardInterrupt),
-        blamed_on("update_params", 1, tmp_path),
+        attribute_errors_to("update_params", 1, tmp_path),
     ):
+        signal.raise_signal(signal.SIGINT)
+
+
+class Unprintable(Exception):
+    def __str__(self):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyboardInterrupt(), "failed at step 1: KeyboardInterrupt"),
+        (GeneratorExit("x"), "GeneratorExit: x"),
+        (BaseException("everything"), "BaseException: everything"),
+        (BadData("data are bad"), "BadData: data are bad"),
+        (MemoryError("no"), "MemoryError: no"),
+        (Unprintable(), "its message cannot be shown: KeyboardInterrupt"),
+        (ValueError("\ud800"), r"ValueError: \\ud800"),
+        (ValueError("x" * 50_000_000), "49998000 characters left out"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else type(value).__name__,
+)
+def test_whatever_a_submission_raises_is_its_crash(error, text, tmp_path):
+    with (
+        pytest.raises(SubmissionError, match=text) as caught,
+        attribute_errors_to("update_params", 1, tmp_path),
+    ):
+        raise error
+    ending = ending_of(caught.value)
+    assert ending.outcome is Outcome.SUBMISSION_CRASHED
+    assert len(ending.reason) < 3_000
+    assert len(traceback_text(caught.value)) < 1_100_000
+    ending.reason.encode(), traceback_text(caught.value).encode()
 
 
 def test_a_submission_that_exits_has_crashed(tmp_path):
     with (
         pytest.raises(SubmissionError, match="SystemExit: 0"),
-        blamed_on("update_params", 1, tmp_path),
+        attribute_errors_to("update_params", 1, tmp_path),
     ):
         raise SystemExit(0)
 
 
-def test_a_failing_disk_is_not_blamed_on_the_submission(tmp_path):
+def test_a_failing_disk_is_not_the_submissions_fault(tmp_path):
     queue = InputQueue(BrokenBatches(), lambda batch: batch)
     with (
         pytest.raises(Exception, match="Input/output error") as caught,
-        blamed_on("data_selection", 1, tmp_path / "submission.py"),
+        attribute_errors_to(
+            "data_selection",
+            1,
+            tmp_path / "submission.py",
+            is_ours=lambda error: error is queue.failure,
+        ),
     ):
         next(queue)
     queue.close()
@@ -159,6 +200,11 @@ def test_any_other_error_is_the_infrastructures_with_its_kind():
     assert ending == Ending(Outcome.INFRASTRUCTURE_CRASHED, "ZeroDivisionError: metric")
 
 
+def raised_by_a_library(error):
+    library = "/usr/lib/python3/site-packages/library.py"
+    exec(compile("raise error", library, "exec"), {"error": error})
+
+
 class OutOfMemoryError(RuntimeError):
     """Named as PyTorch names a GPU without memory."""
 
@@ -177,7 +223,7 @@ DEVICE_MEMORY = [
 def test_a_device_without_memory_is_told_apart(error, tmp_path):
     with (
         pytest.raises(SubmissionError, match="the device ran out of memory") as caught,
-        blamed_on("update_params", 3, tmp_path / "submission.py"),
+        attribute_errors_to("update_params", 3, tmp_path / "submission.py"),
     ):
         raise error
     assert ending_of(caught.value).outcome is Outcome.SUBMISSION_CRASHED
@@ -200,9 +246,9 @@ def test_a_device_without_memory_in_an_evaluation_is_the_infrastructures(error):
 def test_a_host_without_memory_is_the_infrastructures(error, tmp_path):
     with (
         pytest.raises(type(error)) as caught,
-        blamed_on("update_params", 3, tmp_path / "submission.py"),
+        attribute_errors_to("update_params", 3, tmp_path / "submission.py"),
     ):
-        raise error
+        raised_by_a_library(error)
     ending = ending_of(caught.value)
     assert ending.outcome is Outcome.INFRASTRUCTURE_CRASHED
     assert ending.reason.startswith("the host ran out of memory: ")
@@ -214,7 +260,7 @@ def test_an_array_that_is_too_large_in_a_submission_is_the_hosts_memory(tmp_path
     found = importlib.util.spec_from_file_location("greedy", path)
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    with pytest.raises(MemoryError), blamed_on("update_params", 0, path):
+    with pytest.raises(MemoryError), attribute_errors_to("update_params", 0, path):
         module.update_params(np)
 
 
@@ -243,7 +289,7 @@ def test_a_trial_without_any_time_has_shares_of_nothing():
 
 @pytest.mark.parametrize(("wait", "is_marked"), [(2.5, False), (2.6, True)])
 def test_waiting_for_data_above_five_percent_marks_a_trial(wait, is_marked):
-    assert bool(marks_of(time_shares(SECONDS, wait), [])) is is_marked
+    assert bool(caveats(time_shares(SECONDS, wait), [])) is is_marked
 
 
 def test_facts_stand_beside_a_recorded_end(tmp_path):

@@ -37,6 +37,7 @@ def command(settings, *arguments: str) -> list[str]:
         "--max-steps": settings.max_global_steps,
         "--eval-every-steps": settings.eval_period_steps,
         "--hang-seconds": settings.hang_seconds,
+        "--notice-seconds": settings.notice_seconds,
         "--num-processes": settings.num_processes,
     }
     for name, value in options.items():

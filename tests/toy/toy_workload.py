@@ -30,6 +30,7 @@ class ModelConfig:
 
 SPLITS = Splits(train=64, eval_train=20, validation=20, test=20)
 LIMITS = Limits(budget_seconds=100, step_hint=100)
+SHORT = Limits(budget_seconds=0.5, step_hint=100)
 DEFINITION = WorkloadDefinition(
     name="blobs",
     title="Two blobs",
@@ -46,6 +47,10 @@ DEFINITION = WorkloadDefinition(
     variants={
         "far": Variant(Target("accuracy", validation=0.95, test=0.95)),
         "never": Variant(Target("accuracy", validation=2.0, test=2.0)),
+        "short": Variant(
+            Target("accuracy", validation=2.0, test=2.0),
+            fields={"limits": {"v0.5": SHORT, "v0.6": SHORT}},
+        ),
     },
     mini=Variant(
         Target("accuracy", validation=0.8, test=0.8),

@@ -104,7 +104,7 @@ def test_eval_train_is_the_same_choice_of_training_images_for_every_seed(folder)
         for seed in (0, 1)
     ]
     np.testing.assert_equal(batches[0], batches[1])
-    examples = data.eval_train_examples(3000, 1000)
+    examples = pipeline.epoch_order(3000, data._EVAL_TRAIN_SEED, 0)[:1000]
     assert len(np.unique(examples)) == 1000
     train = reader.read_split(PreparedData.open(folder, dataset="mnist"), "train")
     np.testing.assert_array_equal(batches[0]["targets"], train.labels[examples])

@@ -26,12 +26,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     0 or 1; and in evaluation `weights` float32 [batch], 0 for padding.
     """
     config = request.config if request.config is not None else DataConfig()
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     files = reader.row_files(data, request.split)
     if request.is_training:
         order = RowOrder(files, config.shuffle_block_rows, seed=request.seed)
@@ -111,8 +106,8 @@ class RowBatches:
         self._order = order
         self._exact_ids = exact_ids
         self._size = None if request.is_training else request.splits.size(request.split)
-        self.num_batches = (
-            None if self._size is None else -(-self._size // request.batch_size)
+        self.num_batches = pipeline.num_batches(
+            request, request.splits.size(request.split)
         )
 
     def batch(self, index: int) -> Arrays:

@@ -31,12 +31,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     largest value of the slice's volume, not normalised; and in evaluation `weights`
     float32 [batch], 0 for padding, where everything else is 0 too.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     slices = reader.read_split(data, request.split)
     if slices.side != request.config.side:
         raise BadData(
@@ -44,9 +39,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
             f"workload's have {request.config.side}x{request.config.side}. Delete the "
             "folder and prepare it from the right files."
         )
-    chosen = np.arange(len(slices))
-    if request.split == "eval_train":
-        chosen = eval_train_slices(len(slices), request.splits.eval_train)
+    chosen = pipeline.chosen_examples(request, len(slices), _EVAL_TRAIN_SEED)
     cache = None
     if request.config.cache:
         folder = request.folder / _CACHE_FOLDER
@@ -54,11 +47,6 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
         cache = open_cache(folder, request.split, key, len(chosen), slices.side)
     source = SliceSource(slices, chosen, example_masks(request), cache)
     return pipeline.ExampleBatches(request, source.read, num_examples=len(chosen))
-
-
-def eval_train_slices(num_train: int, size: int) -> np.ndarray:
-    """The training slices that are evaluated, in a fixed order: int64 [size]."""
-    return pipeline.epoch_order(num_train, _EVAL_TRAIN_SEED, 0)[:size]
 
 
 def example_masks(request: pipeline.DataRequest) -> Mask:

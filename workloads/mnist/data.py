@@ -20,16 +20,9 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     (ink); `targets` int32 [batch], 0 to 9; and in evaluation `weights` float32 [batch],
     0 for padding.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     digits = reader.read_split(data, request.split)
-    examples = np.arange(len(digits.labels))
-    if request.split == "eval_train":
-        examples = eval_train_examples(len(examples), request.splits.eval_train)
+    examples = pipeline.chosen_examples(request, len(digits.labels), _EVAL_TRAIN_SEED)
 
     def read(example_ids: np.ndarray, epochs: np.ndarray) -> Arrays:
         chosen = examples[example_ids]
@@ -39,11 +32,6 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
         }
 
     return pipeline.ExampleBatches(request, read, num_examples=len(examples))
-
-
-def eval_train_examples(num_train: int, size: int) -> np.ndarray:
-    """The training examples that are evaluated, in a fixed order: int64 [size]."""
-    return pipeline.epoch_order(num_train, _EVAL_TRAIN_SEED, 0)[:size]
 
 
 def normalise(images: np.ndarray) -> np.ndarray:

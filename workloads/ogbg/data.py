@@ -43,18 +43,8 @@ def open_batches(request: pipeline.DataRequest) -> "GraphBatches":
     `weights` float32 of that shape, 1 where a label was measured; and in evaluation
     `is_graph` bool [parts * graphs], False for padding.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     return GraphBatches(request, reader.read_split(data, request.split))
-
-
-def eval_train_graphs(num_train: int, size: int) -> np.ndarray:
-    """The training graphs that are evaluated, in a fixed order: int64 [size]."""
-    return pipeline.epoch_order(num_train, _EVAL_TRAIN_SEED, 0)[:size]
 
 
 class GraphBatches:
@@ -75,10 +65,12 @@ class GraphBatches:
             )
         self._request = request
         self._molecules = molecules
+        # Training has the graphs as they are stored; an index would only cost time.
         self._chosen: np.ndarray | None = None
         if request.split == "eval_train":
-            size = request.splits.eval_train
-            self._chosen = eval_train_graphs(len(molecules), size)
+            self._chosen = pipeline.chosen_examples(
+                request, len(molecules), _EVAL_TRAIN_SEED
+            )
         picked = slice(None) if self._chosen is None else self._chosen
         order = functools.partial(pipeline.epoch_order, len(molecules), request.seed)
         self._plan = Plan(

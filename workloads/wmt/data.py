@@ -29,18 +29,13 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     `inputs_segmentation`, `targets_segmentation`: 1, 2, … for each pair of the row, 0
     where the token is 0; all int32 [batch, max_length].
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     vocab_size = data.facts.get("vocab_size")
     if vocab_size != request.config.vocab_size:
         raise BadData(
             f"{data.folder} was prepared with a vocabulary of {vocab_size} tokens; the "
             f"workload has {request.config.vocab_size}. Delete the folder and run "
-            f"`algoperf prepare {data.folder.name}`."
+            f"{data.command}."
         )
     pairs = reader.read_split(data, request.split)
     if request.is_training:

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from algoperf.errors import BadLogs
 
@@ -12,20 +13,37 @@ try:
 except ModuleNotFoundError:  # Windows: a second process is not noticed
     fcntl = None  # type: ignore[assignment]
 
-_NAME = ".lock"
 # A process whose launcher was killed notices it within a second or two.
-_PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 10.0
+
+
+def lock_file(folder: Path) -> Path:
+    """The file whose lock says that a process works on `folder`."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise BadLogs(
+            f"{path.parent} cannot be written: {error.strerror}. Choose another "
+            "--experiment-dir."
+        ) from None
 
 
 @contextlib.contextmanager
-def locked(folder: Path, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
-    """Holds a trial's folder; `BadLogs` if another process keeps it."""
+def locked(folder: Path, patience: float | None = None) -> Iterator[None]:
+    """Holds a trial's folder; `BadLogs` if another process keeps it.
+
+    The lock's file lies beside the folder, which may be removed while it is held.
+    """
     if fcntl is None:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _NAME).open("a") as file:
-        until = time.monotonic() + patience
+    with _opened(lock_file(folder)) as file:
+        until = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

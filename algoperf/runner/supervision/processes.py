@@ -31,10 +31,10 @@ def end_descendants() -> None:
     _kill(psutil.Process().children(recursive=True))
 
 
-class Family:
+class ProcessTree:
     """A trial's process and everything that it starts.
 
-    environment: variables that it gets unless they are set already.
+    environment: all variables that it gets.
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
@@ -42,7 +42,7 @@ class Family:
         self.process = subprocess.Popen(
             command,
             start_new_session=True,
-            env={**environment, **os.environ, _TOKEN: self._token},
+            env={**environment, _TOKEN: self._token},
         )
 
     def notify(self, words: str) -> None:

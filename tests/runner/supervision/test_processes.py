@@ -1,6 +1,7 @@
 """Real processes: notices, kills, hangs; whatever happens, nothing is left behind."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -11,10 +12,10 @@ from processes import num_rows, start, wait_until
 
 from algoperf import logs
 from algoperf.logs import Outcome
-from algoperf.runner import experiment
-from algoperf.runner.experiment import plan_trials
+from algoperf.runner import experiment, launch
+from algoperf.runner.plan import plan_trials
+from algoperf.runner.settings import Settings
 from algoperf.runner.supervision import processes
-from algoperf.runner.trial_process import trial_folder
 
 SLOW_STEP = "import time; time.sleep(0.02)"
 UNREACHABLE = {
@@ -26,7 +27,7 @@ FAR = "params['weight'] = params['weight'] * 0"  # never reaches a target
 
 
 def folder_of(settings):
-    return trial_folder(plan_trials(settings)[0])
+    return plan_trials(settings)[0].folder
 
 
 def outcome_of(settings):
@@ -99,7 +100,7 @@ def test_no_trial_follows_one_that_was_preempted(toy_in_processes, written):
     wait_until(lambda: num_rows(folder_of(settings)) >= 1, "an evaluation")
     run.send_signal(signal.SIGTERM)
     assert run.wait() == 75
-    assert not trial_folder(plan_trials(settings)[1]).exists()
+    assert not plan_trials(settings)[1].folder.exists()
 
 
 def test_a_hang_is_ended_with_the_stacks_of_all_threads(toy_in_processes, written):
@@ -172,7 +173,7 @@ def test_a_process_that_was_stopped_as_a_whole_is_ended(toy_in_processes, writte
     assert not experiment.run(settings, lambda text: None)
     found = outcome_of(settings)
     assert found["outcome"] == Outcome.INFRASTRUCTURE_CRASHED.value
-    assert "stood still as a whole" in found["reason"]
+    assert "unresponsive and was killed" in found["reason"]
 
 
 def test_a_killed_trial_leaves_no_process_behind(toy_in_processes, written, tmp_path):
@@ -230,7 +231,7 @@ def test_a_folder_is_free_again_afterwards(tmp_path):
             pass
 
 
-def test_a_family_ends_with_those_that_left_it(tmp_path):
+def test_a_tree_ends_with_those_that_left_it(tmp_path):
 
     note = tmp_path / "pid"
     detach = (
@@ -238,33 +239,37 @@ def test_a_family_ends_with_those_that_left_it(tmp_path):
         "'import time; time.sleep(600)'], start_new_session=True); "
         f"open({str(note)!r}, 'w').write(str(c.pid))"
     )
-    family = processes.Family([sys.executable, "-c", detach], {})
-    family.process.wait()
+    tree = processes.ProcessTree([sys.executable, "-c", detach], os.environ)
+    tree.process.wait()
     pid = int(note.read_text())
     assert not gone(pid)
-    family.end()
+    tree.end()
     deadline = time.monotonic() + 30
     while not gone(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone(pid)
 
 
-def test_a_family_starts_with_variables_that_the_user_has_not_set(
-    tmp_path, monkeypatch
+def test_a_trial_starts_with_the_definitions_variables_unless_the_user_has_set_them(
+    toy, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("ALGOPERF_TEST_SET", "by the user")
     monkeypatch.delenv("ALGOPERF_TEST_UNSET", raising=False)
-    found = tmp_path / "found"
-    program = (
-        "import os, pathlib\n"
-        "names = 'ALGOPERF_TEST_SET', 'ALGOPERF_TEST_UNSET'\n"
-        f"pathlib.Path({str(found)!r}).write_text(repr([os.environ[n] for n in names]))"
-    )
     wanted = dict.fromkeys(("ALGOPERF_TEST_SET", "ALGOPERF_TEST_UNSET"), "wanted")
-    family = processes.Family([sys.executable, "-c", program], wanted)
-    assert family.process.wait() == 0
-    family.end()
-    assert found.read_text() == "['by the user', 'wanted']"
+    monkeypatch.setattr(Settings, "environment", wanted)
+    (plan,) = plan_trials(toy(num_trials=1))
+    found = launch.environment(plan, launch.Office(tmp_path))
+    assert found["ALGOPERF_TEST_SET"] == "by the user"
+    assert found["ALGOPERF_TEST_UNSET"] == "wanted"
+
+
+def test_compilers_keep_what_they_make_in_a_folder_of_the_trial(
+    toy, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "everybodys"))
+    (plan,) = plan_trials(toy(num_trials=1))
+    found = launch.environment(plan, launch.Office(tmp_path / "office"))
+    assert found["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path / "office"))
 
 
 def test_orphans_are_adopted_where_the_system_can(tmp_path):

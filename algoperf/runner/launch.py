@@ -1,0 +1,280 @@
+"""Runs one planned trial in a process of its own, and says how it ended whatever happens to it.
+
+The launcher loads no code of a submission. Launcher and trial share a temporary folder, the
+office: the plan, a board per process (see `heartbeat`), stacks of a trial that hung, how each
+process of the trial ended, and the caches of compilers, which are removed with it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf import exit_status, logs
+from algoperf.backend import check_framework
+from algoperf.errors import AlgoPerfError
+from algoperf.logs import Outcome
+from algoperf.runner.outcomes import STACKS_FILE, Ending
+from algoperf.runner.plan import TrialPlan
+from algoperf.runner.settings import Settings
+from algoperf.runner.supervision.heartbeat import Sign, read_sign
+from algoperf.runner.supervision.preemption import StopRequest
+from algoperf.runner.supervision.processes import ProcessTree
+from algoperf.runner.supervision.watchdog import (
+    GRACE_SECONDS,
+    outlasted_notice,
+    spent_in_step,
+)
+
+TRIAL_MODULE = "algoperf.runner.trial_process"
+_LOOK_SECONDS = 1.0
+# The trial's own watchdog comes first.
+_PATIENCE_SECONDS = 2 * GRACE_SECONDS
+# Signals that native code of a submission's making brings upon its process. Others, such as
+# SIGKILL from a host without memory or SIGBUS from a full disk, come from the machine.
+_CRASH_SIGNALS = {
+    signal.SIGABRT,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGTRAP,
+}
+# Where compilers keep what they made: a trial must not find what another has paid for.
+_CACHE_VARIABLES = (
+    "TORCHINDUCTOR_CACHE_DIR",
+    "TRITON_CACHE_DIR",
+    "TORCH_EXTENSIONS_DIR",
+    "CUDA_CACHE_PATH",
+    "NUMBA_CACHE_DIR",
+)
+_OPTIONAL_CACHE_VARIABLES = ("JAX_COMPILATION_CACHE_DIR",)  # setting it switches it on
+
+
+class WrongInput(AlgoPerfError):
+    """What was given is wrong, as the trial's process found out; nothing was logged."""
+
+
+@dataclass(frozen=True)
+class Office:
+    """The folder that a launcher and the processes of its trial share."""
+
+    folder: Path
+
+    @property
+    def plan_file(self) -> Path:
+        """The trial's plan, as JSON."""
+        return self.folder / "plan.json"
+
+    @property
+    def launch_file(self) -> Path:
+        """The launcher's process id and the moment of the launch."""
+        return self.folder / "launch.json"
+
+    def board_file(self, rank: int) -> Path:
+        """The board of one process."""
+        return self.folder / f"board_{rank}"
+
+    def stacks_file(self, rank: int) -> Path:
+        """What every thread of a process was doing when it hung."""
+        return self.folder / STACKS_FILE.format(rank=rank)
+
+    def tell(self, rank: int, **what: Any) -> None:
+        """Leaves the last word of a process; the first one counts."""
+        path = self.folder / f"last_word_{rank}.json"
+        if not path.exists():
+            content = {"rank": rank, "at": time.perf_counter(), **what}
+            logs.write_atomically(path, json.dumps(content))
+
+    def last_words(self) -> list[dict[str, Any]]:
+        """What processes have left, in the order of time."""
+        words = [
+            json.loads(p.read_text()) for p in self.folder.glob("last_word_*.json")
+        ]
+        return sorted(words, key=lambda word: float(word["at"]))
+
+    def caches(self) -> dict[str, str]:
+        """Variables that give compilers a folder of this trial."""
+        optional = [name for name in _OPTIONAL_CACHE_VARIABLES if name in os.environ]
+        return {
+            name: str(self.folder / "caches" / name.lower())
+            for name in (*_CACHE_VARIABLES, *optional)
+        }
+
+
+def launch(plan: TrialPlan) -> Ending:
+    """Runs the trial to its end; raises `WrongInput` if it could not even begin."""
+    with tempfile.TemporaryDirectory(
+        prefix="algoperf-", ignore_cleanup_errors=True
+    ) as folder:
+        office = Office(Path(folder))
+        stop = StopRequest()
+        office.plan_file.write_text(plan.dumps())
+        launch = {"launcher": os.getpid(), "at": time.perf_counter()}
+        office.launch_file.write_text(json.dumps(launch))
+        tree = ProcessTree(_command(plan.settings, office), environment(plan, office))
+        try:
+            with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
+                death = _wait(tree, office, plan.settings, stop)
+        finally:
+            tree.end()
+        return _ending(plan, office, death, stop)
+
+
+def _command(settings: Settings, office: Office) -> list[str]:
+    # -P: a folder `algoperf` of the current one is not ours.
+    module = [TRIAL_MODULE, str(office.folder)]
+    if settings.num_processes == 1:
+        return [sys.executable, "-P", "-m", *module]
+    starter = check_framework(settings.framework).process_starter
+    assert starter is not None  # Settings have seen to it
+    count = str(settings.num_processes)
+    return [sys.executable, "-P", "-m", starter, count, *module]
+
+
+def environment(plan: TrialPlan, office: Office) -> dict[str, str]:
+    """What a trial's process starts with: the user's variables win over the definition's."""
+    return {
+        **plan.settings.environment,
+        **os.environ,
+        **office.caches(),
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+@dataclass(frozen=True)
+class _Death:
+    """How a trial's processes ended, and what the board of the first one said last."""
+
+    status: int | None  # None: ended from here
+    sign: Sign
+    is_overtime: bool = False  # a step outlasted the budget or the notice
+    rank: int = 0
+
+
+def _wait(
+    tree: ProcessTree, office: Office, settings: Settings, stop: StopRequest
+) -> _Death:
+    """Waits for the end, and looks whether it has to be brought about from here."""
+    board, stopped_at = office.board_file(0), None
+    allowed = settings.notice_seconds + _PATIENCE_SECONDS
+    while True:
+        try:
+            status = tree.process.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            sign, now = read_sign(board), time.perf_counter()
+            if stop.is_set and stopped_at is None:
+                stopped_at = now
+            is_late = stopped_at is not None and now - stopped_at > allowed
+            if is_late or sign.is_over_budget(allowed):
+                return _Death(None, sign, is_overtime=True)
+            if sign.silent_seconds > sign.quiet_limit + 6 * GRACE_SECONDS:
+                return _Death(None, sign)
+        else:
+            rank, status = _first_failure(office, status)
+            return _Death(status, read_sign(office.board_file(rank)), rank=rank)
+
+
+def _first_failure(office: Office, status: int) -> tuple[int, int]:
+    """Rank and exit status of the process to blame; `status` is the one that was waited for.
+
+    Of several that failed, as the starter of several processes tells it, one without a last
+    word: the others noticed that it was gone, and said so.
+    """
+    try:
+        content = json.loads((office.folder / "failed.json").read_text())
+    except (OSError, ValueError):
+        return 0, status
+    failed = {int(rank): int(code) for rank, code in content.items()}
+    spoke = {word["rank"] for word in office.last_words()}
+    rank = min(failed.keys() - spoke or failed)
+    return rank, failed[rank]
+
+
+def _ending(
+    plan: TrialPlan, office: Office, death: _Death, stop: StopRequest
+) -> Ending:
+    """The recorded ending; where there is none, or another process failed first, records it."""
+    words = office.last_words()
+    wrong = [word for word in words if "wrong_input" in word]
+    if wrong:
+        raise WrongInput(wrong[0]["wrong_input"])
+    _keep_stacks(plan, office)
+    outcome, reason = logs.read_outcome(plan.folder)
+    is_silent = death.rank and death.rank not in {word["rank"] for word in words}
+    if words and not is_silent:
+        ending = _told(words[0])
+        if outcome is not None and not (ending.is_failure and words[0]["rank"]):
+            return Ending(outcome, reason)
+    elif outcome is not None and not is_silent:
+        return Ending(outcome, reason)
+    else:
+        ending = _unexplained(plan.settings, office, death, stop)
+    logs.write_outcome(plan.folder, ending.outcome, ending.reason)
+    return ending
+
+
+def _told(word: Mapping[str, Any]) -> Ending:
+    """What a process said of its end."""
+    where = f"in process {word['rank']}: " if word["rank"] else ""
+    return Ending(Outcome(word["outcome"]), f"{where}{word['reason']}")
+
+
+def _unexplained(
+    settings: Settings, office: Office, death: _Death, stop: StopRequest
+) -> Ending:
+    """Whose fault it is that a process ended without an outcome."""
+    sign, status = death.sign, death.status
+    if stop.is_set:
+        reason = (
+            outlasted_notice(settings.notice_seconds)
+            if death.is_overtime
+            else "SIGTERM ended it before its first step"
+        )
+        return Ending(Outcome.PREEMPTED, reason)
+    if death.is_overtime:
+        reason = spent_in_step(sign.budget_seconds, sign.step)
+        return Ending(Outcome.NOT_REACHED, reason)
+    stacks = office.stacks_file(death.rank)
+    has_stacks = stacks.is_file() and stacks.stat().st_size > 0
+    if status is None:
+        reason = "the process was unresponsive and was killed"
+        return Ending(Outcome.INFRASTRUCTURE_CRASHED, reason)
+    if status == exit_status.FAILED and has_stacks:
+        reason = f"it hung in native code; {stacks.name} shows what every thread did"
+        return Ending(Outcome.INFRASTRUCTURE_CRASHED, reason)
+    is_own_doing = status >= 0 or -status in _CRASH_SIGNALS
+    if sign.is_in_submission and is_own_doing:
+        return Ending(
+            Outcome.SUBMISSION_CRASHED,
+            f"while a function of the submission ran after step {sign.step}, {_died(status)}",
+        )
+    return Ending(Outcome.INFRASTRUCTURE_CRASHED, _died(status))
+
+
+def _died(status: int) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = "; often this means that the host ran out of memory"
+        return f"the process was killed by {name}{hint if name == 'SIGKILL' else ''}"
+    return f"the process exited with status {status} and recorded no outcome"
+
+
+def _keep_stacks(plan: TrialPlan, office: Office) -> None:
+    for path in office.folder.glob(STACKS_FILE.format(rank="*")):
+        if path.stat().st_size:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, plan.folder / path.name)
+
+
+def read_launch(office: Office) -> Mapping[str, Any]:
+    """`launcher`: its process id; `at`: when it launched, on the clock of `perf_counter`."""
+    content: dict[str, Any] = json.loads(office.launch_file.read_text())
+    return content
