@@ -92,6 +92,8 @@ class Trial:
     flags: Mapping[str, Any] = field(default_factory=dict)  # of its last part
     part: int = 0  # how often it had been interrupted
     flags_part: int = 0
+    # Of the submission's time waiting for data (`data_wait`) and others; {} if not logged.
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def evaluations_path(self) -> Path:
@@ -112,6 +114,11 @@ class Trial:
     def is_unfinished(self) -> bool:
         """Whether our runner started it without recording its end; published logs never do."""
         return self.outcome is None and any(key in self.meta for key in _OWN_META)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it may reach targets: it broke no rule, and is not still running."""
+        return self.outcome is not Outcome.INVALID and not self.is_unfinished
 
     @property
     def num_evaluations(self) -> int:
@@ -272,6 +279,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _shares(outcome: Mapping[str, Any]) -> dict[str, float]:
+    shares = outcome.get("shares")
+    if not isinstance(shares, Mapping):
+        return {}
+    return {str(k): float(v) for k, v in shares.items() if isinstance(v, float)}
+
+
 def _newest(names: Iterable[str], kind: str) -> int | None:
     """The highest number among files `<kind>_<n>.json`; None where there is none."""
     matches = (_NUMBERED_FILE.fullmatch(name) for name in names)
@@ -302,6 +316,7 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
         flags=content(f"flags_{flags}.json") or {},
         part=part or 0,
         flags_part=flags or 0,
+        shares=_shares(content(OUTCOME_FILE) or {}),
     )
 
 

@@ -34,6 +34,7 @@ class Charts:
     charts: Sequence[Chart]
     legend: Sequence[str]  # names of the series in the order of their colours
     is_wide: bool = False  # two beside each other instead of as many as fit
+    is_dashed: bool = False  # whether the series differ in their dashes too
     note: str = ""
 
 
@@ -112,7 +113,11 @@ def _mark(mark: Mark, x: Scale, y: Scale) -> str:
     if mark.axis == "x":
         at = x.at(mark.at)
         line = drawing.line(at, y.end, at, y.start, "target")
-        return line + drawing.text(at + 4, y.end + 10, mark.label, kind="target")
+        is_right = at > (x.start + x.end) / 2
+        place, anchor = (at - 4, "end") if is_right else (at + 4, "start")
+        return line + drawing.text(
+            place, y.end + 10, mark.label, anchor=anchor, kind="target"
+        )
     at = y.at(mark.at)
     line = drawing.line(x.start, at, x.end, at, "target")
     return line + drawing.text(x.start + 6, at - 5, mark.label, kind="target")

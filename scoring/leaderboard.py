@@ -21,7 +21,7 @@ from .targets import TargetSet
 from .times import Hits, Measure, find_hits
 
 # Scores that differ by less are equal: sums of the same ratios in another order.
-_TIE = 1e-12
+TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def leaderboard(
     seconds, ratios, scores = _measured(pool, hits, "seconds", compat)
     steps, ratios_by_steps, scores_by_steps = _measured(pool, hits, "steps", compat)
     speedups = _speedups(pool, seconds, reference)
-    ranks = [1 + int((scores > value + _TIE).sum()) for value in scores]
+    ranks = [1 + int((scores > value + TIE).sum()) for value in scores]
     entries = [
         Entry(
             submission=name,

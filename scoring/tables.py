@@ -69,12 +69,15 @@ def plain_table(
     rows: Sequence[Sequence[object]],
     note: str = "",
 ) -> DataTable:
-    """A table of texts and numbers; columns that hold numbers only are numeric."""
+    """A table of texts and numbers; columns that hold numbers only are numeric.
+
+    The first column names the rows, even where the names are numbers.
+    """
     cells = [[_plain_cell(value) for value in row] for row in rows]
     columns = [
-        Column(name, is_numeric=bool(rows) and all(map(_looks_numeric, texts)))
-        for name, *texts in zip(
-            header, *([c.text for c in row] for row in cells), strict=True
+        Column(name, is_numeric=i > 0 and all(map(_looks_numeric, texts)))
+        for i, (name, *texts) in enumerate(
+            zip(header, *([c.text for c in row] for row in cells), strict=True)
         )
     ]
     return DataTable(key, caption, columns, cells, note, is_long=len(rows) > 40)

@@ -5,7 +5,7 @@ workload, study, trial], padded with misses, so that resampling them is plain in
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,11 +13,13 @@ import numpy as np
 
 from algoperf.definition import Target
 from algoperf.errors import BadLogs
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, Trial, TrialId
+from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial, TrialId
 
 from .pool import Pool
+from .targets import ScoredWorkload
 
 Measure = Literal["seconds", "steps"]
+EvaluatedSplit = Literal["validation", "test"]
 MEASURES: tuple[Measure, ...] = ("seconds", "steps")
 
 
@@ -36,7 +38,7 @@ MISS = Hit()
 def first_hit(
     trial: Trial,
     target: Target,
-    split: Literal["validation", "test"],
+    split: EvaluatedSplit,
     budget_seconds: float = math.inf,
 ) -> Hit:
     """When `trial` first reached the target of `split` within the budget.
@@ -44,10 +46,8 @@ def first_hit(
     A non-finite metric reaches nothing; an invalid or unfinished trial has reached
     nothing.
     """
-    if not trial.num_evaluations or trial.outcome is Outcome.INVALID:
-        return MISS
     bound = target.bound(split)
-    if trial.is_unfinished or bound is None:
+    if not trial.num_evaluations or not trial.counts or bound is None:
         return MISS
     values = trial.metric(f"{split}/{target.metric}")
     better = values > bound if target.better == "higher" else values < bound
@@ -59,6 +59,9 @@ def first_hit(
         return MISS
     first = int(reached[0])  # evaluations are in the order of steps and seconds
     return Hit(float(seconds[first]), float(trial.columns[STEP][first]), float(first))
+
+
+HitRule = Callable[[Trial, Target, EvaluatedSplit, float], Hit]
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,12 @@ class Hits:
         return self._tables[measure, compat]
 
 
-def find_hits(pool: Pool) -> Hits:
-    """Looks up when every trial reached the targets that the ruleset scores."""
+def find_hits(pool: Pool, first: HitRule = first_hit) -> Hits:
+    """Looks up when every trial reached the targets that the ruleset scores.
+
+    first: what counts as the time of a hit; analyses look at others than the official
+    one.
+    """
     split = pool.ruleset.scored_split
     _check_targets(pool, split)
     shape = (
@@ -118,20 +125,10 @@ def find_hits(pool: Pool) -> Hits:
             studies = pool.studies.get((submission, name), {})
             for k, number in enumerate(sorted(studies)):
                 for t, trial in enumerate(studies[number]):
-                    first = first_hit(
-                        trial, facts.target, "validation", facts.budget_seconds
-                    )
-                    validation[trial.id] = counts = first
-                    if (
-                        split == "test"
-                        and first is not MISS
-                        and facts.target.test is not None
-                    ):
-                        counts = first_hit(
-                            trial, facts.target, split, facts.budget_seconds
-                        )
+                    choice, counts = _hits_of(trial, facts, split, first)
+                    validation[trial.id] = choice
                     for key, values in chosen.items():
-                        values[s, w, k, t] = getattr(first, key)
+                        values[s, w, k, t] = getattr(choice, key)
                     for measure, values in scored.items():
                         values[s, w, k, t] = getattr(counts, measure)
     names = (pool.submissions, pool.scored_workloads)
@@ -145,7 +142,17 @@ def find_hits(pool: Pool) -> Hits:
     return Hits(pool, validation, tables)
 
 
-def _check_targets(pool: Pool, split: Literal["validation", "test"]) -> None:
+def _hits_of(
+    trial: Trial, facts: ScoredWorkload, split: EvaluatedSplit, first: HitRule
+) -> tuple[Hit, Hit]:
+    """By what the trial is chosen, and what it counts with."""
+    choice = first(trial, facts.target, "validation", facts.budget_seconds)
+    if split == "validation" or choice is MISS or facts.target.test is None:
+        return choice, choice
+    return choice, first(trial, facts.target, split, facts.budget_seconds)
+
+
+def _check_targets(pool: Pool, split: EvaluatedSplit) -> None:
     bounds = {name: pool.target(name).bound(split) for name in pool.scored_workloads}
     without = [n for n, b in bounds.items() if b is not None and math.isnan(b)]
     if without:

@@ -14,14 +14,13 @@ import numpy as np
 from algoperf.errors import BadSettings
 
 from . import profiles
-from .leaderboard import Leaderboard, base_budgets
+from .leaderboard import TIE, Leaderboard, base_budgets
 from .tables import Interval
 from .times import TimesTable, median, study_times
 
 # Resamples in memory at once: 100 x 20 submissions x 16 workloads x 5 studies x 20
 # trials are 26 MB.
 _CHUNK = 100
-_TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def bootstrap(
         )
     table = board.hits.table("seconds", compat=board.compat)
     order = [table.submissions.index(entry.submission) for entry in board.entries]
-    chunks = list(_resampled(table, num_resamples, np.random.default_rng(seed)))
+    chunks = list(resampled(table, num_resamples, np.random.default_rng(seed)))
     times = np.concatenate(chunks)[:, order]  # [resample, submission, workload]
     scores = profiles.score_times(
         times,
@@ -66,7 +65,7 @@ def bootstrap(
     )
     names = tuple(entry.submission for entry in board.entries)
     higher = scores[:, :, None] - scores[:, None, :]
-    ranks = 1 + (higher < -_TIE).sum(axis=2)  # [resample, submission]
+    ranks = 1 + (higher < -TIE).sum(axis=2)  # [resample, submission]
     return Uncertainty(
         submissions=names,
         level=level,
@@ -79,24 +78,31 @@ def bootstrap(
             for i, name in enumerate(names)
         },
         speedups=_speedup_intervals(board, times, level),
-        wins=(higher > _TIE).mean(axis=0),
-        ties=(np.abs(higher) <= _TIE).mean(axis=0),
+        wins=(higher > TIE).mean(axis=0),
+        ties=(np.abs(higher) <= TIE).mean(axis=0),
         ranks=np.stack(
             [(ranks == r + 1).mean(axis=0) for r in range(len(names))], axis=1
         ),
     )
 
 
-def _resampled(
-    table: TimesTable, num_resamples: int, rng: np.random.Generator
+def resampled(
+    table: TimesTable,
+    num_resamples: int,
+    rng: np.random.Generator,
+    num_drawn: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Times of resampled trials, [resample, submission, workload]."""
+    """Times of resampled trials, [resample, submission, workload].
+
+    num_drawn: studies of each resample; as many as there are if None.
+    """
     num_submissions, num_workloads, num_studies, num_trials = table.scored.shape
     s = np.arange(num_submissions)[:, None, None, None]
     w = np.arange(num_workloads)[:, None, None]
     for start in range(0, num_resamples, _CHUNK):
         count = min(_CHUNK, num_resamples - start)
-        shape = (count, num_submissions, num_workloads, num_studies)
+        drawn = num_drawn or num_studies
+        shape = (count, num_submissions, num_workloads, drawn)
         k = rng.integers(num_studies, size=shape)[..., None]
         t = rng.integers(num_trials, size=(*shape, num_trials))
         yield median(study_times(table.chosen_by[s, w, k, t], table.scored[s, w, k, t]))

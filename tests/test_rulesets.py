@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from algoperf import registry, rulesets
+from algoperf import cli, registry, rulesets
 from algoperf.definition import Target
 from algoperf.errors import BadSettings, UnknownName
 
@@ -92,6 +92,13 @@ def test_without_a_test_target_a_run_ends_at_its_validation_target():
     metrics = {"validation/ppl": 30.0, "test/ppl": 1.0}
     assert target.reached(metrics, "test") and not target.reached(metrics, "validation")
     assert target.reached({"validation/ppl": 22.2}, "validation")
+
+
+def test_list_shows_limits_and_evaluation_periods_of_version_1(capsys):
+    assert cli.main(["list", "--ruleset", "v1.0", "--variants"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    for name in ("wmt", "wmt_glu_tanh"):
+        assert "16,114    120,000    644" in lines[name]
 
 
 def test_the_default_is_the_papers():

@@ -80,7 +80,7 @@ def report(board: Leaderboard) -> Section:
         "Simulated tuning budgets",
         "How good the best of B trials is, when B trials are drawn with replacement from "
         "those that were run and the best is chosen by its validation value.",
-        [*tables, Charts(charts, names)],
+        [*tables, Charts(charts, names, is_dashed=True)],
     )
 
 

@@ -7,7 +7,17 @@ from algoperf.errors import UnknownName, near
 
 from ..leaderboard import Leaderboard
 from ..report.document import Section
-from . import budgets, crossing, distinctiveness, steps_vs_time, transfer
+from . import (
+    budgets,
+    crossing,
+    distinctiveness,
+    frameworks,
+    grid,
+    power,
+    relax,
+    steps_vs_time,
+    transfer,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,14 @@ ANALYSES: Mapping[str, Analysis] = {
     "distinctiveness": Analysis(
         "how differently points rank on a variant and its base", distinctiveness.report
     ),
+    "frameworks": Analysis(
+        "what JAX and PyTorch make of times and scores", frameworks.report
+    ),
+    "grid": Analysis(
+        "times and scores without the steps of the evaluation period", grid.report
+    ),
+    "power": Analysis("how many studies a difference of scores needs", power.report),
+    "relax": Analysis("scores and ranks under easier targets", relax.report),
     "steps-vs-time": Analysis(
         "profiles by steps beside those by time", steps_vs_time.report
     ),

@@ -69,7 +69,7 @@ def report(board: Leaderboard) -> Section:
         "Crossing training curves",
         "Of each submission the run of its median study. Where curves cross, which "
         "submission is faster depends on the target.",
-        [Charts(charts, names), *tables],
+        [Charts(charts, names, is_dashed=True), *tables],
     )
 
 

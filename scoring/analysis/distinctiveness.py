@@ -78,7 +78,12 @@ def report(board: Leaderboard) -> Section:
         "How a workload's best hyperparameter point ranks on a variant of it, and the "
         "other way round. Where it ranks badly, tuning on the one does not solve the "
         "other.",
-        [table, Charts(charts, [entry.submission for entry in board.entries])],
+        [
+            table,
+            Charts(
+                charts, [entry.submission for entry in board.entries], is_dashed=True
+            ),
+        ],
     )
 
 

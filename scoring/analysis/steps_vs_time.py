@@ -29,6 +29,11 @@ def report(board: Leaderboard) -> Section:
         "Submissions that score better by steps than by time have expensive steps.",
         [
             plain_table("steps_vs_time", "Scores by time and by steps", header, rows),
-            Charts(charts, [entry.submission for entry in board.entries], is_wide=True),
+            Charts(
+                charts,
+                [entry.submission for entry in board.entries],
+                is_wide=True,
+                is_dashed=True,
+            ),
         ],
     )

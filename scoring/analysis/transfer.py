@@ -65,7 +65,7 @@ def report(board: Leaderboard) -> Section:
         "Hyperparameter transfer",
         "What it costs to use one hyperparameter point on all workloads: the largest "
         "relative loss against each workload's own best point.",
-        [summary, *tables, Charts(charts, bases)],
+        [summary, *tables, Charts(charts, bases, is_dashed=True)],
     )
 
 

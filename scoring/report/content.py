@@ -1,9 +1,12 @@
 """Puts a report together: from a `Leaderboard` to a `Document`."""
 
+import contextlib
 from pathlib import Path
 
 import algoperf
+from algoperf.errors import BadLogs
 
+from ..analysis import frameworks, grid, power, relax
 from ..leaderboard import Leaderboard
 from ..uncertainty import Uncertainty, bootstrap
 from . import provenance, results, robustness, runs
@@ -31,6 +34,7 @@ def make_document(
         runs.outcomes_section(board),
         runs.cost_section(board),
         robustness.sensitivity_section(board),
+        *(_analyses(board) if _is_race(board) else []),
         provenance.rules_section(board),
         provenance.machines_section(board),
         provenance.reproduce_section(board, command, targets_file),
@@ -45,6 +49,18 @@ def make_document(
         leaderboard=board.as_dict(),
         generator=f"algoperf {algoperf.__version__}",
     )
+
+
+def _analyses(board: Leaderboard) -> list[Section]:
+    """Those that tell how far to trust the board; one without data is left out."""
+    analyses = [grid.report, relax.report, frameworks.report]
+    if board.pool.num_studies > 1:
+        analyses.append(power.report)
+    found = []
+    for report in analyses:
+        with contextlib.suppress(BadLogs):
+            found.append(report(board))
+    return found
 
 
 def analysis_document(board: Leaderboard, section: Section) -> Document:

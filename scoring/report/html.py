@@ -194,7 +194,7 @@ def _charts(block: Charts, name: str) -> Iterator[str]:
     yield '<ul class="legend" aria-label="Legend">'
     for series, submission in enumerate(block.legend):
         yield (
-            f'<li><span data-s="{series}">{_swatch(series, dashed=block.is_wide)}'
+            f'<li><span data-s="{series}">{_swatch(series, dashed=block.is_dashed)}'
             f"<b>{series + 1}</b>{_breakable(submission)}</span></li>"
         )
     yield "</ul>"

@@ -146,7 +146,7 @@ def profiles_section(board: Leaderboard) -> Section:
         "point is a workload, or several. Curves that are better by steps than by time "
         "belong to submissions whose steps are expensive.",
         [
-            Charts(charts, legend, is_wide=True),
+            Charts(charts, legend, is_wide=True, is_dashed=True),
             _ratios_table(board, "seconds"),
             _ratios_table(board, "steps"),
         ],

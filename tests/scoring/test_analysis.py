@@ -38,7 +38,13 @@ def board() -> Leaderboard:
 def tuned(workload: str, values: list[float]) -> list[Trial]:
     """One trial for each point, with that final accuracy."""
     return [
-        trial("a", workload, [(10, v)], number=i, hyperparameters={"learning_rate": i})
+        trial(
+            "a",
+            workload,
+            [(5, 0.0), (10, v)],
+            number=i,
+            hyperparameters={"learning_rate": i},
+        )
         for i, v in enumerate(values, start=1)
     ]
 

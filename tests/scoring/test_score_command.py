@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from algoperf import cli
-
 # Arguments
 
 
@@ -54,13 +52,9 @@ def test_no_held_out_workloads_can_be_asked_for(root, run):
     assert run("--held-out", "none")[0] == 0
 
 
-def test_an_empty_directory_argument_is_not_the_current_folder(
-    root, monkeypatch, capsys
-):
+def test_an_empty_directory_argument_is_not_the_current_folder(root, run, monkeypatch):
     monkeypatch.chdir(root / "logs")
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["score", "", "--targets", str(root / "targets.json")])
-    assert caught.value.code == 2
+    assert run(directory="")[0] == 2
 
 
 # Outputs
