@@ -170,8 +170,8 @@ INVALID = {  # what is done: (in update_params, on top, what the problem says)
     ),
     "the environment is changed when imported": (
         "pass",
-        "import os\nos.environ['OWN_SETTING'] = '1'",
-        "environment variable OWN_SETTING was changed",
+        "import os\nos.environ['NVIDIA_TF32_OVERRIDE'] = '1'",
+        "environment variable NVIDIA_TF32_OVERRIDE was changed",
     ),
     "a function of the harness is replaced": (
         "pass",
@@ -184,7 +184,7 @@ INVALID = {  # what is done: (in update_params, on top, what the problem says)
 @pytest.mark.parametrize("what", INVALID)
 def test_a_broken_rule_in_the_rehearsal_is_not_valid(rehearse, monkeypatch, what):
     update, top, said = INVALID[what]
-    monkeypatch.delenv("OWN_SETTING", raising=False)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     # The static half imports the submission in this process: put back afterwards.
     monkeypatch.setattr(Evaluator, "evaluate", Evaluator.evaluate)
     status, out, _ = rehearse(update, top)
