@@ -313,6 +313,48 @@ def test_the_state_is_measured_without_parameters_and_generators(rehearse):
     assert "optimizer state: 1.6 bytes a parameter (16 bytes on blobs_never)" in out
 
 
+SAME = "killed after its first evaluation and resumed, it ended with the same bits"
+RESUMES = {  # what is kept: (in update_params, on top, what the warning says)
+    "in the state, later": ("state['later'] = [params, {global_step}]", "", None),
+    "in the module": (
+        "SEEN.append(1)\nparams['bias'] = params['bias'] + len(SEEN)",
+        "SEEN = []",
+        "differs after a resume: params/bias: value differs",
+    ),
+    "in the state, from the module": (
+        "SEEN.append(1)\nstate['seen'] = [len(SEEN)]",
+        "SEEN = []",
+        "differs after a resume: optimizer_state/seen/[0]: value differs: 3 and 2",
+    ),
+    "in an open file": (
+        "state['log'] = open(__file__)",
+        "",
+        "cannot be resumed: 'optimizer_state/log' is of type _io.TextIOWrapper",
+    ),
+    "in code made from text": (
+        "exec('def f(): pass', names := {})\nstate['f'] = names['f']",
+        "",
+        "cannot be resumed: Cannot go on from ",
+    ),
+    "nowhere": (
+        "params['bias'] = params['bias'] + os.getpid() + time.time()",
+        "import os, time",
+        "the computation is not deterministic",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RESUMES)
+def test_a_rehearsal_is_resumed_and_what_differs_is_a_warning(rehearse, what):
+    update, top, said = RESUMES[what]
+    status, out, _ = rehearse(update, top)
+    assert status == 0
+    assert (SAME in out) is (said is None)
+    if said is not None:
+        (warning,) = [line for line in out.splitlines() if said in line]
+        assert warning.startswith("warning: rehearsal on blobs_never: ")
+
+
 def test_elements_are_counted_through_nested_shapes():
     shapes = {
         "a": {"w": ShapeTuple((3, 4)), "b": ShapeTuple(())},
