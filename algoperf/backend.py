@@ -121,7 +121,10 @@ class Backend(Protocol):
         ...
 
     def process_settings(self) -> dict[str, Any]:
-        """Settings of the framework that change what is computed or how fast, by name."""
+        """Settings of the framework that could change an evaluation, by name.
+
+        Left out is what a submission may set. Values may be words for what matters of them.
+        """
         ...
 
     def warm_up(self) -> None:

@@ -5,6 +5,7 @@ time. Splitting the whole text at once in C is faster than finding the cells of 
 columns; it is not kept, as it takes several times the memory of the text.
 """
 
+import codecs
 import csv
 import functools
 import math
@@ -14,6 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from algoperf.errors import BadLogs
+from algoperf.files import read_regular
+
+_OTHERS = {
+    b"\x1f\x8b": "a gzip archive, to be unpacked first",
+    b"\xfd7zXZ": "an xz archive, to be unpacked first",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    codecs.BOM_UTF16_LE: "UTF-16 text, to be saved as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text, to be saved as UTF-8",
+    b"version https://git-lfs": "a pointer of Git LFS, to be fetched with `git lfs pull`",
+    b"<": "a web page, perhaps of a download that failed",
+}
 
 
 class Columns(Mapping[str, np.ndarray]):
@@ -48,9 +60,24 @@ class Columns(Mapping[str, np.ndarray]):
     def __contains__(self, column: object) -> bool:
         return column in self._index
 
+    @property
+    def ends_oddly(self) -> bool:
+        """Whether the last row holds a negative or infinite number; reads no other row."""
+        row = self._data[self._data.rfind(b"\n", 0, -1) :].lower()
+        return any(text in row for text in (b",-", b"\n-", b"inf"))
+
+    @property
+    def fingerprint(self) -> tuple[int, bytes]:
+        """Equal for equal files, and hardly ever for the logs of two runs."""
+        return len(self._data), self._data[-256:]
+
     def same_text(self, a: str, b: str) -> bool:
         """Whether two columns hold the same characters in every row."""
         return self._cells(a) == self._cells(b)
+
+    def is_blank(self, column: str) -> bool:
+        """Whether the cells of a column are empty, which NaN written out is not."""
+        return not any(cell.strip() for cell in self._cells(column))
 
     def forget_cells(self) -> None:
         """Frees much memory; a column that is asked for later takes a little longer."""
@@ -125,17 +152,16 @@ def _is_number(cell: bytes) -> bool:
 
 def _plain_bytes(path: str | Path) -> bytes:
     """The file with plain line ends and no quotes."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise BadLogs(f"{path} cannot be read: {error.strerror}.") from None
+    data = read_regular(path)
     if not data.strip():
         raise BadLogs(
             f"{path} is empty; it must have a header row. Remove the trial or the file."
         )
+    if what := _other_format(data):
+        raise BadLogs(f"{path} is not a CSV file: it looks like {what}. Restore it.")
+    data = data.removeprefix(codecs.BOM_UTF8)  # spreadsheets write one
     if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         last = data.count(b"\n") + 1
         raise BadLogs(
@@ -143,6 +169,11 @@ def _plain_bytes(path: str | Path) -> bytes:
         )
     data = data.rstrip(b"\n") + b"\n"
     return _unquoted(path, data) if b'"' in data else data
+
+
+def _other_format(data: bytes) -> str:
+    """What a file is that is often met where a CSV file should be; empty for a CSV file."""
+    return next((what for start, what in _OTHERS.items() if data.startswith(start)), "")
 
 
 def _unquoted(path: str | Path, data: bytes) -> bytes:
@@ -169,5 +200,5 @@ def _header(path: str | Path, line: bytes) -> Mapping[str, int]:
 
 @functools.lru_cache(maxsize=128)  # thousands of files have a few headers
 def _parsed_header(line: bytes) -> tuple[list[str], Mapping[str, int]]:
-    names = line.decode().split(",")
+    names = [name.strip() for name in line.decode().split(",")]
     return names, {name: i for i, name in enumerate(names)}

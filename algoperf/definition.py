@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from algoperf.errors import UnknownName, near
+from algoperf.errors import BadSettings, UnknownName, near
+from algoperf.rulesets import Ruleset
 from algoperf.spec import LossType
 
 Split = Literal["train", "eval_train", "validation", "test"]
@@ -25,11 +26,14 @@ SPLIT_PREFIX: Mapping[Split, str] = {
 
 @dataclass(frozen=True)
 class Target:
-    """The metric values that end a run; reached when strictly better, never by NaN."""
+    """The metric values that end a run; reached when strictly better, never by NaN.
+
+    `test` is None where a workload has no test target: then there is nothing more to reach.
+    """
 
     metric: str
     validation: float
-    test: float
+    test: float | None
     better: Literal["higher", "lower"] = "higher"
 
     def is_better(self, value: float, than: float) -> bool:
@@ -38,16 +42,19 @@ class Target:
             return False
         return value > than if self.better == "higher" else value < than
 
-    def bound(self, split: Literal["validation", "test"]) -> float:
-        """The value to beat on that split."""
+    def bound(self, split: Literal["validation", "test"]) -> float | None:
+        """The value to beat on that split; None where there is none."""
         return self.validation if split == "validation" else self.test
 
     def reached(
         self, metrics: Mapping[str, float], split: Literal["validation", "test"]
     ) -> bool:
         """Whether `metrics` (keys like `validation/accuracy`) beat the target on `split`."""
+        bound = self.bound(split)
+        if bound is None:
+            return True
         value = metrics.get(f"{split}/{self.metric}", math.nan)
-        return self.is_better(float(value), self.bound(split))
+        return self.is_better(float(value), bound)
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,12 @@ def materialised(split: Split) -> Split:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a ruleset's column says about length: budget and step hint."""
+    """What a ruleset's column says about a run's length and its evaluations."""
 
     budget_seconds: float
     step_hint: int
+    # None: the definition's.
+    eval_period_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class WorkloadDefinition:
     loss_type: LossType
     splits: Splits
     limits: Mapping[str, Limits]  # keyed by Ruleset.limits
-    eval_period_seconds: float
+    eval_period_seconds: float  # where a ruleset's limits say nothing else
     eval_batch_size: int | Mapping[str, int]  # global; a mapping is keyed by framework
     default_batch_size: (
         int  # used, and logged, where a submission does not know a _mini
@@ -142,6 +151,19 @@ class WorkloadDefinition:
         if isinstance(self.eval_batch_size, int):
             return self.eval_batch_size
         return self.eval_batch_size.get(framework, max(self.eval_batch_size.values()))
+
+    def limits_of(self, ruleset: Ruleset) -> Limits:
+        """Its limits under that ruleset; an error where the ruleset does not have it."""
+        if ruleset.limits not in self.limits:
+            raise BadSettings(
+                f"{self.name} is no workload of ruleset {ruleset.name}: it has limits for "
+                f"{', '.join(self.limits)}. Choose one of those rulesets."
+            )
+        return self.limits[ruleset.limits]
+
+    def eval_period_for(self, ruleset: Ruleset) -> float:
+        """Seconds between two evaluations under that ruleset."""
+        return self.limits_of(ruleset).eval_period_seconds or self.eval_period_seconds
 
     def names(self) -> list[str]:
         """Names of the base, its variants and its mini form."""

@@ -11,7 +11,6 @@ Layout (the published one): `<submission>/study_<i>/<workload>_<framework>/trial
 Every file is replaced as a whole, so a reader never sees half of one.
 """
 
-import contextlib
 import csv
 import enum
 import io
@@ -19,37 +18,50 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from algoperf.columns import Columns
 from algoperf.errors import BadLogs
+from algoperf.evaluations import (
+    STEP,
+    SUBMISSION_SECONDS,
+    TIME_COLUMNS,
+    read_evaluations,
+)
+from algoperf.files import read_regular, write_atomically, write_json
+from algoperf.log_folders import TrialId, find_trials
+
+__all__ = [
+    "STEP",
+    "SUBMISSION_SECONDS",
+    "TIME_COLUMNS",
+    "Outcome",
+    "Scan",
+    "Trial",
+    "TrialId",
+    "TrialLog",
+    "read",
+    "read_outcome",
+    "read_trial",
+    "scan",
+    "trial_folders",
+    "write_atomically",
+    "write_json",
+    "write_outcome",
+]
 
 EVALUATIONS_FILE = "eval_measurements.csv"
 SCALARS_FILE = "measurements.csv"
 HYPERPARAMETERS_FILE = "hparams.json"
 OUTCOME_FILE = "outcome.json"
 
-STEP = "global_step"
-SUBMISSION_SECONDS = "accumulated_submission_time"
-SUBMISSION_SECONDS_COPY = "score"  # the published name for the same seconds
-TIME_COLUMNS = (
-    STEP,
-    SUBMISSION_SECONDS,
-    SUBMISSION_SECONDS_COPY,
-    "accumulated_eval_time",
-    "accumulated_logging_time",
-    "total_duration",
-    "preemption_count",
-)
-_WORKLOAD_FOLDER = re.compile(r"(?P<workload>.+)_(?P<framework>[a-z]+)")
-_STUDY_FOLDER = re.compile(r"study_(\d+)")
-_TRIAL_FOLDER = re.compile(r"trial_(\d+)")
-_META_FILE = re.compile(r"meta_data_(\d+)\.json")
+_NUMBERED_FILE = re.compile(r"(meta_data|flags)_([0-9]+)\.json")
+# What this harness writes into a trial's meta data, and no published log has.
+_OWN_META = ("ruleset", "tuning_ruleset", "target")
 
 
 class Outcome(enum.Enum):
@@ -65,27 +77,6 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True)
-class TrialId:
-    """Which trial: unique within a set of results."""
-
-    submission: str
-    study: int
-    workload: str
-    framework: str
-    trial: int
-
-    def folder(self, experiments: Path) -> Path:
-        """Where its logs lie under the folder that holds all submissions' folders."""
-        return (
-            experiments
-            / self.submission
-            / f"study_{self.study}"
-            / f"{self.workload}_{self.framework}"
-            / f"trial_{self.trial}"
-        )
-
-
-@dataclass(frozen=True)
 class Trial:
     """One trial as its logs tell it."""
 
@@ -95,9 +86,32 @@ class Trial:
         str, np.ndarray
     ]  # float64 [evaluations]; NaN where a cell is empty
     hyperparameters: Mapping[str, Any] | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)  # {} in published logs
+    meta: Mapping[str, Any] = field(default_factory=dict)  # of its last part
     outcome: Outcome | None = None  # None: not recorded, or still running
     reason: str = ""
+    flags: Mapping[str, Any] = field(default_factory=dict)  # of its last part
+    part: int = 0  # how often it had been interrupted
+    flags_part: int = 0
+
+    @property
+    def evaluations_path(self) -> Path:
+        """Where its evaluations are logged."""
+        return self.folder / EVALUATIONS_FILE
+
+    @property
+    def meta_path(self) -> Path:
+        """Where `meta` comes from."""
+        return self.folder / f"meta_data_{self.part}.json"
+
+    @property
+    def flags_path(self) -> Path:
+        """Where `flags` come from."""
+        return self.folder / f"flags_{self.flags_part}.json"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether our runner started it without recording its end; published logs never do."""
+        return self.outcome is None and any(key in self.meta for key in _OWN_META)
 
     @property
     def num_evaluations(self) -> int:
@@ -109,43 +123,6 @@ class Trial:
         if name in self.columns:
             return self.columns[name]
         return np.full(self.num_evaluations, math.nan)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces `path` as a whole: a reader sees the old content or the new."""
-    data = content.encode() if isinstance(content, str) else content
-    # A file has one writer, so a fixed name will do: a killed write leaves no heap behind.
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise BadLogs(
-            f"Could not write {path}: {error.strerror}. What was there before is intact; "
-            "free some space or choose another folder, then go on with --resume."
-        ) from error
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes JSON atomically; NaN and infinities are kept as strings."""
-    text = json.dumps(_strict(value), indent=2, default=str, allow_nan=False)
-    write_atomically(path, text + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return value
 
 
 class TrialLog:
@@ -165,11 +142,13 @@ class TrialLog:
         path = self.folder / name
         if not keep_steps or not path.exists():
             return []
+        data = read_regular(path)
         try:
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+            if any(None in row for row in rows):
+                raise ValueError("a row has more cells than the header")
             return [row for row in rows if float(row[STEP]) <= keep_steps]
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise BadLogs(
                 f"{path} is damaged ({error}), so the trial cannot go on from it. Restore "
                 "the file, or start the trial anew with --overwrite."
@@ -198,7 +177,7 @@ class TrialLog:
         self, metrics: Mapping[str, float], global_step: int
     ) -> None:
         """Keeps training scalars; they are written at the next evaluation."""
-        scalars = {name: float(value) for name, value in metrics.items()}
+        scalars = {_column(name): float(value) for name, value in metrics.items()}
         self._scalars.append({**scalars, STEP: global_step})
 
     def flush_scalars(self) -> None:
@@ -235,6 +214,20 @@ class TrialLog:
         write_atomically(self.folder / name, text.getvalue())
 
 
+_MAX_COLUMN_CHARACTERS = 200
+
+
+def _column(name: Any) -> str:
+    """A name that a submission gave, as one that any file can hold."""
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    if len(text) > _MAX_COLUMN_CHARACTERS:
+        raise ValueError(
+            f"the name of a scalar has {len(text)} characters; it may have at most "
+            f"{_MAX_COLUMN_CHARACTERS}."
+        )
+    return text
+
+
 def write_outcome(
     folder: Path,
     outcome: Outcome,
@@ -251,7 +244,7 @@ def write_outcome(
 def read_outcome(folder: Path) -> tuple[Outcome | None, str]:
     """How a trial ended, and why; None while it runs."""
     path = folder / OUTCOME_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None, ""
     content = _read_json(path)
     try:
@@ -265,9 +258,10 @@ def read_outcome(folder: Path) -> tuple[Outcome | None, str]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    data = read_regular(path)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise BadLogs(
             f"{path} is not readable JSON ({error}). Restore or remove it."
         ) from None
@@ -278,63 +272,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_evaluations(path: str) -> Columns:
-    """The evaluations in the order of their steps, checked for what no run can produce."""
-    columns = Columns(path)
-    for column in (STEP, SUBMISSION_SECONDS):
-        if column not in columns:
-            raise BadLogs(
-                f"{path} has no column {column!r}; it has: {', '.join(columns)}."
-            )
-        _check_counter(columns, column)
-    columns.sort_rows(STEP, SUBMISSION_SECONDS)
-    seconds = columns[SUBMISSION_SECONDS]
-    falls = np.flatnonzero(seconds[1:] < seconds[:-1])
-    if len(falls):
-        row = int(falls[0]) + 1
-        raise columns.error(
-            row,
-            SUBMISSION_SECONDS,
-            f"{seconds[row]} at step {columns[STEP][row]:.0f}, after {seconds[row - 1]} at "
-            f"step {columns[STEP][row - 1]:.0f}: time runs backwards. Restore the file; if "
-            "the run was resumed, remove the rows that were run again.",
-        )
-    _check_copy(columns)
-    columns.forget_cells()
-    return columns
-
-
-def _check_counter(columns: Columns, column: str) -> None:
-    values = columns[column]
-    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise columns.error(
-            row,
-            column,
-            f"{values[row]} is not a finite number of at least 0. Restore the file.",
-        )
-
-
-def _check_copy(columns: Columns) -> None:
-    """The seconds stand twice in a row; where the two differ, one is damaged."""
-    copy, original = SUBMISSION_SECONDS_COPY, SUBMISSION_SECONDS
-    if copy not in columns or columns.same_text(copy, original):
-        return
-    different = np.flatnonzero(columns[copy] != columns[original])
-    if len(different):
-        row = int(different[0])
-        raise columns.error(
-            row,
-            copy,
-            f"{columns[copy][row]} must equal {original!r}, which is "
-            f"{columns[original][row]}. One of the two is damaged; restore the file.",
-        )
-
-
-def _last_meta(names: set[str]) -> str | None:
-    numbered = {int(m[1]): name for name in names if (m := _META_FILE.fullmatch(name))}
-    return numbered[max(numbered)] if numbered else None
+def _newest(names: Iterable[str], kind: str) -> int | None:
+    """The highest number among files `<kind>_<n>.json`; None where there is none."""
+    matches = (_NUMBERED_FILE.fullmatch(name) for name in names)
+    return max((int(m[2]) for m in matches if m and m[1] == kind), default=None)
 
 
 def read_trial(identity: TrialId, folder: Path) -> Trial:
@@ -343,66 +284,50 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
         names = set(os.listdir(folder))
     except OSError as error:
         raise BadLogs(f"{folder} cannot be read: {error.strerror}.") from None
-    meta = _last_meta(names)
-    has_evaluations = EVALUATIONS_FILE in names
-    has_point = HYPERPARAMETERS_FILE in names
+
+    def content(name: str) -> dict[str, Any] | None:
+        return _read_json(folder / name) if name in names else None
+
+    part, flags = _newest(names, "meta_data"), _newest(names, "flags")
     outcome, reason = read_outcome(folder) if OUTCOME_FILE in names else (None, "")
     evaluations = os.path.join(folder, EVALUATIONS_FILE)
     return Trial(
         identity,
         folder,
-        columns=_read_evaluations(evaluations) if has_evaluations else {},
-        hyperparameters=_read_json(folder / HYPERPARAMETERS_FILE)
-        if has_point
-        else None,
-        meta=_read_json(folder / meta) if meta else {},
+        columns=read_evaluations(evaluations) if EVALUATIONS_FILE in names else {},
+        hyperparameters=content(HYPERPARAMETERS_FILE),
+        meta=content(f"meta_data_{part}.json") or {},
         outcome=outcome,
         reason=reason,
+        flags=content(f"flags_{flags}.json") or {},
+        part=part or 0,
+        flags_part=flags or 0,
     )
 
 
-def trial_folders(directory: Path) -> Iterator[tuple[TrialId, Path]]:
-    """Every trial folder below `directory`, in sorted order, whatever lies between."""
-    yield from _trials_below(os.fspath(directory))
+def trial_folders(directory: Path) -> list[tuple[TrialId, Path]]:
+    """Every trial folder below `directory`, in sorted order."""
+    return find_trials(directory).trials
 
 
-def _trials_below(parent: str) -> Iterator[tuple[TrialId, Path]]:
-    try:
-        with os.scandir(parent) as entries:
-            names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return  # removed meanwhile, as with --overwrite under a live view
-    except OSError as error:
-        raise BadLogs(f"{parent} cannot be read: {error.strerror}.") from None
-    above, folder = os.path.split(parent)
-    match = _WORKLOAD_FOLDER.fullmatch(folder)
-    study = _STUDY_FOLDER.fullmatch(os.path.basename(above))
-    submission = os.path.basename(os.path.dirname(above) if study else above)
-    for name in names:
-        path = os.path.join(parent, name)
-        trial = _TRIAL_FOLDER.fullmatch(name) if match else None
-        if not match or not trial:
-            yield from _trials_below(path)
-            continue
-        identity = TrialId(
-            submission,
-            int(study[1]) if study else 1,
-            match["workload"],
-            match["framework"],
-            int(trial[1]),
-        )
-        yield identity, Path(path)
+@dataclass(frozen=True)
+class Scan:
+    """All trials below a folder, and the folders that were passed over, each with the reason."""
+
+    trials: list[Trial]
+    left_out: tuple[str, ...] = ()
 
 
-def read(directory: Path) -> list[Trial]:
-    """All trials below a folder of submissions (or below one submission's folder)."""
-    directory = Path(directory).resolve()
-    if not directory.is_dir():
-        raise BadLogs(
-            f"{directory} is not a folder. Give the folder that holds the logs."
-        )
+def scan(directory: Path) -> Scan:
+    """All trials below a folder of submissions (or below one submission's folder).
+
+    BadLogs names the folder or file that cannot be read.
+    """
+    if not os.path.isdir(directory):
+        raise BadLogs(_no_folder(directory))
+    found = find_trials(directory)
     trials: dict[TrialId, Trial] = {}
-    for identity, folder in trial_folders(directory):
+    for identity, folder in found.trials:
         if identity in trials:
             raise BadLogs(
                 f"{folder} and {trials[identity].folder} are both trial {identity.trial} of "
@@ -411,11 +336,28 @@ def read(directory: Path) -> list[Trial]:
             )
         trials[identity] = read_trial(identity, folder)
     if not trials:
+        passed_over = "; ".join(found.left_out[:3])
         raise BadLogs(
             f"No trials under {directory}. Expected folders like "
             "<submission>/study_1/<workload>_<framework>/trial_1/."
+            + (f" Passed over: {passed_over}." if passed_over else "")
         )
-    return [trials[key] for key in sorted(trials, key=_sort_key)]
+    ordered = [trials[key] for key in sorted(trials, key=_sort_key)]
+    return Scan(ordered, tuple(found.left_out))
+
+
+def _no_folder(path: Path) -> str:
+    if os.path.isfile(path):
+        return (
+            f"{path} is a file, not a folder. Give the folder that holds the logs; unpack "
+            "an archive first."
+        )
+    return f"{path} is not a folder. Give the folder that holds the logs."
+
+
+def read(directory: Path) -> list[Trial]:
+    """The trials of `scan`, for those who do not mind what was passed over."""
+    return scan(directory).trials
 
 
 def _sort_key(identity: TrialId) -> tuple[str, str, str, int, int]:

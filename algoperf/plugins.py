@@ -10,20 +10,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from algoperf.backend import Arrays, MetricsModule, ModelModule
 from algoperf.errors import AlgoPerfError
-from algoperf.pipeline import Batches, DataRequest
+
+if TYPE_CHECKING:  # listing workloads imports no numpy
+    from algoperf.backend import Arrays, MetricsModule, ModelModule
+    from algoperf.pipeline import Batches, DataRequest
 
 _CLOSE = 0.8  # `difflib`'s ratio; `foward` and `forward` have 0.92, `sums` and `summarise` 0.62
-Summarise = Callable[[Iterator[Arrays]], Mapping[str, float]]
+Summarise: TypeAlias = "Callable[[Iterator[Arrays]], Mapping[str, float]]"
 
 
 class DataModule(Protocol):
     """`data.py` of a workload: its batches, the same for both frameworks."""
 
-    def open_batches(self, request: DataRequest) -> Batches:
+    def open_batches(self, request: "DataRequest") -> "Batches":
         """The batches that are asked for."""
         ...
 
@@ -103,8 +105,8 @@ class WorkloadModules:
     """The modules of one workload for one framework."""
 
     data: DataModule
-    metrics: MetricsModule
-    model: ModelModule
+    metrics: "MetricsModule"
+    model: "ModelModule"
 
     def as_modules(self) -> tuple[ModuleType, ...]:
         """The same, as Python's modules."""

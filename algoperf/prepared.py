@@ -166,7 +166,7 @@ class PreparedData:
     def unfit(self, found: str) -> BadData:
         """The error for data of another kind than the workload's; found: what they are."""
         return BadData(
-            f"{self.folder} {found}. The raw files were not the expected ones: delete the "
+            f"{self.folder} {found}. The raw files were not the expected ones. Delete the "
             f"folder and run {self.command} with the right ones."
         )
 

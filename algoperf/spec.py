@@ -95,7 +95,7 @@ class LossReturn(NamedTuple):
     """Documents the keys of the mapping that `Workload.loss_fn` returns."""
 
     summed: Tensor  # scalar: sum of per_example after masking
-    n_valid_examples: Tensor  # scalar: sum of the mask, or the batch length
+    n_valid_examples: Tensor  # scalar: sum of the mask, or size of per_example
     per_example: Tensor  # loss of each example, 0 where masked
 
 
@@ -191,8 +191,8 @@ class Workload(Protocol):
         ...
 
     @property
-    def test_target_value(self) -> float:
-        """The value that `test/<metric>` must be strictly better than."""
+    def test_target_value(self) -> float | None:
+        """The value that `test/<metric>` must be strictly better than; None: no such target."""
         ...
 
     def has_reached_validation_target(self, eval_result: Mapping[str, float]) -> bool:

@@ -1,25 +1,54 @@
 """Loads a submission by path and checks it against the API before anything is timed."""
 
-import importlib.metadata
-import importlib.util
+import functools
 import inspect
-import sys
-import traceback
+import operator
+import os
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission, MissingDependency, near
+from algoperf.loading import published, requirements
+from algoperf.loading.blame import describe, is_interrupt, line_in
+from algoperf.loading.importing import Imports
+from algoperf.loading.source import Missing, Source, missing_imports, syntax_problem
+
+__all__ = [
+    "Submission",
+    "UnknownBatchSize",
+    "check_functions",
+    "check_source",
+    "describe",
+    "is_interrupt",
+    "line_in",
+    "load",
+    "missing_imports",
+]
 
 # update_params and prepare_for_eval are called with keywords, the others by position, as the
 # published harness does; so parameters of the others may have any names.
 _CALLED_WITH_KEYWORDS = ("update_params", "prepare_for_eval")
+# What get_batch_size may raise for a name that it does not know: of its own accord, or from a
+# look-up in a dict or a list.
+_UNKNOWN = (ValueError, LookupError, NotImplementedError)
+# Packages that are installed by another name than they are imported by.
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+class UnknownBatchSize(BadSubmission):
+    """`get_batch_size` has no answer for a workload's name."""
 
 
 @dataclass(frozen=True)
@@ -37,91 +66,214 @@ class Submission:
     def batch_size(self, definition: WorkloadDefinition) -> tuple[int, str]:
         """The training batch size and where it comes from.
 
-        Asked for by the workload's name, then, after a ValueError, by its base workload's; a
-        mini workload that the submission does not know gets its definition's own.
+        Asked for by the workload's name, then, where that is unknown, by its base workload's. A
+        mini workload's name is unknown whatever is raised; it gets its definition's own size.
         """
         try:
             return self._size_for(definition.name), "submission"
-        except ValueError as error:
+        except UnknownBatchSize:
             if definition.tier == "mini":
                 return definition.default_batch_size, f"default of {definition.name}"
             if definition.is_base:
-                raise _raised(definition.name, error) from error
+                raise
+        except BadSubmission as error:
+            if definition.tier == "mini" and error.__cause__ is not None:
+                return definition.default_batch_size, f"default of {definition.name}"
+            raise
         base = definition.base_name
-        try:
-            return self._size_for(base), f"submission, for {base}"
-        except ValueError as error:
-            raise _raised(base, error) from error
+        return self._size_for(base), f"submission, for {base}"
 
     def _size_for(self, name: str) -> int:
-        """What get_batch_size returns; its ValueError means that it does not know `name`."""
+        """What get_batch_size returns; `UnknownBatchSize` says that it does not know `name`."""
         try:
             size = self.get_batch_size(name)
-        except ValueError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _raised(name, error) from error
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise BadSubmission(
-                f"get_batch_size({name!r}) returned {size!r}; it must return a positive int."
+        except BaseException as error:
+            if is_interrupt(error, self.path.parent):
+                raise
+            kind = UnknownBatchSize if isinstance(error, _UNKNOWN) else BadSubmission
+            raise kind(
+                f"get_batch_size({name!r}) raised {describe(error)}"
+                f"{line_in(error, self.path)}. It must return a positive int; a ValueError "
+                "says that it does not know a variant."
+            ) from error
+        number = _as_positive_int(size)
+        if number is None:
+            kind = UnknownBatchSize if size is None else BadSubmission
+            raise kind(
+                f"get_batch_size({name!r}) returned {_shown(size)}; it must return a positive "
+                "int."
             )
-        return int(size)
+        return number
 
 
-def _raised(name: str, error: BaseException) -> BadSubmission:
-    return BadSubmission(
-        f"get_batch_size({name!r}) raised {type(error).__name__}: {error}. It must return "
-        "a positive int; a ValueError says that it does not know a variant."
+def _as_positive_int(value: Any) -> int | None:
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except Exception:  # a float, a string, an array of several numbers
+        return None
+    return number if number is not None and number >= 1 else None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
+def check_source(path: Path) -> Source:
+    """What can be said about a submission without running it; raises what is wrong.
+
+    `BadSubmission`: no such file, no Python, a file of its own or of the benchmark that does not
+    exist. `MissingDependency`: a package that is not installed. Needs no framework.
+    """
+    path = Path(path)
+    _check_path(path)
+    source = Source(path)
+    requirements.check(source.path.parent)
+    missing = source.missing_imports()
+    if missing:
+        raise _missing_problem(missing, source)
+    return source
+
+
+def _check_path(path: Path) -> None:
+    try:
+        if path.is_dir():
+            files = sorted(path.glob("submission*.py")) or [path / "submission.py"]
+            raise BadSubmission(
+                f"{path} is a folder; give the submission's Python file, such as {files[0]}."
+            )
+        if not path.exists():
+            raise BadSubmission(f"There is no submission file {path}.")
+        if not path.is_file():
+            raise BadSubmission(f"{path} is no regular file; give a Python file.")
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long
+        raise BadSubmission(f"{path} cannot be read: {error}.") from None
+    if path.suffix != ".py":
+        raise BadSubmission(
+            f"{path} is not a Python file (expected a name ending in .py)."
+        )
+    if not os.access(path, os.R_OK):
+        raise BadSubmission(
+            f"{path} cannot be read: permission denied. Change it with chmod."
+        )
+
+
+def _missing_problem(missing: list[Missing], source: Source) -> AlgoPerfError:
+    first = missing[0]
+    advice = published.advice(source.outdated())
+    where = f"{first.path}, line {first.line}"
+    packages = [found.name for found in missing if found.is_package]
+    if not first.is_package:
+        return BadSubmission(
+            f"{where} imports {first.name!r}, but {first.reason}.{advice}"
+        )
+    more = f" Missing too: {', '.join(packages[1:])}." if packages[1:] else ""
+    folder = source.path.parent
+    names = " ".join(_DISTRIBUTIONS.get(name, name) for name in packages)
+    return MissingDependency(
+        f"{where} imports {first.name!r}, which is not installed, and no file of that name "
+        f"lies in {folder}.{more} Install it: pip install {names}; and list it in "
+        f"{folder / requirements.FILE} so that others are told.{advice}"
     )
 
 
 def load(path: Path) -> Submission:
     """The submission in a Python file; one error names everything that is wrong with it."""
-    path = Path(path).resolve()
-    if path.is_dir():
-        raise BadSubmission(
-            f"{path} is a folder; give the submission's Python file, such as "
-            f"{path / 'submission.py'}."
-        )
-    if not path.is_file():
-        raise BadSubmission(f"There is no submission file {path}.")
-    _check_requirements(path.parent / "requirements.txt")
-    module = _import(path)
-    problems = check_functions(module)
+    source = check_source(path)
+    path = source.path
+    imports = Imports(source)
+    try:
+        module = imports.load()
+        problems = check_functions(module)
+        functions = {name: _value(module, name) for name in spec.SUBMISSION_FUNCTIONS}
+    except BaseException as error:
+        if isinstance(error, AlgoPerfError) or is_interrupt(error, path.parent):
+            raise
+        raise _import_problem(error, source) from error
     if problems:
         raise BadSubmission(
             f"{path} does not follow the submission API:\n"
             + "\n".join(f"- {problem}" for problem in problems)
         )
-    functions: dict[str, Any] = {
-        name: getattr(module, name, None) for name in spec.SUBMISSION_FUNCTIONS
+    parameters = _parameters(functions["update_params"])
+    ready: dict[str, Any] = {
+        name: None if function is None else _with_own_modules(function, imports)
+        for name, function in functions.items()
     }
-    parameters = inspect.signature(module.update_params).parameters
-    return Submission(path, **functions, takes_train_state="train_state" in parameters)
+    return Submission(path, **ready, takes_train_state="train_state" in parameters)
+
+
+def _value(module: ModuleType, name: str) -> Any:
+    return getattr(module, name, None)
+
+
+def _with_own_modules(
+    function: Callable[..., Any], imports: Imports
+) -> Callable[..., Any]:
+    """The function; what it imports when it is called comes from its own submission."""
+
+    @functools.wraps(function, updated=())
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        imports.activate()
+        return function(*arguments, **keywords)
+
+    return call
 
 
 def check_functions(module: ModuleType) -> list[str]:
     """What is missing or has a wrong signature, one sentence each."""
     problems = []
     for name, (contract, required) in spec.SUBMISSION_FUNCTIONS.items():
-        function = getattr(module, name, None)
+        function = _value(module, name)
         if function is None and not required:
             continue
         if not callable(function):
             hint = near(name, vars(module).keys() - {name})
             problems.append(f"the function {name} is missing.{hint}")
             continue
-        problem = _signature_problem(name, function, contract)
+        problem = _kind_problem(name, function) or _signature_problem(
+            name, function, contract
+        )
         if problem:
             problems.append(problem)
     return problems
+
+
+def _kind_problem(name: str, function: Callable[..., Any]) -> str | None:
+    """A callable that returns something else than its value when it is called."""
+    code = function if inspect.isroutine(function) else type(function).__call__
+    kinds = {
+        "a class": inspect.isclass(function),
+        "an async function": any(map(inspect.iscoroutinefunction, (function, code))),
+        "a generator (it contains `yield`)": any(
+            map(inspect.isgeneratorfunction, (function, code))
+        ),
+        "an async generator": any(map(inspect.isasyncgenfunction, (function, code))),
+    }
+    wrong = next((kind for kind, applies in kinds.items() if applies), None)
+    return (
+        wrong and f"{name} is {wrong}; it must be a function that returns its result."
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """By name; none for callables of native code, which cannot be looked into."""
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return {}
 
 
 def _signature_problem(
     name: str, function: Callable[..., Any], contract: type
 ) -> str | None:
     expected = list(inspect.signature(contract.__call__).parameters)[1:]  # without self
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None  # native code
     if name in _CALLED_WITH_KEYWORDS:
         arguments: tuple[str, ...] = ()
         keywords: dict[str, None] = dict.fromkeys(expected)
@@ -136,79 +288,38 @@ def _signature_problem(
     return None
 
 
-def _import(path: Path) -> ModuleType:
-    """Imports the file as a module of its own; its folder and the current one are importable."""
-    for folder in (str(Path.cwd()), str(path.parent)):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-    name = f"algoperf_submission_{path.stem}"
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise BadSubmission(
-            f"{path} is not a Python file (expected a name ending in .py)."
-        )
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module  # dataclasses and pickling look the module up
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        if isinstance(error, AlgoPerfError):
-            raise
-        raise _import_problem(error, path) from error
-    return module
-
-
-def _import_problem(error: BaseException, path: Path) -> AlgoPerfError:
+def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
+    path, advice = source.path, published.advice(source.outdated())
     if isinstance(error, SyntaxError):
-        return BadSubmission(f"{error.filename}, line {error.lineno}: {error.msg}.")
+        return syntax_problem(error, path)
+    where = line_in(error, path)
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        kind = type(error).__name__
-        where = line_in(error, path)
-        return BadSubmission(f"{path} cannot be imported: {kind}: {error}{where}.")
-    if error.name.startswith("algoperf."):
-        return BadSubmission(f"{path} imports {error.name}, which does not exist.")
+        hidden = _hidden_file(error, source)
+        return BadSubmission(
+            f"{path} cannot be imported: {describe(error)}{where}.{hidden}{advice}"
+        )
+    if error.name.partition(".")[0] in (published.BENCHMARK, published.ALIAS):
+        package, *parts = error.name.split(".")
+        return BadSubmission(
+            f"{path} imports {error.name!r}{where}, but "
+            f"{published.reason_for(package, parts)}.{advice}"
+        )
+    name = _DISTRIBUTIONS.get(error.name, error.name)
     return MissingDependency(
-        f"{path} imports {error.name!r}, which is not installed. Install it, and list it "
-        f"in {path.parent / 'requirements.txt'} so that others are told."
+        f"{path} imports {error.name!r}{where}, which is not installed. Install it: pip "
+        f"install {name.partition('.')[0]}; and list it in "
+        f"{path.parent / requirements.FILE} so that others are told.{advice}"
     )
 
 
-def line_in(error: BaseException, path: Path) -> str:
-    """` (submission.py, line 12)`: the deepest line of the submission's folder."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent == path.parent]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-
-
-def _check_requirements(path: Path) -> None:
-    if not path.is_file():
-        return
-    missing = [
-        line
-        for line in map(str.strip, path.read_text().splitlines())
-        if line and not line.startswith(("#", "-")) and not _is_satisfied(line, path)
-    ]
-    if missing:
-        raise MissingDependency(
-            f"{path} asks for {', '.join(missing)}, which is not installed in that version. "
-            f"Install it: pip install -r {path}."
-        )
-
-
-def _is_satisfied(line: str, path: Path) -> bool:
-    try:
-        requirement = Requirement(line.partition(" #")[0].strip())
-    except InvalidRequirement as error:
-        if "/" in line:
-            return True  # a URL or a path: pip's to resolve, with no version to compare
-        raise BadSubmission(
-            f"{path}: {line!r} is not a requirement ({error})."
-        ) from None
-    if requirement.marker and not requirement.marker.evaluate():
-        return True
-    try:
-        version = importlib.metadata.version(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return requirement.specifier.contains(version, prereleases=True)
+def _hidden_file(error: BaseException, source: Source) -> str:
+    """Says that an installed package was taken for a file of the submission."""
+    name = getattr(error, "name", None)
+    top = name.partition(".")[0] if isinstance(name, str) else ""
+    hidden = source.hidden_files().get(top)
+    return (
+        f" {top!r} is an installed package, which comes before {hidden}: rename the file, or "
+        f"import it relatively (from . import {top})."
+        if hidden
+        else ""
+    )

@@ -32,7 +32,8 @@ class Workload:
         self.metrics_logger: spec.MetricsLogger | None = None
         self._backend = backend
         self._model: BoundModel = backend.bind(definition, model, metrics)
-        limits = definition.limits[ruleset.limits]
+        limits = definition.limits_of(ruleset)
+        self._eval_period_seconds = definition.eval_period_for(ruleset)
         self._step_hint = int(limits_factor * limits.step_hint)
         factor = limits_factor * ruleset.budget_factor(tuning)
         self._budget_seconds = factor * limits.budget_seconds
@@ -149,7 +150,7 @@ class Workload:
         return self.definition.target.validation
 
     @property
-    def test_target_value(self) -> float:
+    def test_target_value(self) -> float | None:
         """See `spec.Workload`."""
         return self.definition.target.test
 
@@ -189,7 +190,7 @@ class Workload:
     @property
     def eval_period_time_sec(self) -> float:
         """See `spec.Workload`."""
-        return self.definition.eval_period_seconds
+        return self._eval_period_seconds
 
     @property
     def max_allowed_runtime_sec(self) -> float:

@@ -81,12 +81,21 @@ def packed_rows(definition: WorkloadDefinition, size: int) -> dict[str, Any]:
     return batch
 
 
+def chunks(definition: WorkloadDefinition, size: int) -> dict[str, Any]:
+    """Uniform tokens."""
+    config = definition.model
+    shape = size, config.sequence_length + 1
+    tokens = np.random.default_rng(0).integers(0, config.vocab_size, shape, np.int32)
+    return {"inputs": tokens[:, :-1].copy(), "targets": tokens[:, 1:].copy()}
+
+
 # The maker of a batch, and the batch sizes of "figures to beat", where there is one.
 MAKERS: Mapping[
     str, tuple[Callable[[WorkloadDefinition, int], dict[str, Any]], int]
 ] = {
     "criteo1tb": (clicks, 8_192),
     "fastmri": (slices, 4),
+    "finewebedu_lm": (chunks, 1),  # there is no figure
     "imagenet_resnet": (images, 8),
     "imagenet_vit": (images, 8),
     "librispeech_conformer": (utterances, 2),

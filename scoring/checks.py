@@ -1,14 +1,19 @@
 """What may mislead in a pool of trials: warnings, or BadLogs where nothing compares."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from algoperf.columns import Columns
 from algoperf.errors import BadLogs
-from algoperf.logs import Outcome, Trial
+from algoperf.logs import OUTCOME_FILE, Outcome, Trial
 from algoperf.rulesets import Ruleset, TuningRuleset
 
-from .targets import TargetSet
+from . import published
+from .targets import ScoredWorkload, TargetSet
 
 # Their runs are no evidence of a failure of the submission, and should be repeated.
 _TO_REPEAT = (Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED)
@@ -17,13 +22,16 @@ _TO_REPEAT = (Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED)
 def uncomparable(trials: Sequence[Trial], rules: Ruleset) -> list[str]:
     """What differs between trials that are about to be ranked together."""
     warnings = []
-    precisions = _counted(t.meta.get("precision") for t in trials)
+    precisions = {str(t.meta["precision"]): t for t in trials if "precision" in t.meta}
     if len(precisions) > 1:
-        raise BadLogs(f"Precisions are never ranked together: {_listed(precisions)}.")
-    if any(trial.meta.get("partial_data") for trial in trials):
+        found = "; ".join(f"{name} ({t.meta_path})" for name, t in precisions.items())
+        raise BadLogs(f"Precisions are never ranked together: {found}.")
+    partial = [t for t in trials if t.meta.get("partial_data") not in (None, False)]
+    if partial:
         raise BadLogs(
-            "Some trials ran on a partial copy of their data (partial_data in their "
-            "meta data); such trials are never scored. Prepare the whole data set."
+            f"{partial[0].meta_path}: the trial ran on a partial copy of its data "
+            f"(partial_data){_and_others(partial)}; such trials are never scored. Prepare "
+            "the whole data set, or remove the trial."
         )
     hardware = _counted(map(hardware_words, trials))
     if len(hardware) > 1:
@@ -40,6 +48,10 @@ def uncomparable(trials: Sequence[Trial], rules: Ruleset) -> list[str]:
     return warnings
 
 
+def _and_others(trials: Sequence[Trial]) -> str:
+    return f", and so did {len(trials) - 1} others" if len(trials) > 1 else ""
+
+
 def _counted(values: Iterable[Any]) -> Counter[str]:
     """How often each value was recorded; None is left out."""
     return Counter(str(value) for value in values if value is not None)
@@ -54,7 +66,7 @@ def hardware_words(trial: Trial) -> str | None:
         words.append(f"{devices.get('num_devices')} x {kind}")
     if isinstance(host, Mapping):
         words.append(f"{host.get('cpu')} ({host.get('cores')} cores)")
-    return " on ".join(words) or None
+    return " on ".join(words) or published.hardware(trial)
 
 
 def _listed(groups: Mapping[str, int]) -> str:
@@ -72,11 +84,13 @@ def incomplete(
     wanted, trials = rules.studies(tuning), rules.trials(tuning)
     warnings = []
     for submission in submissions:
-        absent, few, short, extra = [], [], [], []
+        absent, empty, few, short, extra = [], [], [], [], []
         for workload in workloads:
             found = studies.get((submission, workload), {})
             if not found:
                 absent.append(workload)
+            elif not any(t.num_evaluations for study in found.values() for t in study):
+                empty.append(workload)
             elif len(found) < wanted:
                 few.append(f"{workload} ({len(found)})")
             if any(len(study) < trials for study in found.values()):
@@ -85,6 +99,7 @@ def incomplete(
                 extra.append(workload)
         for what, names in (
             ("no trials, counted as misses, on", absent),
+            ("no evaluations, counted as misses, on", empty),
             (f"fewer than {wanted} studies on", few),
             (f"studies of fewer than {trials} trials on", short),
             (f"more than {wanted} studies of {trials} trials on", extra),
@@ -96,23 +111,121 @@ def incomplete(
 
 def unfinished(trials: Sequence[Trial]) -> list[str]:
     """Trials that cannot count yet, and those that should be repeated."""
-    open_ = Counter(t.id.submission for t in trials if is_unfinished(t))
-    repeat = Counter(t.id.submission for t in trials if t.outcome in _TO_REPEAT)
     return [
-        *(
-            f"{name}: {n} trials are still running or were cut off; counted as misses"
-            for name, n in sorted(open_.items())
+        *_by_submission(
+            [t for t in trials if t.is_unfinished],
+            "are still running or were cut off; counted as misses",
         ),
-        *(
-            f"{name}: {n} trials ended by a fault of the machine and should be repeated"
-            for name, n in sorted(repeat.items())
+        *_by_submission(
+            [t for t in trials if t.outcome in _TO_REPEAT],
+            "ended by a fault of the machine and should be repeated",
         ),
     ]
 
 
-def is_unfinished(trial: Trial) -> bool:
-    """Whether our runner started it without recording its end."""
-    return trial.outcome is None and bool(trial.meta)
+def _by_submission(trials: Sequence[Trial], what: str) -> list[str]:
+    counts = Counter(t.id.submission for t in trials)
+    first = {t.id.submission: t for t in reversed(trials)}
+    return [
+        f"{name}: {n} trials {what} (such as {first[name].folder})"
+        for name, n in sorted(counts.items())
+    ]
+
+
+def unlogged(
+    trials: Sequence[Trial], metrics: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Trials that never logged what they are judged by; `metrics`: columns by workload."""
+    found: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in trials:
+        for column in metrics[trial.id.workload]:
+            if never_logged(trial, column):
+                key = (trial.id.submission, trial.id.workload, column)
+                found.setdefault(key, []).append(trial)
+    return [
+        f"{lacking[0].evaluations_path} has no value of {column!r}{_and_others(lacking)}; "
+        "counted as a miss"
+        for (_, _, column), lacking in sorted(found.items())
+    ]
+
+
+def never_logged(trial: Trial, column: str) -> bool:
+    """Whether a trial was evaluated, and none of its rows holds anything in that column."""
+    if not trial.num_evaluations:
+        return False
+    if column not in trial.columns:
+        return True
+    if not np.isnan(trial.columns[column]).all():
+        return False
+    return isinstance(trial.columns, Columns) and trial.columns.is_blank(column)
+
+
+def require_one_that_counts(
+    trials: Sequence[Trial], metrics: Mapping[str, Sequence[str]]
+) -> None:
+    """BadLogs if no trial can have reached anything: that would be a board of zeros."""
+    reasons = [_why_it_cannot_count(t, metrics[t.id.workload]) for t in trials]
+    if not all(reasons):
+        return
+    more = f"; and {len(reasons) - 3} others" if len(reasons) > 3 else ""
+    raise BadLogs(
+        f"None of the {len(reasons)} trials counts, so there is nothing to rank: "
+        f"{'; '.join(reasons[:3])}{more}."
+    )
+
+
+def _why_it_cannot_count(trial: Trial, columns: Sequence[str]) -> str:
+    """Names the file; empty for a trial that can be judged, a failed one too."""
+    if trial.outcome is Outcome.INVALID:
+        return f"{trial.folder / OUTCOME_FILE} says invalid ({trial.reason})"
+    if trial.is_unfinished:
+        return f"{trial.folder} is unfinished: it has no {OUTCOME_FILE}"
+    if not trial.num_evaluations:
+        return f"{trial.evaluations_path} is missing or has no row"
+    for column in columns:
+        if never_logged(trial, column):
+            return f"{trial.evaluations_path} has no value of {column!r}"
+    return ""
+
+
+def other_budgets(
+    trials: Sequence[Trial],
+    workloads: Mapping[str, ScoredWorkload],
+    rules: Ruleset,
+    tuning: TuningRuleset,
+) -> list[str]:
+    """Published logs that seem to come from another version of the benchmark."""
+    factor = rules.budget_factor(tuning)
+    found = {}
+    for trial in trials:
+        seconds = published.budget_seconds(trial) * factor
+        allowed = workloads[trial.id.workload].budget_seconds
+        if math.isfinite(allowed) and abs(seconds - allowed) > 0.01 * allowed:
+            found[trial.id.workload] = f"{seconds:,.0f} s, not {allowed:,.0f} s"
+    if not found:
+        return []
+    listed = "; ".join(f"{name} ({words})" for name, words in sorted(found.items()))
+    return [
+        f"ran with other budgets than those of ruleset {rules.name}: {listed}. Choose the "
+        "ruleset that the logs were written under with --rules"
+    ]
+
+
+def copies(trials: Sequence[Trial], names: Mapping[tuple[str, str], str]) -> list[str]:
+    """Submissions whose logs are those of another one; `names`: by submission, framework."""
+    logged: dict[str, list[tuple[object, ...]]] = {}
+    for trial in trials:
+        if isinstance(trial.columns, Columns):
+            entry = names[trial.id.submission, trial.id.framework]
+            place = (trial.id.workload, trial.id.study, trial.id.trial)
+            logged.setdefault(entry, []).append((place, trial.columns.fingerprint))
+    first: dict[str, str] = {}
+    found = []
+    for name in sorted(logged):
+        original = first.setdefault(repr(sorted(logged[name])), name)
+        if original != name:
+            found.append(f"the logs of {name} are those of {original}; is it a copy?")
+    return found
 
 
 def absent_bases(known: TargetSet, bases: Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ from algoperf.errors import BadLogs
 from algoperf.logs import SUBMISSION_SECONDS, Trial
 
 from .leaderboard import Leaderboard
-from .tables import Table, number
 from .times import median, study_times
 
 _EVALUATION_SECONDS = "accumulated_eval_time"
@@ -64,22 +63,6 @@ def costs(board: Leaderboard) -> dict[str, Cost]:
     return {name: cost(board.pool.trials(name)) for name in names}
 
 
-def cost_table(board: Leaderboard) -> Table:
-    """Node-hours and shares by submission."""
-    header = ["submission", "node-hours", "of them submission", "evaluation", "logging"]
-    rows = [
-        [
-            name,
-            number(spent.node_hours, 1),
-            number(spent.submission_hours, 1),
-            _percent(spent.evaluation_share),
-            _percent(spent.logging_share),
-        ]
-        for name, spent in costs(board).items()
-    ]
-    return Table("Cost", header, rows)
-
-
 @dataclass(frozen=True)
 class TuningCost:
     """After k = 1, 2, ... trials in the trials' order; medians over studies."""
@@ -116,21 +99,6 @@ def _times_after(chosen: np.ndarray, scored: np.ndarray) -> np.ndarray:
     )
 
 
-def tuning_cost_table(board: Leaderboard) -> Table:
-    """Cost to target after k trials, for every submission and base workload."""
-    rows = []
-    for entry in board.entries:
-        for workload in board.pool.bases:
-            found = tuning_cost(board, entry.submission, workload)
-            for k, (hours, seconds) in enumerate(
-                zip(found.hours_spent, found.seconds_to_target, strict=True), start=1
-            ):
-                row = [entry.submission, workload, str(k), number(hours, 2)]
-                rows.append([*row, number(seconds / 3600, 3)])
-    header = ["submission", "workload", "trials", "hours spent", "hours to target"]
-    return Table("Cost to target after k trials", header, rows)
-
-
 @dataclass(frozen=True)
 class Progress:
     """How much faster the best of one pool is than the best of an earlier one."""
@@ -138,13 +106,6 @@ class Progress:
     factor: float  # geometric mean over what both pools solved; above 1 is faster
     by_workload: Mapping[str, float]
     left_out: tuple[str, ...]  # solved in one pool only, or in none
-
-    def table(self) -> Table:
-        """Factor by workload, then the mean."""
-        rows = [[name, f"{factor:.3f}"] for name, factor in self.by_workload.items()]
-        rows += [[name, "-"] for name in self.left_out]
-        rows.append(["geometric mean", number(self.factor, 3)])
-        return Table("Speed-up of the best times", ["workload", "factor"], rows)
 
 
 def year_over_year(earlier: Leaderboard, later: Leaderboard) -> Progress:
@@ -162,7 +123,3 @@ def year_over_year(earlier: Leaderboard, later: Leaderboard) -> Progress:
     mean = math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
     left_out = tuple(name for name in shared if name not in factors)
     return Progress(mean, factors, left_out)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if math.isfinite(share) else "-"

@@ -57,4 +57,6 @@ def _drawn(seed: str, base: str, variants: Sequence[str]) -> str:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return int.from_bytes(
+        hashlib.sha256(text.encode(errors="surrogateescape")).digest(), "big"
+    )

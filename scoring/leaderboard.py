@@ -16,7 +16,7 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 from . import profiles
 from .outcomes import outcome_counts
 from .pool import Pool, make_pool
-from .tables import Table, duration
+from .tables import DataTable, duration, plain_table, printable
 from .targets import TargetSet
 from .times import Hits, Measure, find_hits
 
@@ -118,7 +118,7 @@ class Leaderboard:
             "submissions": [_entry_dict(entry) for entry in self.entries],
         }
 
-    def table(self) -> Table:
+    def table(self) -> DataTable:
         """Rank, submission, scores and solved workloads."""
         num_bases = len(self.pool.bases)
         header = ["rank", "submission", "score", "by steps", "solved"]
@@ -134,9 +134,9 @@ class Leaderboard:
             ]
             for entry in self.entries
         ]
-        return Table("Leaderboard" + self._label(), header, rows)
+        return plain_table("leaderboard", "Leaderboard" + self._label(), header, rows)
 
-    def times_table(self) -> Table:
+    def times_table(self) -> DataTable:
         """Median time to target: a row per workload, a column per submission."""
         header = ["workload", *(entry.submission for entry in self.entries)]
         held_out = set(self.pool.held_out)
@@ -147,9 +147,10 @@ class Leaderboard:
             ]
             for name in self.pool.scored_workloads
         ]
-        return Table("Median time to target (x: no part of the score)", header, rows)
+        title = "Median time to target (x: not counted in the score)"
+        return plain_table("times", title, header, rows)
 
-    def outcomes_table(self) -> Table:
+    def outcomes_table(self) -> DataTable:
         """How the trials of each submission ended."""
         names = [
             name
@@ -160,15 +161,16 @@ class Leaderboard:
             [entry.submission, *(str(entry.outcomes[name]) for name in names)]
             for entry in self.entries
         ]
-        return Table("Trials by outcome", ["submission", *names], rows)
+        header = ["submission", *names]
+        return plain_table("outcomes", "Trials by outcome", header, rows)
 
     def text(self) -> str:
         """What `algoperf score` prints."""
         parts = [
             t.text() for t in (self.table(), self.times_table(), self.outcomes_table())
         ]
-        parts += [f"warning: {warning}" for warning in self.pool.warnings]
-        parts += [f"note: {note}" for note in self.pool.notes]
+        parts += [f"warning: {printable(text)}" for text in self.pool.warnings]
+        parts += [f"note: {printable(text)}" for text in self.pool.notes]
         return "\n\n".join(parts[:3]) + "\n\n" + "\n".join([*parts[3:], ""])
 
     def _label(self) -> str:
@@ -192,13 +194,15 @@ def score(
     held_out: Sequence[str] | None = None,
     num_studies: int | None = None,
     reference: str | None = None,
+    left_out: Sequence[str] = (),
 ) -> Leaderboard:
     """Scores all submissions in `trials` against each other.
 
     `targets`: a file of targets, else the definitions and the logs' own records are
     used. `compat` repeats the published scorer's two errors. `strict` makes warnings
-    errors. `reference`: the submission that speed-ups are measured against. BadLogs and
-    UnknownName say what is wrong with the logs.
+    errors. `reference`: the submission that speed-ups are measured against. `left_out`:
+    folders that were passed over. BadLogs and UnknownName say what is wrong with the
+    logs.
     """
     pool = make_pool(
         trials,
@@ -209,6 +213,7 @@ def score(
         held_out=held_out,
         num_studies=num_studies,
         strict=strict,
+        left_out=left_out,
     )
     return leaderboard(pool, find_hits(pool), compat=compat, reference=reference)
 

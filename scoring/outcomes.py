@@ -5,7 +5,7 @@ from collections import Counter
 
 from algoperf.logs import Outcome, Trial
 
-from .checks import is_unfinished
+from .checks import never_logged
 from .targets import ScoredWorkload
 from .times import MISS, Hit, Hits
 
@@ -17,12 +17,17 @@ def outcome_name(trial: Trial, workload: ScoredWorkload, hit: Hit) -> str:
     """One of OUTCOME_NAMES; without a record, judged by the target metric."""
     if trial.outcome is not None:
         return trial.outcome.value
-    if is_unfinished(trial):
+    if trial.is_unfinished:
         return UNFINISHED
     if hit is not MISS:
         return Outcome.REACHED.value
-    values = trial.metric(f"validation/{workload.target.metric}")
-    diverged = len(values) > 0 and not math.isfinite(values[-1])
+    column = f"validation/{workload.target.metric}"
+    values = trial.metric(column)
+    diverged = (
+        len(values) > 0
+        and not math.isfinite(values[-1])
+        and not never_logged(trial, column)
+    )
     return (Outcome.DIVERGED if diverged else Outcome.NOT_REACHED).value
 
 

@@ -5,18 +5,22 @@ cannot be compared is an error; what may mislead is a warning, which `strict` ma
 error.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.definition import Target
-from algoperf.errors import BadLogs, UnknownName, near
+from algoperf.errors import BadLogs, BadSettings, UnknownName, near
 from algoperf.logs import Trial
 from algoperf.rulesets import TUNING_RULESETS, Ruleset, TuningRuleset, ruleset
 
 from . import checks
 from .targets import ScoredTier, ScoredWorkload, TargetSet, base_of, find_targets
+
+MOST_STUDIES = 1_000
+_MOST_NOTES = 10
 
 
 @dataclass(frozen=True)
@@ -72,34 +76,51 @@ def make_pool(
     held_out: Sequence[str] | None = None,
     num_studies: int | None = None,
     strict: bool = False,
+    left_out: Sequence[str] = (),
 ) -> Pool:
     """Checks that `trials` can be scored together, and arranges them.
 
-    `held_out`: the drawn variants; else those of the targets file, else those in the
-    logs. `num_studies`: else the largest number that any submission has on any
-    workload.
+    `held_out`: the drawn variants; else those of the targets file, else those that the
+    ruleset knows to be drawn, else those in the logs. `num_studies`: else the largest
+    number that any submission has on any workload, and at most the ruleset's; studies
+    with higher numbers do not count. `left_out`: folders that were passed over, to be
+    noted.
     """
     if not trials:
         raise BadLogs("There are no trials to score.")
     rules = ruleset(rules) if isinstance(rules, str) else rules
-    notes: list[str] = []
+    if num_studies is not None and not 1 <= num_studies <= MOST_STUDIES:
+        raise BadSettings(
+            f"The number of studies must be between 1 and {MOST_STUDIES:,}, not "
+            f"{num_studies}."
+        )
+    notes = _left_out_notes(left_out)
     tuning = tuning or _tuning(trials, notes)
     known = find_targets(trials, rules, tuning, targets)
     bases, held = _counted_workloads(
         trials, rules, known, base_workloads, held_out, notes
     )
     counted = [t for t in trials if t.id.workload in {*bases, *held}]
+    metrics = {n: _judged_by(known.workloads[n].target, rules) for n in (*bases, *held)}
+    checks.require_one_that_counts(counted, metrics)
     names = _entry_names(counted)
-    studies = _arrange(counted, names)
-    found_studies = max((len(s) for s in studies.values()), default=0)
+    all_studies = _arrange(counted, names)
+    wanted = num_studies or min(_most_evaluated(all_studies), rules.studies(tuning))
+    studies = {key: _first(found, wanted) for key, found in all_studies.items()}
+    surplus = sum(len(found) - len(studies[key]) for key, found in all_studies.items())
+    if surplus:
+        notes.append(f"only the first {wanted} studies count; left out: {surplus}")
     workloads = _with_bases(known.workloads, bases, held)
     warnings = [
         *known.conflicts,
         *checks.uncomparable(counted, rules),
         *checks.incomplete(
-            studies, sorted(set(names.values())), (*bases, *held), rules, tuning
+            all_studies, sorted(set(names.values())), (*bases, *held), rules, tuning
         ),
         *checks.unfinished(counted),
+        *checks.unlogged(counted, metrics),
+        *checks.copies(counted, names),
+        *checks.other_budgets(counted, workloads, rules, tuning),
         *checks.absent_bases(known, bases),
     ]
     if strict and warnings:
@@ -113,7 +134,7 @@ def make_pool(
         held_out=held,
         studies=studies,
         submissions=tuple(sorted(set(names.values()))),
-        num_studies=max(num_studies or 0, found_studies),
+        num_studies=wanted,
         num_trials=max(
             (len(t) for s in studies.values() for t in s.values()), default=0
         ),
@@ -122,23 +143,41 @@ def make_pool(
     )
 
 
+def _left_out_notes(left_out: Sequence[str]) -> list[str]:
+    notes = [f"left out: {phrase}" for phrase in left_out[:_MOST_NOTES]]
+    more = len(left_out) - len(notes)
+    return notes + ([f"left out: {more} more folders"] if more else [])
+
+
+def _judged_by(target: Target, rules: Ruleset) -> tuple[str, ...]:
+    """The columns that a trial is judged by."""
+    has_test = target.test is not None and not math.isnan(target.test)
+    scores_test = rules.scored_split == "test" and has_test
+    splits = ("validation", "test") if scores_test else ("validation",)
+    return tuple(f"{split}/{target.metric}" for split in splits)
+
+
 def _tuning(trials: Sequence[Trial], notes: list[str]) -> TuningRuleset:
-    recorded = {
-        str(t.meta["tuning_ruleset"]) for t in trials if "tuning_ruleset" in t.meta
-    }
+    """As recorded in the meta data or, by the published harness, in the flags."""
+    recorded: dict[TuningRuleset, Path] = {}
+    for trial in trials:
+        name, file = trial.meta.get("tuning_ruleset"), trial.meta_path
+        if name is None:
+            name, file = trial.flags.get("tuning_ruleset"), trial.flags_path
+        if name is None:
+            continue
+        if name not in TUNING_RULESETS:
+            raise BadLogs(
+                f"{file} names a tuning ruleset {name!r}; there are: "
+                f"{', '.join(TUNING_RULESETS)}. Correct the file, or say which one holds "
+                "with --tuning-ruleset."
+            )
+        recorded.setdefault(name, file)
     if len(recorded) > 1:
-        raise BadLogs(
-            f"The logs mix tuning rulesets: {', '.join(sorted(recorded))}. Score each "
-            "apart."
-        )
-    for name in TUNING_RULESETS:
-        if name in recorded:
-            return name
+        found = ", ".join(f"{name} ({recorded[name]})" for name in sorted(recorded))
+        raise BadLogs(f"The logs mix tuning rulesets: {found}. Score each apart.")
     if recorded:
-        raise BadLogs(
-            f"The logs name a tuning ruleset {recorded.pop()!r}; there are: "
-            f"{', '.join(TUNING_RULESETS)}."
-        )
+        return next(iter(recorded))
     per_study = Counter((t.id.submission, t.id.workload, t.id.study) for t in trials)
     guess: TuningRuleset = "self" if max(per_study.values()) == 1 else "external"
     notes.append(f"tuning ruleset not recorded in the logs; taken to be {guess}")
@@ -153,7 +192,8 @@ def _counted_workloads(
     held_out: Sequence[str] | None,
     notes: list[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    present = {t.id.workload for t in trials}
+    present = {t.id.workload for t in trials if known.workloads[t.id.workload].in_rules}
+    others = {t.id.workload for t in trials} - present
     for name in (*(base_workloads or ()), *(held_out or ())):
         if name not in known.workloads:
             raise UnknownName(
@@ -175,10 +215,13 @@ def _counted_workloads(
     ignored = sorted(present - bases - set(held_out))
     if ignored:
         notes.append(f"not part of the score: {', '.join(ignored)}")
+    if others:
+        names = ", ".join(sorted(others))
+        notes.append(f"not part of ruleset {rules.name}: {names}")
     if not bases:
         raise BadLogs(
-            "None of the workloads in the logs is a base workload: "
-            f"{', '.join(ignored)}."
+            "None of the workloads in the logs is a base workload of ruleset "
+            f"{rules.name}: {', '.join(sorted({*ignored, *others}))}."
         )
     return tuple(sorted(bases)), _checked_held_out(tuple(sorted(held_out)), bases)
 
@@ -190,6 +233,8 @@ def _default_held_out(
         return ()
     if known.held_out_workloads is not None:
         return [n for n in known.held_out_workloads if base_of(n, bases) in bases]
+    if any(base_of(name, bases) in bases for name in rules.drawn):
+        variants = variants.intersection(rules.drawn)
     return [n for n in variants if known.workloads[n].base_name in bases]
 
 
@@ -262,3 +307,20 @@ def _arrange(
         of_entry = studies.setdefault((entry, trial.id.workload), {})
         of_entry.setdefault(trial.id.study, []).append(trial)
     return studies
+
+
+def _most_evaluated(
+    studies: Mapping[tuple[str, str], Mapping[int, Sequence[Trial]]],
+) -> int:
+    """The largest number of studies on a workload that have evaluations; at least 1."""
+    counts = (
+        sum(any(t.num_evaluations for t in study) for study in found.values())
+        for found in studies.values()
+    )
+    return max(1, max(counts, default=0))
+
+
+def _first(
+    found: Mapping[int, Sequence[Trial]], count: int
+) -> dict[int, Sequence[Trial]]:
+    return {number: found[number] for number in sorted(found)[:count]}

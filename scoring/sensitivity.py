@@ -8,7 +8,6 @@ import numpy as np
 
 from . import profiles
 from .leaderboard import Leaderboard
-from .tables import Table, number
 from .times import median
 
 RATIO_LIMITS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
@@ -18,18 +17,9 @@ RATIO_LIMITS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 class Comparison:
     """Scores under several conditions; NaN where a submission takes no part."""
 
-    title: str
     submissions: tuple[str, ...]
     conditions: tuple[str, ...]
     scores: np.ndarray  # [condition, submission]
-
-    def table(self) -> Table:
-        """A row per condition, a column per submission."""
-        rows = [
-            [name, *(number(value) for value in row)]
-            for name, row in zip(self.conditions, self.scores.tolist(), strict=True)
-        ]
-        return Table(self.title, ["", *self.submissions], rows)
 
 
 def leave_one_out(board: Leaderboard) -> Comparison:
@@ -41,9 +31,7 @@ def leave_one_out(board: Leaderboard) -> Comparison:
         others = [j for j in range(len(names)) if j != i]
         scores[i + 1, others] = _scores(board, times[others])
     conditions = ("all", *(f"without {name}" for name in names))
-    return Comparison(
-        "Scores when one submission leaves the pool", names, conditions, scores
-    )
+    return Comparison(names, conditions, scores)
 
 
 def by_ratio_limit(
@@ -53,9 +41,7 @@ def by_ratio_limit(
     times, names = _times(board)
     scores = np.stack([_scores(board, times, max_ratio=limit) for limit in limits])
     conditions = tuple(f"r_max {limit:g}" for limit in limits)
-    return Comparison(
-        "Scores by the limit of the performance ratio", names, conditions, scores
-    )
+    return Comparison(names, conditions, scores)
 
 
 def by_num_studies(board: Leaderboard) -> Comparison:
@@ -72,9 +58,7 @@ def by_num_studies(board: Leaderboard) -> Comparison:
         resampled = np.stack([median(studies[..., list(c)]) for c in chosen])
         scores.append(_scores(board, resampled).mean(axis=0))
     conditions = tuple(f"studies: {count}" for count in range(1, total + 1))
-    return Comparison(
-        "Mean scores by number of studies", names, conditions, np.stack(scores)
-    )
+    return Comparison(names, conditions, np.stack(scores))
 
 
 def by_held_out_rule(board: Leaderboard) -> Comparison:
@@ -85,13 +69,7 @@ def by_held_out_rule(board: Leaderboard) -> Comparison:
     without = profiles.score_times(times[:, :num_bases], (), limit, compat=board.compat)
     scores = np.stack([_scores(board, times), without])
     conditions = ("with held-out workloads", "base workloads only")
-    return Comparison("Scores by the held-out rule", names, conditions, scores)
-
-
-def sensitivity(board: Leaderboard) -> list[Comparison]:
-    """All comparisons of this module."""
-    found = [leave_one_out(board), by_ratio_limit(board), by_num_studies(board)]
-    return [*found, by_held_out_rule(board)] if board.pool.held_out else found
+    return Comparison(names, conditions, scores)
 
 
 def _times(board: Leaderboard) -> tuple[np.ndarray, tuple[str, ...]]:

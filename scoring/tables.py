@@ -1,36 +1,152 @@
-"""A table as a value, and how durations and numbers are written in one."""
+"""Tables as values, how they look in a terminal, and how durations and numbers are written."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Interval = tuple[float, float]
+Value = float | int | str | None
+
+NONE = "\N{EN DASH}"  # shown where there is no value
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True)
-class Table:
-    """A title, a header and rows of text; every row is as long as the header."""
+class Cell:
+    """One cell of a table: the text that is shown, and the value that it stands for."""
 
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    text: str
+    value: Value = None  # sorts, and goes into JSON and CSV; None: there is none
+    interval: Interval | None = None
+    detail: str = ""  # shown smaller, after the text; may have several lines
+    share: float | None = None  # 0 to 1: how strongly the cell is shaded
+
+    @property
+    def words(self) -> str:
+        """Text and detail in one line."""
+        return " ".join([self.text, *self.detail.splitlines()])
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column."""
+
+    name: str
+    is_numeric: bool = True
+    first_order: Literal["ascending", "descending"] = "ascending"
+    # Ends of the scale on which values with intervals are also drawn; None: not drawn.
+    scale: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """A table; every row has a cell for each column, and the first cell names the row."""
+
+    key: str  # unique in a document
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    is_long: bool = False  # folded up where the format can do that
+    is_sortable: bool = True
 
     def text(self) -> str:
-        """For a terminal: columns aligned, the ones that hold numbers to the right."""
-        columns = list(zip(self.header, *self.rows, strict=True))
-        widths = [max(map(len, column)) for column in columns]
-        right = [all(_looks_numeric(cell) for cell in column[1:]) for column in columns]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if to_right else cell.ljust(width)
-                for cell, width, to_right in zip(row, widths, right, strict=True)
-            ).rstrip()
-            for row in (self.header, *self.rows)
+        """For a terminal."""
+        header = [column.name for column in self.columns]
+        rows = [[cell.words for cell in row] for row in self.rows]
+        plain = [
+            [cell.replace(NONE, "-").replace(TIMES, "x") for cell in row]
+            for row in (header, *rows)
         ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([self.title, rule, lines[0], rule, *lines[1:]])
+        return aligned(self.caption, plain[0], plain[1:])
+
+
+def plain_table(
+    key: str,
+    caption: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    note: str = "",
+) -> DataTable:
+    """A table of texts and numbers; columns that hold numbers only are numeric."""
+    cells = [[_plain_cell(value) for value in row] for row in rows]
+    columns = [
+        Column(name, is_numeric=bool(rows) and all(map(_looks_numeric, texts)))
+        for name, *texts in zip(
+            header, *([c.text for c in row] for row in cells), strict=True
+        )
+    ]
+    return DataTable(key, caption, columns, cells, note, is_long=len(rows) > 40)
+
+
+def _plain_cell(value: object) -> Cell:
+    if isinstance(value, Cell):
+        return value
+    return Cell(str(value), value if isinstance(value, int | float) else str(value))
+
+
+def aligned(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned for a terminal, the ones that hold numbers to the right."""
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(map(_looks_numeric, column[1:])) for column in columns]
+    shown = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in lines
+    ]
+    rule = "-" * max(map(len, shown))
+    return "\n".join([title, rule, shown[0], rule, *shown[1:]])
 
 
 def _looks_numeric(cell: str) -> bool:
-    return not cell or cell[0].isdigit() or cell[0] in "+-.∞"
+    return not cell or cell[0].isdigit() or cell[0] in f"+-.∞{NONE}"
+
+
+def text_cell(text: object) -> Cell:
+    """A cell that is its own value."""
+    return Cell(str(text), str(text))
+
+
+def count_cell(count: int) -> Cell:
+    """A cell with a whole number."""
+    return Cell(f"{count:,}", count)
+
+
+def number_cell(value: float, digits: int = 4) -> Cell:
+    """A cell with a number; a dash where it is not finite."""
+    if not math.isfinite(value):
+        return Cell(NONE)
+    return Cell(f"{value:.{digits}f}", value)
+
+
+def percent_cell(share: float, *, is_shaded: bool = True) -> Cell:
+    """A cell with a probability or share; shaded by it."""
+    if not math.isfinite(share):
+        return Cell(NONE)
+    text = f"{share:.0%}" if is_shaded else f"{share:.1%}"
+    return Cell(text, share, share=share if is_shaded else None)
+
+
+def interval_words(interval: Interval, digits: int = 4) -> str:
+    """`[low, high]`; an end that is not finite is a dash."""
+    ends = (f"{v:.{digits}f}" if math.isfinite(v) else NONE for v in interval)
+    return f"[{', '.join(ends)}]"
+
+
+def printable(text: str) -> str:
+    """Without control characters, which would drive the terminal."""
+    return text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    """Bytes of names that are no text are kept: the output writes them with backslashes."""
+    is_byte = "\udc80" <= character <= "\udcff"
+    return character if character.isprintable() or is_byte else "?"
 
 
 def duration(seconds: float) -> str:

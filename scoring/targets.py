@@ -5,6 +5,7 @@ that a run left in its own logs. Direction, targets and budget are one value per
 workload.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,11 @@ from typing import Any, Literal
 from algoperf import registry
 from algoperf.definition import Target, WorkloadDefinition
 from algoperf.errors import BadLogs, UnknownName, near
+from algoperf.files import read_regular
 from algoperf.logs import Trial
 from algoperf.rulesets import Ruleset, TuningRuleset
+
+from . import published
 
 ScoredTier = Literal["full", "development"]
 
@@ -44,6 +48,7 @@ class ScoredWorkload:
         math.inf
     )  # of one run under the ruleset; infinity if unknown
     tier: ScoredTier = "full"
+    in_rules: bool = True  # whether the ruleset has this workload
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,14 @@ def read_targets(path: Path, ruleset: Ruleset, tuning: TuningRuleset) -> TargetS
     field.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as error:
+        data = read_regular(path)
+    except BadLogs as error:
         raise BadLogs(
-            f"The targets file {path} cannot be read: {error.strerror}. Give another "
-            "path, or leave it out to take the targets from the workloads' "
-            "definitions."
+            f"The targets file cannot be used: {error} Give another path, or leave it out "
+            "to take the targets from the workloads' definitions."
         ) from None
+    try:
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadLogs(f"The targets file {path} is not JSON: {error}.") from None
     entries = content.get("workloads") if isinstance(content, dict) else None
@@ -138,14 +144,27 @@ def _from_entry(
             f"{metric!r} improves."
         )
     validation = _number(where, entry, "validation_target_value", required=True)
-    test = _number(where, entry, "test_target_value")
-    budget = _number(where, entry, "budget_seconds", default=math.inf)
+    test = _test_bound(where, entry, "test_target_value")
     return ScoredWorkload(
         name,
         base_of(name, bases),
         Target(metric, validation, test, better),
-        budget * factor,
+        _budget(where, entry) * factor,
     )
+
+
+def _test_bound(where: str, entry: Mapping[str, Any], key: str) -> float | None:
+    """NaN where nothing is said; None where the file says that there is none."""
+    if key in entry and entry[key] is None:
+        return None
+    return _number(where, entry, key)
+
+
+def _budget(where: str, entry: Mapping[str, Any]) -> float:
+    budget = _number(where, entry, "budget_seconds", default=math.inf)
+    if budget <= 0:
+        raise BadLogs(f"{where}: 'budget_seconds' must be above 0, not {budget:g}.")
+    return budget
 
 
 def _number(
@@ -159,12 +178,10 @@ def _number(
     value = entry.get(key)
     if value is None and not required:
         return default
-    if (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    ):
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer beyond all floats
+            if math.isfinite(value):
+                return float(value)
     raise BadLogs(f"{where}: {key!r} must be a finite number, not {value!r}.")
 
 
@@ -182,28 +199,44 @@ def from_definition(
         definition.target,
         budget * ruleset.budget_factor(tuning),
         scored_tier(definition.tier),
+        in_rules=limits is not None,
     )
 
 
-def from_meta(trial: Trial) -> ScoredWorkload | None:
-    """What a run recorded about its own workload; None if it recorded no target."""
+def from_meta(trial: Trial, budget_factor: float = 1.0) -> ScoredWorkload | None:
+    """What a run recorded about its own workload; None if it recorded no target.
+
+    `budget_factor`: of the budgets in published logs, which are those of external tuning.
+    """
     record = trial.meta.get("target")
     if record is None:
-        return None
-    where = f"{trial.folder}: the target in the trial's meta data"
+        return _from_published(trial, budget_factor)
+    where = f"{trial.meta_path}: the target"
     if not isinstance(record, Mapping):
         raise BadLogs(f"{where} must be an object, not {record!r}.")
     metric, better = record.get("metric"), record.get("better")
     if not isinstance(metric, str) or better not in ("higher", "lower"):
         raise BadLogs(f"{where} must have 'metric' and 'better', not {dict(record)!r}.")
     validation = _number(where, record, "validation", required=True)
-    target = Target(metric, validation, _number(where, record, "test"), better)
-    budget = _number(where, trial.meta, "budget_seconds", default=math.inf)
+    target = Target(metric, validation, _test_bound(where, record, "test"), better)
+    budget = _budget(f"{trial.meta_path}", trial.meta)
     name = trial.id.workload
     base = str(trial.meta.get("base_workload") or name)
     tier = scored_tier(str(trial.meta.get("tier", "full")))
     is_mini = trial.meta.get("tier") == "mini"
     return ScoredWorkload(name, name if is_mini else base, target, budget, tier)
+
+
+def _from_published(trial: Trial, budget_factor: float) -> ScoredWorkload | None:
+    """None also for a metric whose direction nobody knows."""
+    record = published.target_record(trial)
+    if record is None or record["metric"] not in _BETTER:
+        return None
+    better = _BETTER[record["metric"]]
+    target = Target(record["metric"], record["validation"], record["test"], better)
+    seconds = published.budget_seconds(trial)
+    budget = math.inf if math.isnan(seconds) else seconds * budget_factor
+    return ScoredWorkload(trial.id.workload, trial.id.workload, target, budget)
 
 
 def find_targets(
@@ -221,7 +254,7 @@ def find_targets(
     found: dict[str, ScoredWorkload] = dict(given.workloads) if given else {}
     conflicts: list[str] = []
     for name in sorted(by_workload):
-        recorded = _recorded(name, by_workload[name])
+        recorded = _recorded(name, by_workload[name], ruleset.budget_factor(tuning))
         if name not in found:
             found[name] = _known(name, recorded, by_workload[name][0], ruleset, tuning)
         others = [r for r in recorded if not _same_target(r, found[name])]
@@ -235,11 +268,13 @@ def find_targets(
     return TargetSet(found, conflicts=tuple(conflicts), source="definitions and logs")
 
 
-def _recorded(name: str, trials: Sequence[Trial]) -> list[ScoredWorkload]:
+def _recorded(
+    name: str, trials: Sequence[Trial], budget_factor: float
+) -> list[ScoredWorkload]:
     """The different targets that trials of one workload ran towards."""
     different: list[ScoredWorkload] = []
     for trial in trials:
-        recorded = from_meta(trial)
+        recorded = from_meta(trial, budget_factor)
         if recorded and not any(_same_target(recorded, other) for other in different):
             different.append(recorded)
     return sorted(different, key=repr)
@@ -271,9 +306,21 @@ def _known(
 
 
 def _same_target(a: ScoredWorkload, b: ScoredWorkload) -> bool:
-    return repr(a.target) == repr(b.target)  # NaN equals NaN here
+    """Equal but for rounding: a published record says 0.6518999999999999 for 0.6519."""
+    x, y = a.target, b.target
+    return (x.metric, x.better) == (y.metric, y.better) and all(
+        _same_bound(x.bound(split), y.bound(split)) for split in ("validation", "test")
+    )
+
+
+def _same_bound(a: float | None, b: float | None) -> bool:
+    """A bound that is missing or not known contradicts none."""
+    if a is None or b is None or math.isnan(a) or math.isnan(b):
+        return True
+    return math.isclose(a, b, rel_tol=1e-9)
 
 
 def _words(workload: ScoredWorkload) -> str:
     target = workload.target
-    return f"{target.metric} {target.validation:g} (validation), {target.test:g} (test)"
+    words = f"{target.metric} {target.validation:g} (validation)"
+    return words if target.test is None else f"{words}, {target.test:g} (test)"

@@ -15,7 +15,6 @@ from algoperf.definition import Target
 from algoperf.errors import BadLogs
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, Trial, TrialId
 
-from .checks import is_unfinished
 from .pool import Pool
 
 Measure = Literal["seconds", "steps"]
@@ -47,10 +46,10 @@ def first_hit(
     """
     if not trial.num_evaluations or trial.outcome is Outcome.INVALID:
         return MISS
-    if is_unfinished(trial):
+    bound = target.bound(split)
+    if trial.is_unfinished or bound is None:
         return MISS
     values = trial.metric(f"{split}/{target.metric}")
-    bound = target.bound(split)
     better = values > bound if target.better == "higher" else values < bound
     if not better.any():
         return MISS
@@ -123,7 +122,11 @@ def find_hits(pool: Pool) -> Hits:
                         trial, facts.target, "validation", facts.budget_seconds
                     )
                     validation[trial.id] = counts = first
-                    if split == "test" and first is not MISS:
+                    if (
+                        split == "test"
+                        and first is not MISS
+                        and facts.target.test is not None
+                    ):
                         counts = first_hit(
                             trial, facts.target, split, facts.budget_seconds
                         )
@@ -143,9 +146,8 @@ def find_hits(pool: Pool) -> Hits:
 
 
 def _check_targets(pool: Pool, split: Literal["validation", "test"]) -> None:
-    without = [
-        n for n in pool.scored_workloads if math.isnan(pool.target(n).bound(split))
-    ]
+    bounds = {name: pool.target(name).bound(split) for name in pool.scored_workloads}
+    without = [n for n, b in bounds.items() if b is not None and math.isnan(b)]
     if without:
         raise BadLogs(
             f"Ruleset {pool.ruleset.name!r} scores the time to the {split} target, and "

@@ -6,7 +6,7 @@ or trial is a miss and is drawn like the others.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,9 @@ from algoperf.errors import BadSettings
 
 from . import profiles
 from .leaderboard import Leaderboard, base_budgets
-from .tables import Table, duration, number
+from .tables import Interval
 from .times import TimesTable, median, study_times
 
-Interval = tuple[float, float]
 # Resamples in memory at once: 100 x 20 submissions x 16 workloads x 5 studies x 20
 # trials are 26 MB.
 _CHUNK = 100
@@ -40,59 +39,6 @@ class Uncertainty:
     ranks: (
         np.ndarray
     )  # [i, r] share in which i has rank r + 1; equal scores share a rank
-
-    def table(self) -> Table:
-        """Score intervals and the distribution of ranks."""
-        percent = f"{self.level:.0%}"
-        header = [
-            "submission",
-            f"score, {percent} interval",
-            "rank 1",
-            "likeliest rank",
-        ]
-        header += [f"speed-up, {percent} interval"] if self.speedups else []
-        rows = [
-            [
-                name,
-                _words(self.scores[name]),
-                f"{self.ranks[i, 0]:.0%}",
-                f"{int(self.ranks[i].argmax()) + 1} ({self.ranks[i].max():.0%})",
-                *([_words(self.speedups[name], 3)] if self.speedups else []),
-            ]
-            for i, name in enumerate(self.submissions)
-        ]
-        return Table("Uncertainty (bootstrap over studies and trials)", header, rows)
-
-    def wins_table(self) -> Table:
-        """How often the submission of a row scores higher than that of a column."""
-        rows = [
-            [
-                name,
-                *(
-                    "" if i == j else _win_words(self.wins[i, j], self.ties[i, j])
-                    for j in range(len(self.submissions))
-                ),
-            ]
-            for i, name in enumerate(self.submissions)
-        ]
-        header = ["row beats column", *self.submissions]
-        return Table("Pairwise win probabilities (=: ties)", header, rows)
-
-    def times_table(self) -> Table:
-        """Intervals of the median times: rows are workloads, columns submissions."""
-        workloads = list(self.seconds[self.submissions[0]])
-        rows = [
-            [
-                workload,
-                *(
-                    _joined([duration(v) for v in self.seconds[name][workload]])
-                    for name in self.submissions
-                ),
-            ]
-            for workload in workloads
-        ]
-        title = f"Median time to target, {self.level:.0%} interval"
-        return Table(title, ["workload", *self.submissions], rows)
 
 
 def bootstrap(
@@ -186,15 +132,3 @@ def _speedup_intervals(
         name: (math.nan, math.nan) if unknown[i] else intervals[i]
         for i, name in enumerate(names)
     }
-
-
-def _words(interval: Interval, digits: int = 4) -> str:
-    return _joined([number(value, digits) for value in interval])
-
-
-def _joined(ends: Sequence[str]) -> str:
-    return " .. ".join(dict.fromkeys(ends))  # one value where both ends are the same
-
-
-def _win_words(win: float, tie: float) -> str:
-    return f"{win:.0%}" + (f" (={tie:.0%})" if tie >= 0.005 else "")

@@ -43,13 +43,15 @@ def run(capfd, monkeypatch):
 def rehearse(run, toy_in_processes, written, tmp_path):
     """Checks the toy submission with code added to it, rehearsal included."""
 
-    def run_check(update="pass", top="", *arguments, space=SPACE, workload="never"):
+    def run_check(
+        update="pass", top="", *arguments, space=SPACE, workload="never", data="data"
+    ):
         toy_in_processes()
         path = written(update, top)
         if space is not None:
             (path.parent / "tuning_search_space.json").write_text(json.dumps(space))
         options = ["--framework", "toy", "--workload", f"blobs_{workload}"]
-        return run(path, *options, "--data-dir", tmp_path / "data", *arguments)
+        return run(path, *options, "--data-dir", tmp_path / data, *arguments)
 
     return run_check
 
@@ -224,8 +226,8 @@ def test_several_workloads_are_rehearsed(rehearse):
     assert "rehearsal on blobs_mini: ok" in out
 
 
-def test_data_that_were_not_prepared_are_wrong_input(rehearse, tmp_path):
-    status, _, err = rehearse("pass", "", "--data-dir", tmp_path / "none")
+def test_data_that_were_not_prepared_are_wrong_input(rehearse):
+    status, _, err = rehearse(data="none")
     assert status == 2
     assert "algoperf prepare" in err
 

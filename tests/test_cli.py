@@ -1,7 +1,7 @@
 import json
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -168,8 +168,59 @@ def run_arguments(folder, **changes) -> list:
 WRONG_INPUT = {  # what is wrong: (arguments, given a folder; what the message must say)
     "workload": (lambda f: run_arguments(f, workload="mnist_mimi"), "'mnist_mini'?"),
     "framework": (lambda f: run_arguments(f, framework="jaxx"), "Did you mean 'jax'?"),
-    "trials": (lambda f: run_arguments(f, trials=0), "num_trials is 0"),
-    "data": (run_arguments, "algoperf prepare mnist_mini"),
+    "trials": (lambda f: run_arguments(f, trials=0), "--trials is 0"),
+    "many trials": (
+        lambda f: run_arguments(f, trials=99999999999999999999),
+        "--trials is 99999999999999999999; it must be at most",
+    ),
+    "a long number": (
+        lambda f: run_arguments(f, studies="9" * 5_000),
+        "is not a whole number of at most 20 digits",
+    ),
+    "no number": (lambda f: run_arguments(f, trials="two"), "--trials: two is not a"),
+    "a fraction": (lambda f: run_arguments(f, trials="1.5"), "--trials: 1.5 is not a"),
+    "seed": (lambda f: run_arguments(f, seed=-1), "--seed is -1"),
+    "not finite": (
+        lambda f: run_arguments(f, **{"hang-seconds": "nan"}),
+        "--hang-seconds: nan is not a finite number",
+    ),
+    "twice": (
+        lambda f: run_arguments(f) + ["--workload", "mnist"],
+        "--workload: given more than once",
+    ),
+    "twice, elsewhere": (
+        lambda f: ["score", f, "--rules", "paper", "--rules", "v0.5"],
+        "--rules: given more than once",
+    ),
+    "choice": (lambda f: run_arguments(f, ruleset="v7"), "--ruleset: invalid choice"),
+    "empty path": (lambda f: ["score", ""], "DIR: The path is empty"),
+    "empty output": (lambda f: ["score", f, "--json", ""], "--json: The path is empty"),
+    "variable": (
+        lambda f: run_arguments(f, **{"experiment-dir": "$UNSET_FOLDER/logs"}),
+        "--experiment-dir: $UNSET_FOLDER/logs: the environment variable",
+    ),
+    "long path": (lambda f: ["score", "a" * 5_000], "characters): File name too long"),
+    "long submission": (lambda f: ["check", f / ("a" * 300)], "File name too long"),
+    "submission is a folder": (
+        lambda f: ["run", f, *run_arguments(f)[2:]],
+        "is a folder; give a file",
+    ),
+    "no file": (
+        lambda f: run_arguments(f, **{"search-space": "/dev/zero"}),
+        "/dev/zero is not a regular file",
+    ),
+    "tuning": (
+        lambda f: (
+            ["check", f / "submission.py", "--search-space"]
+            + [f / "tuning_search_space.json", "--tuning-ruleset", "self"]
+        ),
+        "Self-tuning takes no search space",
+    ),
+    "check's framework": (
+        lambda f: ["check", f / "submission.py", "--framework", "jaxx"],
+        "Did you mean 'jax'?",
+    ),
+    "data": (run_arguments, "`algoperf prepare mnist_mini --data-dir /"),
     "prepare": (lambda f: ["prepare", "mnits"], "Did you mean 'mnist'?"),
     "raw": (lambda f: ["prepare", "mnist", "--raw", f / "none"], "is not a folder"),
     "verify": (
@@ -181,9 +232,13 @@ WRONG_INPUT = {  # what is wrong: (arguments, given a folder; what the message m
         "submission.py",
     ),
     "submission": (lambda f: ["check", f / "none.py"], "There is no submission file"),
+    "run's submission": (
+        lambda f: ["run", f / "none.py", *run_arguments(f)[2:]],
+        "There is no submission file",
+    ),
     "space": (
         lambda f: ["check", f / "submission.py", "--search-space", f / "none.json"],
-        "none.json cannot be read",
+        "There is no search space file",
     ),
     "logs": (lambda f: ["score", f / "none"], "none"),
 }
@@ -197,31 +252,47 @@ def test_wrong_input_is_one_message_and_status_2(run, tmp_path, arguments, said)
     status, _, err = run(*arguments(tmp_path))
     assert status == 2
     assert err.startswith("algoperf: error: ") and said in err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run("prepare", "mnist_mini", "--data-dir", "$DATA")
+    assert status == 0 and str(tmp_path / "data" / "mnist_mini") in out
+    monkeypatch.setenv("ALGOPERF_DATA_DIR", "~/data")
+    for place in ([], ["--data-dir", "~/data"]):
+        status, out, _ = run("prepare", "mnist_mini", "--verify", *place)
+        assert status == 0 and "is ready" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+RUN_OPTIONS = """
+    --allow-partial-data --calibrate --data-dir --eval-every-steps --experiment-dir
+    --experiment-name --first-study --first-trial --framework --hang-seconds --help
+    --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
+    --overwrite --precision --resume --ruleset --search-space --seed --studies
+    --tensorboard --torch-compile --trials --tuning-ruleset --workload
+"""
+
+
+def test_the_options_of_run_change_knowingly(run):
+    _, out, _ = run("run", "--help")
+    options = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)
+    assert sorted(options) == RUN_OPTIONS.split()
+
+
+def test_an_option_is_written_out(run):
+    status, _, err = run("list", "--variant")
+    assert status == 2
+    assert "unrecognized arguments: --variant. Did you mean '--variants'?" in err
 
 
 def test_a_process_ends_with_the_status_and_without_a_traceback(tmp_path):
     result = run_module("check", tmp_path / "none.py")
     assert result.returncode == 2
     assert result.stderr.startswith("algoperf: error: There is no submission file")
-    assert "Traceback" not in result.stderr
-
-
-def test_the_published_command_line_tells_wrong_input_alike(tmp_path):
-    runner = Path(__file__).parents[1] / "submission_runner.py"
-    flags = {
-        "framework": "jax",
-        "workload": "mnist_mimi",
-        "submission_path": write_submission(tmp_path),
-        "tuning_ruleset": "self",
-        "experiment_dir": tmp_path / "logs",
-    }
-    words = [f"--{name}={value}" for name, value in flags.items()]
-    result = subprocess.run(
-        [sys.executable, runner, *words], capture_output=True, text=True
-    )
-    assert result.returncode == 2
-    assert result.stderr.startswith("submission_runner: error: No workload named")
-    assert "Did you mean 'mnist_mini'?" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -157,6 +157,28 @@ def test_a_damaged_file_is_one_message_when_a_trial_is_resumed(folder):
         TrialLog(folder, preemptions=1, keep_steps=1)
 
 
+def logged(folder, *steps: int) -> TrialLog:
+    log = TrialLog(folder)
+    for step in steps:
+        log.add_evaluation(row(step, **{"test/loss": step / 10, "test/x": math.nan}))
+    return log
+
+
+def without_rows(path: Path, *steps: int) -> None:
+    """Takes rows out of a file, as a disk that lost a write does."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(li for li in lines if li.split(",")[0] not in map(str, steps))
+    )
+
+
+def test_a_checkpoint_that_knows_steps_only_keeps_the_rows_of_the_file(folder):
+    logged(folder, 1, 5, 9)
+    history = [{"global_step": step} for step in (1, 5)]
+    TrialLog(folder, preemptions=1, keep_steps=5, history=history).start({}, {}, None)
+    assert steps_of(folder / "eval_measurements.csv") == [1, 5]
+
+
 def test_scalars_are_written_at_the_next_evaluation(folder):
     log = TrialLog(folder)
     log.append_scalar_metrics({"loss": 0.5}, 1)
@@ -311,3 +333,13 @@ def test_evaluations_are_intact_after_a_write_that_failed(folder, monkeypatch):
         with pytest.raises(BadLogs):
             log.add_evaluation(row(2))
     assert read_back(folder).columns["global_step"].tolist() == [1]
+
+
+def test_the_names_of_scalars_fit_into_a_file(folder):
+    log = TrialLog(folder)
+    log.start({}, {}, None)
+    log.append_scalar_metrics({"loss\udc80": 1.0}, 1)
+    log.flush_scalars()
+    assert "loss\\udc80" in (folder / "measurements.csv").read_text()
+    with pytest.raises(ValueError, match="has 1000 characters"):
+        log.append_scalar_metrics({"x" * 1000: 1.0}, 1)

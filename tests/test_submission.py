@@ -36,21 +36,18 @@ GOOD = GET_BATCH_SIZE + INIT + UPDATE + SELECT
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes files of a submission; forgets afterwards what loading it has imported."""
+    """Writes files of a submission."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "mine"
     folder.mkdir()
-    known = set(sys.modules)
 
     def write_file(content: str = GOOD, name: str = "submission.py"):
         path = folder / name
         path.write_text(textwrap.dedent(content))
         return path
 
-    yield write_file
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    return write_file
 
 
 def problem_of(path) -> str:
@@ -306,7 +303,9 @@ def test_a_batch_size_may_be_an_integer_of_numpy(write):
     assert type(size) is int and size == np.int64(8)
 
 
-@pytest.mark.parametrize("error", ["ValueError", "KeyError", "RuntimeError"])
+@pytest.mark.parametrize(
+    "error", ["ValueError", "KeyError", "RuntimeError", "SystemExit"]
+)
 def test_a_base_workload_without_batch_size_is_one_message(write, error):
     loaded = sized(write, f"raise {error}('no size for ' + workload_name)")
     with pytest.raises(BadSubmission, match="no size for mnist") as caught:
@@ -314,8 +313,168 @@ def test_a_base_workload_without_batch_size_is_one_message(write, error):
     assert "get_batch_size('mnist')" in str(caught.value)
 
 
-@pytest.mark.parametrize("error", ["KeyError", "RuntimeError"])
-def test_no_error_but_a_value_error_means_that_a_workload_is_unknown(write, error):
+ERRORS = ["ValueError", "KeyError", "IndexError", "RuntimeError", "SystemExit"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_whatever_is_raised_for_a_mini_workload_means_that_it_is_unknown(write, error):
+    mini = registry.definition("mnist_mini")
     loaded = sized(write, f"raise {error}(workload_name)")
-    with pytest.raises(BadSubmission, match="mnist_mini"):
+    assert loaded.batch_size(mini) == (
+        mini.default_batch_size,
+        "default of mnist_mini",
+    )
+
+
+LOOK_UPS = {
+    "a dict": "return {'mnist': 16}[workload_name]",
+    "a dict's get": "return {'mnist': 16}.get(workload_name)",
+    "a match": "match workload_name:\n    case 'mnist':\n        return 16",
+    "a list": "return [16]['mnist'.index(workload_name)]",
+    "not implemented": "if workload_name != 'mnist':\n    raise NotImplementedError\nreturn 16",
+}
+
+
+@pytest.mark.parametrize("what", LOOK_UPS)
+def test_a_look_up_that_fails_for_a_variant_is_tried_with_its_base(write, what):
+    loaded = sized(write, LOOK_UPS[what])
+    assert loaded.batch_size(variant_of_mnist()) == (16, "submission, for mnist")
+
+
+@pytest.mark.parametrize("what", LOOK_UPS)
+def test_a_look_up_that_fails_for_a_mini_workload_gives_its_default(write, what):
+    mini = registry.definition("mnist_mini")
+    size, _ = sized(write, LOOK_UPS[what]).batch_size(mini)
+    assert size == mini.default_batch_size
+
+
+@pytest.mark.parametrize("what", ["a dict", "a dict's get"])
+def test_a_base_workload_that_is_unknown_is_told_apart_from_a_wrong_answer(write, what):
+    loaded = sized(write, LOOK_UPS[what])
+    with pytest.raises(submission.UnknownBatchSize, match="'ogbg'"):
+        loaded.batch_size(registry.definition("ogbg"))
+
+
+@pytest.mark.parametrize("size", ["0", "-8", "8.0", "'8'"])
+def test_a_wrong_answer_is_wrong_for_a_mini_workload_too(write, size):
+    loaded = sized(write, f"return {size}")
+    with pytest.raises(BadSubmission, match="positive int"):
         loaded.batch_size(registry.definition("mnist_mini"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "type('A', (), {'__repr__': lambda s: 1 / 0})()",
+        "__import__('numpy').ones(3, int)",
+        "'x' * 10_000_000",
+    ],
+)
+def test_a_wrong_answer_is_shown_in_one_line_whatever_it_is(write, value):
+    loaded = sized(write, f"return {value}")
+    with pytest.raises(BadSubmission, match="positive int") as caught:
+        loaded.batch_size(registry.definition("mnist"))
+    assert len(str(caught.value)) < 500
+
+
+UPDATE_ARGUMENTS = (
+    "workload, current_param_container, current_params_types, model_state, hyperparameters, "
+    "batch, loss_type, optimizer_state, eval_results, global_step, rng"
+)
+GOOD_KINDS = {
+    "any keywords": "def update_params(**kwargs): pass",
+    "any arguments": "def update_params(*args, **kwargs): pass",
+    "keyword-only": f"def update_params(*, {UPDATE_ARGUMENTS}): pass",
+    "partial": f"import functools\ndef f(lr, {UPDATE_ARGUMENTS}): pass\n"
+    "update_params = functools.partial(f, 0.1)",
+    "a lambda": "update_params = lambda **kwargs: None",
+    "a bound method": f"class A:\n    def f(self, {UPDATE_ARGUMENTS}): pass\n"
+    "update_params = A().f",
+    "a static method": f"class A:\n    @staticmethod\n    def f({UPDATE_ARGUMENTS}): pass\n"
+    "update_params = A.f",
+    "a callable object": f"class A:\n    def __call__(self, {UPDATE_ARGUMENTS}): pass\n"
+    "update_params = A()",
+    "decorated": "import functools\ndef d(f):\n    @functools.wraps(f)\n"
+    "    def g(*a, **k): return f(*a, **k)\n    return g\n"
+    f"@d\ndef update_params({UPDATE_ARGUMENTS}): pass",
+    "decorated without wraps": "def d(f):\n    return lambda *a, **k: f(*a, **k)\n"
+    f"@d\ndef update_params({UPDATE_ARGUMENTS}): pass",
+    "cached": f"import functools\n@functools.cache\ndef update_params({UPDATE_ARGUMENTS}): pass",
+    "native": "update_params = dict",
+    "without a signature": "import operator\nupdate_params = operator.methodcaller('x')",
+    "a wrapped generator": "import functools\ndef d(f):\n    @functools.wraps(f)\n"
+    "    def g(*a, **k): return list(f(*a, **k))\n    return g\n"
+    f"@d\ndef update_params({UPDATE_ARGUMENTS}):\n    yield 1",
+}
+GOOD_KINDS.pop("native")  # `dict` is a class
+
+
+@pytest.mark.parametrize("what", GOOD_KINDS)
+def test_a_function_may_be_any_callable_that_returns_its_result(write, what):
+    content = GET_BATCH_SIZE + INIT + SELECT + "\n" + GOOD_KINDS[what]
+    assert submission.load(write(content)).get_batch_size("any") == 8
+
+
+BAD_KINDS = {
+    "a class": (
+        "class update_params:\n    def __init__(self, **kwargs): pass",
+        "is a class",
+    ),
+    "async": ("async def update_params(**kwargs): pass", "is an async function"),
+    "a generator": ("def update_params(**kwargs):\n    yield", "is a generator"),
+    "an async generator": (
+        "async def update_params(**kwargs):\n    yield",
+        "is an async generator",
+    ),
+    "an async partial": (
+        "import functools\nasync def f(a, **kwargs): pass\n"
+        "update_params = functools.partial(f, 1)",
+        "is an async function",
+    ),
+    "an async object": (
+        "class A:\n    async def __call__(self, **kwargs): pass\nupdate_params = A()",
+        "is an async function",
+    ),
+    "a positional-only parameter": (
+        f"def update_params({UPDATE_ARGUMENTS.replace('workload,', 'workload, /,')}): pass",
+        "cannot be called",
+    ),
+    "only positions": ("def update_params(*args): pass", "cannot be called"),
+    "no function": ("update_params = 3", "update_params is missing"),
+    "a module": ("import math as update_params", "update_params is missing"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_KINDS)
+def test_a_callable_of_the_wrong_kind_is_told(write, what):
+    code, said = BAD_KINDS[what]
+    text = problem_of(write(GET_BATCH_SIZE + INIT + SELECT + "\n" + code))
+    assert f"- {'the function ' if 'missing' in said else ''}update_params"[:9] in text
+    assert said in text
+
+
+def test_a_function_of_jax_may_be_jitted(write):
+    pytest.importorskip("jax")
+    jitted = GOOD.replace(
+        "def update_params", "import jax\n@jax.jit\ndef update_params"
+    )
+    assert submission.load(write(jitted)).update_params is not None
+
+
+def test_the_benchmark_itself_may_stand_in_the_requirements(write):
+    write(
+        "algoperf==0.6.1\nalgorithmic_efficiency @ git+https://example.org/x\n"
+        "numpy>=1 --hash=sha256:abc\nnumpy \\\n  >=1.0\n-e .\n",
+        "requirements.txt",
+    )
+    assert submission.load(write()).get_batch_size("any") == 8
+
+
+def test_requirements_may_begin_with_a_mark_of_byte_order(write):
+    write("\ufeffnumpy\n", "requirements.txt")
+    assert submission.load(write()).get_batch_size("any") == 8
+
+
+def test_requirements_that_are_no_text_are_named(write):
+    write("", "requirements.txt").write_bytes("numpy".encode("utf-16"))
+    assert "requirements.txt cannot be read" in problem_of(write())

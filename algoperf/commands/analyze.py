@@ -1,10 +1,9 @@
-"""`algoperf analyze`: the analyses of the benchmark paper, over logs."""
+"""`algoperf analyze`: the analyses of the benchmark paper and others, over logs."""
 
 import argparse
-from pathlib import Path
 
-from algoperf import logs, registry
-from algoperf.commands import scoring_options
+from algoperf import registry
+from algoperf.commands import output, scoring_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +15,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=summaries)
     scoring_options.add_arguments(parser)
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="also write figures (SVG)"
+        "-o",
+        "--output",
+        type=scoring_options.path,
+        metavar="FILE",
+        help="write tables and figures as a report, in the format that FILE ends in: "
+        ".html, .md, .json, .csv or .tex",
+    )
+    parser.add_argument(
+        "--figures",
+        type=scoring_options.path,
+        metavar="DIR",
+        help="also write figures (SVG)",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints the tables of an analysis; writes its figures where asked to."""
+    """Prints the tables of an analysis; writes it and its figures where asked to."""
+    formats = registry.scoring_module("report.formats")
+    given = options.output
+    # Wrong names are found before the logs are read.
+    chosen = formats.FORMATS[formats.format_of(given.suffix)] if given else None
+    output.check(given)
     catalogue = registry.scoring_module("analysis.catalogue")
-    report = catalogue.analyse(options.name, scoring_options.leaderboard(options))
-    print(report.text())
+    catalogue.check(options.name)
+    board = scoring_options.leaderboard(options)
+    section = catalogue.analyse(options.name, board)
+    output.say("\n\n".join(table.text() for table in section.tables()))
+    if chosen:
+        content = registry.scoring_module("report.content")
+        document = content.analysis_document(board, section)
+        output.write(given, chosen.render(document), "Analysis")
     if options.figures:
-        for number, figure in enumerate(report.figures, start=1):
+        figures = registry.scoring_module("figures")
+        for number, (chart, legend) in enumerate(section.charts(), start=1):
             path = options.figures / f"{options.name}_{number}.svg"
-            logs.write_atomically(path, figure.svg())
-            print(f"Figure: {path}")
+            output.write(path, figures.standalone(chart, legend), "Figure")
     return 0

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from algoperf import registry, submission
+from algoperf import paths, registry, submission
 from algoperf.backend import check_framework
 from algoperf.download import readable_size
-from algoperf.errors import AlgoPerfError
+from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.logs import Outcome
 from algoperf.procedures import rehearsal
 from algoperf.rulesets import TUNING_RULESETS, TuningRuleset
+from algoperf.runner import door
 from algoperf.runner.fairness import review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
@@ -31,37 +32,49 @@ _BYTES_OF_PARAMS_AND_GRADS = 4 + 4  # float32, for each parameter
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("submission", type=Path, help="the submission's Python file")
+    add(
+        "submission",
+        type=Path,
+        metavar="SUBMISSION",
+        help="Python file of the submission",
+    )
     add(
         "--search-space",
         type=Path,
         metavar="FILE",
-        help=f"default: {_SPACE_FILE} beside the submission, if there is one",
+        help="JSON file of the tuning search space "
+        f"(default: {_SPACE_FILE} beside the submission, if it exists)",
     )
     add(
         "--tuning-ruleset",
         dest="tuning",
         choices=TUNING_RULESETS,
-        help="default: external with a search space, self without",
+        help="tuning ruleset (default: external with a search space, self without)",
     )
     add(
         "--framework",
         metavar="NAME",
-        help="jax or pytorch; default: what the file imports",
+        help="jax or pytorch (default: the framework that the file imports)",
     )
     add(
         "--workload",
         action="append",
         metavar="NAME",
-        help=f"to rehearse on; may be repeated; default: {' and '.join(_WORKLOADS)}",
+        help="workload to rehearse on; may be given several times "
+        f"(default: {' and '.join(_WORKLOADS)})",
     )
     add(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="of prepared data; default: as in `run`, or the data shipped for _mini",
+        help="directory containing prepared data (default: as for `algoperf run`; "
+        "a _mini workload needs none)",
     )
-    add("--static", action="store_true", help="only read the submission, run nothing")
+    add(
+        "--static",
+        action="store_true",
+        help="only read and load the submission, without training steps",
+    )
 
 
 @dataclass
@@ -88,7 +101,10 @@ class _Findings:
 def execute(options: argparse.Namespace) -> int:
     """Prints what was checked and a verdict; status 1 when there are problems."""
     findings = _Findings()
+    # A submission may change the current directory when it is imported.
+    options.submission = paths.absolute(options.submission)
     space = _search_space_file(options)
+    _check_input(options, space)
     with _environment_of_its_own():
         loaded = _load(options.submission, findings)
         if loaded:
@@ -102,6 +118,28 @@ def execute(options: argparse.Namespace) -> int:
     else:
         _rehearse(options, space, findings)
     return findings.conclude()
+
+
+def _check_input(options: argparse.Namespace, space: Path | None) -> None:
+    """Refuses wrong arguments before any code of the submission runs."""
+    if not options.submission.is_dir():  # `submission.load` knows which file is meant
+        door.check_file(options.submission, "submission file")
+    if space is not None:
+        door.check_file(space, "search space file")
+        if options.tuning == "self":
+            raise BadSettings(
+                f"Self-tuning takes no search space, but got {space}. Leave out "
+                "--search-space, or choose --tuning-ruleset external."
+            )
+    if space is None and options.tuning == "external":
+        raise BadSettings(
+            f"External tuning needs a search space, and there is no {_SPACE_FILE} beside "
+            "the submission. Give one with --search-space."
+        )
+    if options.framework is not None:
+        check_framework(options.framework)
+    for workload in options.workload or ():
+        registry.definition(workload)
 
 
 @contextlib.contextmanager
@@ -125,14 +163,14 @@ def _load(path: Path, findings: _Findings) -> submission.Submission | None:
             raise
         findings.problems.append(str(error))
         return None
-    print(f"{path}: all functions are there and can be called.")
+    print(f"{path}: all required functions exist and can be called.")
     return loaded
 
 
 def _search_space_file(options: argparse.Namespace) -> Path | None:
     beside: Path = options.submission.parent / _SPACE_FILE
     if options.search_space is not None:
-        return Path(options.search_space)
+        return paths.absolute(options.search_space)
     return beside if beside.exists() and options.tuning != "self" else None
 
 
@@ -146,7 +184,7 @@ def _check_search_space(space: Path | None, findings: _Findings) -> None:
             raise
         findings.problems.append(str(error))
         return
-    print(f"{space}: a point of it is {as_hyperparameters(point)}.")
+    print(f"{space}: its first point is {as_hyperparameters(point)}.")
 
 
 def _check_batch_sizes(loaded: submission.Submission, findings: _Findings) -> None:
@@ -184,6 +222,7 @@ def _rehearse(
             "or self-tuning was asked for. --search-space FILE gives one."
         )
     rehearsals = []
+    data_dir = None if options.data_dir is None else paths.absolute(options.data_dir)
     for workload in options.workload or _WORKLOADS:
         print(f"rehearsing a few steps on {workload} …", file=sys.stderr, flush=True)
         result = rehearsal.rehearse(
@@ -192,7 +231,7 @@ def _rehearse(
             workload,
             tuning=tuning,
             search_space=space,
-            data_dir=options.data_dir,
+            data_dir=data_dir,
         )
         _tell(result, findings)
         rehearsals += [result] if result.is_good else []

@@ -3,6 +3,7 @@
 import argparse
 
 from algoperf import registry, rulesets
+from algoperf.commands import output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rules",
+        "--ruleset",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
         help="default: %(default)s",
@@ -22,5 +24,5 @@ def execute(options: argparse.Namespace) -> int:
     """Prints one workload a line."""
     draw = registry.scoring_module("held_out").draw_from_registry
     for name in draw(options.seed, rulesets.ruleset(options.rules)):
-        print(name)
+        output.say(name)
     return 0

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from algoperf import registry, rulesets
+from algoperf.commands import output
 from algoperf.definition import WorkloadDefinition
 
 _HEADER = (
@@ -14,44 +15,50 @@ _HEADER = (
     "test",
     "budget s",
     "step hint",
+    "evaluated every s",
     "task",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("--variants", action="store_true", help="also variants")
+    parser.add_argument(
+        "--variants", action="store_true", help="also list the variants"
+    )
     parser.add_argument(
         "--ruleset",
+        "--rules",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
-        help="whose budgets are shown; default: %(default)s",
+        help="ruleset whose budgets are shown (default: %(default)s)",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Prints a table of workloads."""
-    limits = rulesets.ruleset(options.ruleset).limits
+    rules = rulesets.ruleset(options.ruleset)
     shown = [
         definition
         for definition in registry.definitions().values()
-        if options.variants or definition.is_base or definition.tier == "mini"
+        if (options.variants or definition.is_base or definition.tier == "mini")
+        and rules.limits in definition.limits
     ]
-    print(table([_HEADER, *(_row(definition, limits) for definition in shown)]))
+    output.say(table([_HEADER, *(_row(definition, rules) for definition in shown)]))
     return 0
 
 
-def _row(definition: WorkloadDefinition, column: str) -> tuple[str, ...]:
-    target, limits = definition.target, definition.limits[column]
+def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, ...]:
+    target, limits = definition.target, definition.limits_of(rules)
     sign = ">" if target.better == "higher" else "<"
     return (
         definition.name,
         definition.tier,
         target.metric,
         f"{sign} {target.validation:g}",
-        f"{sign} {target.test:g}",
+        "-" if target.test is None else f"{sign} {target.test:g}",
         f"{limits.budget_seconds:,.0f}",
         f"{limits.step_hint:,}",
+        f"{definition.eval_period_for(rules):,g}",
         definition.title,
     )
 

@@ -5,10 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from algoperf import logs, registry
-from algoperf.commands import scoring_options
-
-_STDOUT = Path("-")
+from algoperf import registry
+from algoperf.commands import output, scoring_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=scoring_options.path,
         metavar="FILE",
         help="default: report with the format's ending; -: standard output",
     )
@@ -32,36 +30,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Writes the report; says where it is."""
     formats = registry.scoring_module("report.formats")
-    name, output = _choice(formats, options)
+    name, path = _choice(formats, options)
+    output.check(path)
     board = scoring_options.leaderboard(options)
     document = registry.scoring_module("report.content").make_document(
-        board, command=command(options, name, output), targets_file=options.targets
+        board, command=command(options, name, path), targets_file=options.targets
     )
-    # Names of folders may hold bytes that are no UTF-8.
-    data = formats.FORMATS[name].render(document).encode(errors="backslashreplace")
-    if output == _STDOUT:
-        print(data.decode(), end="")
-        return 0
-    logs.write_atomically(output, data)
-    print(f"Report: {output} ({len(data) / 1e6:.2f} MB)")
-    for warning in document.warnings:
-        print(f"warning: {warning}")
+    text = formats.FORMATS[name].render(document)
+    output.write(path, text, "Report", more=f" ({len(text) / 1e6:.2f} MB)")
+    if path != output.STDOUT:
+        for warning in document.warnings:
+            output.say(f"warning: {warning}")
     return 0
 
 
 def _choice(formats: Any, options: argparse.Namespace) -> tuple[str, Path]:
     """Name of the format, and the file to write."""
-    output: Path | None = options.output
+    path: Path | None = options.output
     given: str | None = options.format
-    if output is None:
+    if path is None:
         name = given or formats.DEFAULT_FORMAT
         return name, Path(f"report{formats.FORMATS[name].suffix}")
-    return given or formats.format_of(output.suffix), output
+    if given or path == output.STDOUT:
+        return given or formats.DEFAULT_FORMAT, path
+    return formats.format_of(path.suffix), path
 
 
-def command(options: argparse.Namespace, format_name: str, output: Path) -> str:
+def command(options: argparse.Namespace, format_name: str, path: Path) -> str:
     """The command line that these options stand for, with every choice spelt out."""
-    held_out = None if options.held_out is None else ",".join(options.held_out)
+    held_out = options.held_out and ",".join(options.held_out)
+    held_out = "none" if options.held_out == [] else held_out
     words = ["algoperf", "report", str(options.directory), "--rules", options.rules]
     for flag, value in (
         ("--tuning-ruleset", options.tuning),
@@ -73,4 +71,4 @@ def command(options: argparse.Namespace, format_name: str, output: Path) -> str:
         words += [flag, str(value)] if value is not None else []
     words += ["--compat"] if options.compat else []
     words += ["--strict"] if options.strict else []
-    return shlex.join([*words, "--format", format_name, "--output", str(output)])
+    return shlex.join([*words, "--format", format_name, "--output", str(path)])

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from algoperf import exit_status
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import experiment
-from algoperf.runner.settings import PRECISIONS, Settings, default_data_dir
+from algoperf.runner import door, experiment
+from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
 
@@ -25,65 +26,81 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
         "submission_path",
         type=Path,
         metavar="SUBMISSION",
-        help="the submission's Python file",
+        help="Python file of the submission",
     )
     add("--framework", required=True, metavar="NAME", help="jax or pytorch")
-    add("--workload", required=True, metavar="NAME", help="see `algoperf list`")
+    add(
+        "--workload",
+        required=True,
+        metavar="NAME",
+        help="workload to train; `algoperf list` shows all",
+    )
     add(
         "--search-space",
         type=Path,
         metavar="FILE",
-        help="JSON; needed for external tuning",
+        help="JSON file of the tuning search space; required for external tuning",
     )
     add(
         "--ruleset",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
-        help="default: %(default)s",
+        help="rules to run under (default: %(default)s)",
     )
     add(
         "--tuning-ruleset",
         dest="tuning",
         default="external",
         choices=TUNING_RULESETS,
-        help="default: %(default)s",
+        help="external tuning, or self-tuning (default: %(default)s)",
     )
 
 
 def _add_trials(parser: argparse.ArgumentParser) -> None:
     """Which trials, and how long."""
     add = parser.add_argument
-    add("--trials", dest="num_trials", type=int, metavar="N", help="of each study")
+    for option, name, text in (
+        ("--trials", "num_trials", "number of tuning trials per study"),
+        ("--studies", "num_studies", "number of studies"),
+    ):
+        add(
+            option,
+            dest=name,
+            type=int,
+            metavar="N",
+            help=f"{text} (default: as in the ruleset)",
+        )
+    for option, text in (
+        ("--first-study", "number of the first study to run"),
+        ("--first-trial", "number of the first trial to run in each study"),
+    ):
+        add(option, type=int, default=1, metavar="N", help=f"{text} (default: 1)")
     add(
-        "--studies",
-        dest="num_studies",
+        "--last-trial",
         type=int,
         metavar="N",
-        help="default: the ruleset's",
+        help="number of the last trial to run in each study (default: the last)",
     )
     add(
-        "--first-study",
+        "--seed",
         type=int,
-        default=1,
+        default=0,
         metavar="N",
-        help="number of the first study",
+        help="seed that the seeds of all trials derive from (default: 0)",
     )
-    add("--first-trial", type=int, default=1, metavar="N", help="of each study")
-    add("--last-trial", type=int, metavar="N", help="of each study")
-    add("--seed", type=int, default=0, metavar="N", help="of the campaign; default: 0")
     add(
         "--max-steps",
         dest="max_global_steps",
         type=int,
         metavar="N",
-        help="end after N steps",
+        help="end each trial after N steps (default: no limit)",
     )
     add(
         "--eval-every-steps",
         dest="eval_period_steps",
         type=int,
         metavar="N",
-        help="evaluate by steps, not by time, so that a run can be repeated exactly",
+        help="evaluate every N steps instead of by time, so that a run can be repeated exactly",
     )
     add(
         "--hang-seconds",
@@ -110,24 +127,24 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("experiments"),
         metavar="DIR",
-        help="where logs go; default: %(default)s",
+        help="directory to write logs to (default: %(default)s)",
     )
     add(
         "--experiment-name",
         metavar="NAME",
-        help="the submission's name in the logs; default: its folder's name",
+        help="name of the submission in the logs (default: the name of its directory)",
     )
     add(
         "--data-dir",
         type=Path,
-        default=default_data_dir(),
         metavar="DIR",
-        help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
+        help="directory containing prepared data "
+        "(default: $ALGOPERF_DATA_DIR, or else ~/.cache/algoperf)",
     )
     existing = parser.add_mutually_exclusive_group()
     for choice, text in (
-        ("resume", "go on with unfinished trials"),
-        ("overwrite", "replace trials that exist"),
+        ("resume", "resume unfinished trials and keep finished ones"),
+        ("overwrite", "delete existing trials and run them again"),
     ):
         existing.add_argument(
             f"--{choice}",
@@ -146,7 +163,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="float32",
         choices=PRECISIONS,
-        help="default: %(default)s",
+        help="compute precision (default: %(default)s)",
     )
     add("--torch-compile", action="store_true", help="compile PyTorch models")
     add(
@@ -154,20 +171,30 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="PyTorch: processes (one per GPU) that share each trial",
+        help="number of processes that share each trial, one per GPU (PyTorch only)",
     )
     add(
         "--allow-partial-data",
         action="store_true",
-        help="accept data made with --subset",
+        help="accept data that was prepared with --subset",
     )
-    add("--no-checkpoints", dest="save_checkpoints", action="store_false")
-    add("--tensorboard", action="store_true", help="also write TensorBoard events")
+    add(
+        "--no-checkpoints",
+        dest="save_checkpoints",
+        action="store_false",
+        help="save no checkpoints; trials cannot be resumed",
+    )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="also write the logs as TensorBoard event files",
+    )
     add(
         "--calibrate",
         type=Path,
         metavar="FILE",
-        help="first compare this machine's speed with the one in FILE, or record it there",
+        help="first compare the speed of this machine with the one recorded in FILE, "
+        "or record it there",
     )
 
 
@@ -175,9 +202,14 @@ def execute(options: argparse.Namespace) -> int:
     """Runs all trials; status 1 if one failed."""
     values = {k: v for k, v in vars(options).items() if k != "execute"}
     if values["experiment_name"] is None:
-        values["experiment_name"] = options.submission_path.resolve().parent.name
+        values["experiment_name"] = default_experiment_name(options.submission_path)
+    if values["data_dir"] is None:
+        del values["data_dir"]
     reference = values.pop("calibrate")
     settings = Settings(**values)
     if reference is not None:
+        if reference.exists():
+            door.check_file(reference, "calibration file")
+        door.check_before_start(settings)
         calibration.check(settings, reference)
-    return 0 if experiment.run(settings) else 1
+    return exit_status.OK if experiment.run(settings) else exit_status.FAILED

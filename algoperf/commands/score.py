@@ -1,34 +1,45 @@
 """`algoperf score`: ranks submissions from their logs."""
 
 import argparse
-from pathlib import Path
+from typing import Any
 
-from algoperf import logs, registry
-from algoperf.commands import scoring_options
+from algoperf import registry
+from algoperf.commands import output, scoring_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     scoring_options.add_arguments(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the leaderboard"
+        "--json",
+        type=scoring_options.path,
+        metavar="FILE",
+        help="also write the leaderboard; with - it is printed instead of the tables",
     )
     parser.add_argument(
         "--figure",
-        type=Path,
+        type=scoring_options.path,
         metavar="FILE",
-        help="also write the performance profiles (SVG)",
+        help="also write the performance profiles (SVG); with - they are printed instead",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Prints the leaderboard; writes it where asked to."""
+    output.check(options.json, options.figure)
     board = scoring_options.leaderboard(options)
-    print(board.text(), end="")
+    if output.STDOUT not in (options.json, options.figure):
+        output.say(board.text(), end="")
     if options.json:
-        logs.write_atomically(options.json, board.to_json())
+        output.write(options.json, board.to_json(), "Leaderboard")
     if options.figure:
-        figure = registry.scoring_module("profile_figure").profile_figure(board)
-        logs.write_atomically(options.figure, figure.svg())
-        print(f"Performance profiles: {options.figure}")
+        output.write(options.figure, _profiles(board), "Performance profiles")
     return 0
+
+
+def _profiles(board: Any) -> str:
+    charts = registry.scoring_module("report.charts")
+    figures = registry.scoring_module("figures")
+    legend = [f"{entry.submission}  {entry.score:.3f}" for entry in board.entries]
+    svg: str = figures.standalone(charts.profile_chart(board, "seconds"), legend)
+    return svg

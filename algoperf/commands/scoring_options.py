@@ -1,19 +1,24 @@
 """The arguments that all commands over scored logs share, and the leaderboard they ask for."""
 
 import argparse
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from algoperf import logs, registry
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 
+_MOST_STUDIES = 1_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the folder of logs, and what decides how they are scored."""
     add = parser.add_argument
-    add("directory", type=Path, metavar="DIR", help="folder that holds the logs")
+    add("directory", type=path, metavar="DIR", help="folder that holds the logs")
     add(
         "--rules",
+        "--ruleset",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
         help="default: %(default)s",
@@ -26,24 +31,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--targets",
-        type=Path,
+        type=path,
         metavar="FILE",
-        help="JSON file of targets and workloads; default: the workloads' definitions",
+        help="JSON file of targets and workloads; default: the workloads' definitions, "
+        "then what the logs record",
     )
     add(
         "--held-out",
         metavar="A,B,…",
-        type=lambda text: [name for name in text.split(",") if name],
-        help="held-out workloads; default: those in the targets file or the logs",
+        type=names,
+        help="held-out workloads, or none; default: those in the targets file, else those "
+        "that were drawn for the ruleset, else those in the logs",
     )
-    add("--studies", dest="num_studies", type=int, metavar="N", help="studies expected")
+    add(
+        "--studies",
+        dest="num_studies",
+        type=count(_MOST_STUDIES),
+        metavar="N",
+        help="studies that count, the first by number; those that are missing are misses",
+    )
     add(
         "--reference",
         metavar="NAME",
         help="submission that speed-ups are measured against",
     )
     add(
-        "--compat", action="store_true", help="repeat the published scorer's two errors"
+        "--compat",
+        action="store_true",
+        help="reproduce the published scorer exactly, including its two bugs",
     )
     add("--strict", action="store_true", help="make warnings errors")
 
@@ -51,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def leaderboard(options: argparse.Namespace) -> Any:
     """The `Leaderboard` that the options ask for."""
     score = registry.scoring_module("leaderboard").score
+    found = logs.scan(options.directory)
     return score(
-        logs.read(options.directory),
+        found.trials,
         options.rules,
         tuning=options.tuning,
         targets=options.targets,
@@ -61,4 +77,45 @@ def leaderboard(options: argparse.Namespace) -> Any:
         held_out=options.held_out,
         num_studies=options.num_studies,
         reference=options.reference,
+        left_out=found.left_out,
     )
+
+
+def path(text: str) -> Path:
+    """A path, with `~` and variables expanded; an empty one would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(os.path.expanduser(os.path.expandvars(text)))
+
+
+def count(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is not a whole number"
+            ) from None
+        if not 1 <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"must be between 1 and {most:,}, not {text[:40]}"
+            )
+        return value
+
+    return parse
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them; `none` is an empty list."""
+    if text.strip() == "none":
+        return []
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} holds an empty name; give names like 'a,b', or none"
+        )
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} names something twice")
+    return found

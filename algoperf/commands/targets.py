@@ -1,10 +1,12 @@
 """`algoperf targets`: sets a workload's targets by the benchmark's procedure."""
 
 import argparse
-from pathlib import Path
 
+from algoperf.commands import output, scoring_options
 from algoperf.procedures import target_setting
 from algoperf.runner.settings import default_data_dir
+
+_COUNT = scoring_options.count(10_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("workload", metavar="WORKLOAD", help="see `algoperf list`")
     add("--framework", required=True, metavar="NAME", help="jax or pytorch")
-    add("--trials", type=int, default=200, metavar="N", help="points of each algorithm")
-    add("--repeats", type=int, default=20, metavar="N", help="of the best point")
+    add(
+        "--trials",
+        type=_COUNT,
+        default=200,
+        metavar="N",
+        help="points of each algorithm",
+    )
+    add("--repeats", type=_COUNT, default=20, metavar="N", help="of the best point")
     add(
         "--algorithms",
         nargs="+",
@@ -25,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
         "--data-dir",
-        type=Path,
+        type=scoring_options.path,
         default=default_data_dir(),
         metavar="DIR",
         help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
@@ -44,10 +52,12 @@ def execute(options: argparse.Namespace) -> int:
         algorithms=options.algorithms,
     )
     target = found.target
-    print(f"algorithm: {found.algorithm}, point: {found.point}")
-    print(f"best validation values of the repeats: {found.validation_values}")
-    print(f"best test values of the repeats: {found.test_values}")
-    print(
-        f"{target.metric}: validation {target.validation:.6g}, test {target.test:.6g}"
+    bounds = f"validation {target.validation:.6g}"
+    bounds += "" if target.test is None else f", test {target.test:.6g}"
+    output.say(
+        f"algorithm: {found.algorithm}, point: {found.point}\n"
+        f"best validation values of the repeats: {found.validation_values}\n"
+        f"best test values of the repeats: {found.test_values}\n"
+        f"{target.metric}: {bounds}"
     )
     return 0

@@ -5,20 +5,24 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
 from algoperf import registry
+from algoperf.commands import output, scoring_options
 from algoperf.errors import BadSettings
 
 _CLEAR, _HOME, _END_OF_LINE, _END = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
+_LONGEST = 86_400  # seconds
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder that holds the logs"
+        "directory",
+        type=scoring_options.path,
+        metavar="DIR",
+        help="folder that holds the logs",
     )
     parser.add_argument(
         "--once",
@@ -36,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Shows the trials until interrupted, or once."""
-    if not options.interval > 0:
+    if not 0 < options.interval <= _LONGEST:
         raise BadSettings(
-            f"The interval must be more than 0 seconds, not {options.interval:g}."
+            f"The interval must be more than 0 seconds and at most a day, not "
+            f"{options.interval:g}."
         )
     live = registry.scoring_module("report.live")
     watcher = live.Watcher(options.directory)
-    if options.once or not sys.stdout.isatty():
-        print(live.screen(watcher.look(time.time())))
+    if options.once or sys.stdout is None or not sys.stdout.isatty():
+        output.say(live.screen(watcher.look(time.time())))
         return 0
     follow(lambda size: _frame(live, watcher, size), options.interval, sys.stdout)
     return 0

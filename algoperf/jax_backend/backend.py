@@ -22,7 +22,7 @@ from algoperf import spec
 from algoperf.backend import Arrays
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
-from algoperf.jax_backend import leaves, losses, sharding
+from algoperf.jax_backend import leaves, losses, settings, sharding
 from algoperf.jax_backend.model import BoundModel
 
 PRECISIONS = {"float32": None, "bf16": jnp.bfloat16}  # name: layers' compute dtype
@@ -96,8 +96,8 @@ class JaxBackend:
         )
 
     def process_settings(self) -> dict[str, Any]:
-        """See `algoperf.backend.Backend`: every setting of `jax.config`."""
-        return {name: repr(value) for name, value in jax.config.values.items()}
+        """See `algoperf.backend.Backend`."""
+        return settings.that_change_evaluations()
 
     def warm_up(self) -> None:
         """See `algoperf.backend.Backend`: a compilation, an eager operation, a split key."""

@@ -1,219 +1,201 @@
-"""Checkpoint leaves: any JAX state as arrays by path plus JSON values, and back.
+"""`algoperf.leaves` for JAX: arrays with their types, placements and keys.
 
-The structure is not saved. It comes from a template: the same state, freshly made.
-Paths are written like Python accesses (`['params'][0].count`), so that no two leaves
-share one.
-
-| leaf | saved as |
+| object | saved as |
 | --- | --- |
-| JAX and numpy arrays, numpy scalars (any dtype, bfloat16 too) | array |
-| typed PRNG key arrays | array of their key data, and the name of their algorithm |
-| None, bool, int, float, str, enum members | JSON value |
-| callables, dtypes, meshes, shardings, `ShapeTuple` | nothing: the template has them |
-| anything else | refused, because it would be lost |
+| arrays | array; weak type and placement too |
+| typed keys | their data, and the name of their algorithm |
+| meshes, devices, primitives | nothing: the template has them |
+| shardings | mesh by devices and axes, and the partition |
+
+All else, registered pytrees included, is saved by its attributes.
 """
 
-import enum
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from algoperf.backend import Arrays
 from algoperf.errors import BadCheckpoint
-from algoperf.spec import ShapeTuple
+from algoperf.jax_backend import sharding as placements
+from algoperf.leaves import Node, Reader, Writer
+from algoperf.leaves.writer import is_a
 
-Arrays = Mapping[str, np.ndarray]
-Rebuild = Callable[[list[Any]], Any]
-
-_JSON_TYPES = (type(None), bool, int, float, str)
-_CONSTANTS = (np.dtype, jax.sharding.Mesh, jax.sharding.Sharding, ShapeTuple)
+# What belongs to a process of JAX: another one has its own.
+_OF_PROCESS = (Mesh, jax.Device, jax.sharding.Sharding, jax.extend.core.Primitive)
 
 
 def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays by path, and what is not (or not only) an array as JSON values by path.
+    """Arrays by path, and the structure as JSON: a copy, which no later step changes.
 
-    `BadCheckpoint` for a leaf that cannot be saved, or an array that was donated away.
+    `BadCheckpoint` for what cannot be saved, or an array that was donated away.
     """
-    on_device: dict[str, jax.Array] = {}
-    arrays: dict[str, np.ndarray] = {}
-    rest: dict[str, Any] = {}
-    for path, leaf in _walk(tree):
-        if isinstance(leaf, jax.Array):
-            on_device[path], note = _key_data_or_array(path, leaf)
-            rest.update({path: note} if note else {})
-        elif isinstance(leaf, np.ndarray | np.generic) and leaf.dtype != object:
-            arrays[path] = np.asarray(leaf)
-            rest[path] = {
-                "numpy": "array" if isinstance(leaf, np.ndarray) else "scalar"
-            }
-        elif not _is_constant(leaf):
-            rest[path] = _to_json(path, leaf)
-    arrays.update(jax.device_get(on_device))
-    return arrays, rest
+    return JaxWriter().leaves(tree)
 
 
 def from_leaves(template: Any, arrays: Arrays, rest: Mapping[str, Any]) -> Any:
-    """The template's structure with the saved leaves, on the template's devices.
+    """What `to_leaves` saved, on the devices where it was.
 
-    Arrays take the sharding of the template's leaf. What was an array in one and a
-    Python scalar or None in the other (a counter before its first step) comes back as
-    it was saved. `BadCheckpoint` names the path of a missing or extra leaf, another
-    shape or dtype.
+    Where these devices are not there, on those of the template's array in that place.
     """
-    _check_paths(template, {*arrays, *rest})
-    return _rebuild(template, "", lambda path, leaf: _restore(path, leaf, arrays, rest))
+    return JaxReader(arrays).state(rest, template)
 
 
-def _children(node: Any) -> tuple[list[tuple[str, Any]], Rebuild] | None:
-    """The parts of a tree node, by the end of their paths; None for a leaf."""
-    if type(node) is dict:  # JAX cannot flatten dicts whose keys do not sort
-        keys = list(node)
-        children = [(f"[{key!r}]", node[key]) for key in keys]
-        return children, lambda values: dict(zip(keys, values, strict=True))
-    if node is None or isinstance(node, jax.Array):
+class JaxWriter(Writer):
+    """Takes apart a state of JAX."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on_device: dict[str, jax.Array] = {}
+
+    def special(self, value: Any, path: str) -> Node | None:
+        """See `Writer.special`."""
+        if isinstance(value, jax.core.Tracer):
+            raise self.refusal(value, path, "it is a tracer that leaked from a trace")
+        if isinstance(value, jax.Array):
+            return self._array(value, path)
+        if is_a(value, np.dtype):
+            return {"is": "dtype", "name": np.dtype(value).name}
+        if is_a(value, NamedSharding, SingleDeviceSharding):
+            return {"is": "sharding", "where": _where(value)}
+        if is_a(value, PartitionSpec):
+            return {"is": "partition", "items": _axes(value)}
+        if is_a(value, type(_trace())):
+            return {"is": "trace"}
+        if is_a(value, *_OF_PROCESS):
+            return self.constant(value, path)
         return None
-    found, structure = jax.tree_util.tree_flatten_with_path(
-        node, is_leaf=lambda other: other is not node
-    )
-    if any(not path for path, _ in found):
+
+    def _array(self, value: jax.Array, path: str) -> Node:
+        if value.is_deleted():
+            raise BadCheckpoint(
+                f"The array at {path!r} was donated to a compiled function and no longer "
+                "exists. Return the arrays that the function gave back instead."
+            )
+        name = self.add_array(path, lambda: np.empty(0))
+        node: Node = {"is": "jax", "array": name}
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            node["key"] = str(jax.random.key_impl(value))
+            value = jax.random.key_data(value)
+        elif value.weak_type:
+            node["weak"] = True
+        if value.committed:
+            node["where"] = _where(value.sharding)
+        self._on_device[name] = value
+        return node
+
+    def finish(self) -> None:
+        """See `Writer.finish`; fetches all arrays at once."""
+        kept = {k: v for k, v in self._on_device.items() if k in self.arrays}
+        fetched = jax.device_get(kept)
+        self.arrays.update({k: np.array(v) for k, v in fetched.items()})
+        super().finish()
+
+
+class JaxReader(Reader):
+    """Puts a state of JAX together."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        super().__init__(arrays)
+        self._kinds |= {
+            "jax": self._array,
+            "dtype": lambda node, *_: jnp.dtype(node["name"]),
+            "partition": lambda node, *_: _partition(node["items"]),
+            "sharding": self._sharding,
+            "trace": lambda *_: _trace(),
+        }
+
+    def _array(self, node: Node, template: Any, path: str) -> jax.Array:
+        saved = np.array(self.array(node["array"], path))
+        value: Any = saved
+        if node.get("weak"):  # it decides to which dtype later arithmetic promotes
+            empty = jnp.full(saved.shape, saved.dtype.type(0).item())
+            value = empty.at[...].set(saved)
+        if "where" in node:
+            place = self._placement(node, template, path)
+            value = jax.device_put(value, place, may_alias=False)
+        else:
+            value = value if node.get("weak") else jnp.array(saved)
+        if value.dtype != saved.dtype:
+            raise BadCheckpoint(
+                f"The checkpoint has {saved.dtype} at {path!r}, which JAX makes "
+                f"{value.dtype} here. Resume with the same jax_enable_x64."
+            )
+        if "key" in node:
+            return jax.random.wrap_key_data(value, impl=node["key"])
+        return value
+
+    def _placement(self, node: Node, template: Any, path: str) -> jax.sharding.Sharding:
+        found = _sharding_of(node["where"])
+        if found is not None:
+            return found
+        if isinstance(template, jax.Array) and template.committed:
+            return template.sharding
+        if not any(node["where"].get("axes") or ()):
+            return placements.get_replicate_sharding()
+        raise self._elsewhere(path)
+
+    def _sharding(self, node: Node, template: Any, path: str) -> jax.sharding.Sharding:
+        found = _sharding_of(node["where"])
+        if found is None:
+            raise self._elsewhere(path)
+        return found
+
+    def _elsewhere(self, path: str) -> BadCheckpoint:
+        return BadCheckpoint(
+            f"{path!r} was divided over devices that are not here. Resume on as many "
+            "devices of the same kind."
+        )
+
+
+def _trace() -> Any:
+    """That nothing is being traced, as objects of Flax NNX note it."""
+    return jax.extend.core.get_opaque_trace_state(convention="nnx")
+
+
+def _where(sharding: jax.sharding.Sharding) -> dict[str, Any]:
+    """A placement in JSON: devices by number."""
+    where: dict[str, Any] = {"memory": sharding.memory_kind}
+    if is_a(sharding, SingleDeviceSharding):
+        device: Any = next(iter(sharding.device_set))
+        return where | {"devices": [device.id], "platform": device.platform}
+    if not is_a(sharding, NamedSharding):
+        return where | {"devices": [], "platform": type(sharding).__name__}
+    mesh = sharding.mesh  # type: ignore[attr-defined]
+    devices = list(mesh.devices.flat)
+    return where | {
+        "devices": [device.id for device in devices],
+        "platform": devices[0].platform,
+        "shape": list(mesh.devices.shape),
+        "names": list(mesh.axis_names),
+        "types": [kind.name for kind in mesh.axis_types],
+        "axes": _axes(sharding.spec),  # type: ignore[attr-defined]
+    }
+
+
+def _axes(spec: PartitionSpec) -> list[Any]:
+    return [list(axes) if isinstance(axes, tuple) else axes for axes in spec]
+
+
+def _partition(axes: list[Any]) -> PartitionSpec:
+    return PartitionSpec(*(tuple(a) if isinstance(a, list) else a for a in axes))
+
+
+def _sharding_of(where: Mapping[str, Any]) -> jax.sharding.Sharding | None:
+    """The placement; None where its devices are not here."""
+    here = {(d.platform, d.id): d for d in jax.local_devices()}
+    devices = [here.get((where["platform"], number)) for number in where["devices"]]
+    if not devices or None in devices:
         return None
-    named = [(jax.tree_util.keystr(path), child) for path, child in found]
-    return named, lambda values: jax.tree.unflatten(structure, values)
-
-
-def _walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf with its path."""
-    parts = _children(tree)
-    if parts is None:
-        yield path or ".", tree
-        return
-    for end, child in parts[0]:
-        yield from _walk(child, path + end)
-
-
-def _rebuild(tree: Any, path: str, restore: Callable[[str, Any], Any]) -> Any:
-    parts = _children(tree)
-    if parts is None:
-        return restore(path or ".", tree)
-    children, rebuild = parts
-    return rebuild([_rebuild(child, path + end, restore) for end, child in children])
-
-
-def _is_constant(leaf: Any) -> bool:
-    """Whether a fresh template has the same leaf, so that it need not be saved."""
-    return callable(leaf) or isinstance(leaf, _CONSTANTS)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _key_data_or_array(
-    path: str, leaf: jax.Array
-) -> tuple[jax.Array, dict[str, Any] | None]:
-    """What to save of a JAX array, and the note that it needs."""
-    if leaf.is_deleted():
-        raise BadCheckpoint(
-            f"The array at {path} was donated to a compiled function and no longer "
-            "exists. Return the arrays that the function gave back instead."
-        )
-    if _is_key(leaf):
-        return jax.random.key_data(leaf), {"key": str(jax.random.key_impl(leaf))}
-    return leaf, {"weak_type": True} if leaf.weak_type else None
-
-
-def _to_json(path: str, leaf: Any) -> dict[str, Any]:
-    if isinstance(leaf, enum.Enum):
-        return {"enum": leaf.name}
-    if type(leaf) not in _JSON_TYPES:
-        raise BadCheckpoint(
-            f"The object of type {type(leaf).__name__} at {path} cannot be saved. Use "
-            "arrays, numbers, strings, None, or containers that JAX knows as pytrees "
-            "(register a class of your own with jax.tree_util.register_dataclass)."
-        )
-    if isinstance(leaf, float) and not math.isfinite(leaf):
-        return {"float": str(leaf)}  # JSON has no NaN and no infinity
-    return {"value": leaf}
-
-
-def _from_json(path: str, leaf: Any, note: Mapping[str, Any]) -> Any:
-    if "enum" in note:
-        if (
-            not isinstance(leaf, enum.Enum)
-            or note["enum"] not in type(leaf).__members__
-        ):
-            raise BadCheckpoint(
-                f"The checkpoint has the enum member {note['enum']} at {path}; this "
-                f"run has {leaf!r} there. It belongs to another submission or version."
-            )
-        return type(leaf)[note["enum"]]
-    return float(note["float"]) if "float" in note else note["value"]
-
-
-def _check_paths(template: Any, saved: set[str]) -> None:
-    expected = {path for path, leaf in _walk(template) if not _is_constant(leaf)}
-    for paths, what in ((expected - saved, "lacks"), (saved - expected, "has extra")):
-        if paths:
-            first, more = min(paths), len(paths) - 1
-            raise BadCheckpoint(
-                f"The checkpoint {what} the leaf {first}"
-                + (f" and {more} more" if more else "")
-                + ": it was saved from a state of another structure. Resume with the "
-                "submission, workload and versions that wrote it."
-            )
-
-
-def _restore(path: str, leaf: Any, arrays: Arrays, rest: Mapping[str, Any]) -> Any:
-    if _is_constant(leaf):
-        return leaf
-    note = rest.get(path, {})
-    if path not in arrays:
-        _check_alike(path, leaf, (), None)
-        return _from_json(path, leaf, note)
-    saved = arrays[path]
-    if "key" in note:
-        return _restore_key(path, leaf, saved, note["key"])
-    _check_alike(path, leaf, saved.shape, saved.dtype)
-    if "numpy" in note:
-        return np.array(saved) if note["numpy"] == "array" else saved[()]
-    return _on_devices(leaf, saved, bool(note.get("weak_type")))
-
-
-def _restore_key(path: str, leaf: Any, saved: np.ndarray, algorithm: str) -> jax.Array:
-    is_key = isinstance(leaf, jax.Array) and _is_key(leaf)
-    impl = str(jax.random.key_impl(leaf)) if is_key else "no key"
-    if impl != algorithm:
-        raise BadCheckpoint(
-            f"The checkpoint has a {algorithm} key at {path}; this run has {impl} "
-            "there. Resume with the random number generator that wrote it."
-        )
-    data = jax.random.key_data(leaf)
-    _check_alike(path, data, saved.shape, saved.dtype)
-    return jax.random.wrap_key_data(_on_devices(data, saved, False), impl=algorithm)
-
-
-def _check_alike(path: str, leaf: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    """Refuses another shape or dtype (None: a JSON value) than the template's leaf."""
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        return
-    same_dtype = dtype is None or np.dtype(dtype) == leaf.dtype
-    if shape == leaf.shape and same_dtype:
-        return
-    raise BadCheckpoint(
-        f"The checkpoint has {dtype or 'a single value'} {list(shape)} at {path}; this "
-        f"run has {leaf.dtype} {list(leaf.shape)}. Resume with the submission, "
-        "workload and versions that wrote it."
-    )
-
-
-def _on_devices(leaf: Any, saved: np.ndarray, weak_type: bool) -> jax.Array:
-    """`saved` placed like `leaf`; without a device of its own if `leaf` has none."""
-    array: Any = saved
-    if weak_type:  # kept, because it decides to which dtype later arithmetic promotes
-        array = jnp.full(saved.shape, saved.dtype.type(0).item()).at[...].set(saved)
-    if isinstance(leaf, jax.Array) and leaf.committed:
-        return jax.device_put(array, leaf.sharding, may_alias=False)
-    return jnp.array(array) if not weak_type else array
+    if "shape" not in where:
+        return SingleDeviceSharding(devices[0], memory_kind=where["memory"])
+    kinds = tuple(jax.sharding.AxisType[name] for name in where["types"])
+    array = np.array(devices, object).reshape(where["shape"])
+    mesh = Mesh(array, tuple(where["names"]), axis_types=kinds)
+    if mesh == placements.get_mesh():
+        mesh = placements.get_mesh()
+    return NamedSharding(mesh, _partition(where["axes"]), memory_kind=where["memory"])

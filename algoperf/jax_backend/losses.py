@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from algoperf import losses as shared
+from algoperf.deferred_logits import DeferredLogits
+from algoperf.jax_backend.output_layer import by_parts
 from algoperf.spec import LossType
 
 LossDict = dict[str, Any]
@@ -59,9 +61,13 @@ def softmax_cross_entropy(
     """per_example [batch, ...] from logits [batch, ..., classes].
 
     labels: class numbers int [batch, ...], or distributions [batch, ..., classes]
-    (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes.
+    (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes. Deferred logits are
+    computed part by part where labels are class numbers.
     """
-    logits, labels = _as_float(logits), jnp.asarray(labels)
+    labels = jnp.asarray(labels)
+    if isinstance(logits, DeferredLogits) and labels.ndim < logits.ndim:
+        return _by_parts(labels, logits, mask, label_smoothing)
+    logits = _as_float(logits)
     shared.check_labels(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:-1])
     logits = _where(mask, logits)
@@ -77,6 +83,21 @@ def softmax_cross_entropy(
         uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
         per_example = (1 - label_smoothing) * per_example + label_smoothing * uniform
     return _reduce(per_example, mask)
+
+
+def _by_parts(
+    labels: jax.Array, logits: DeferredLogits, mask: Any | None, label_smoothing: float
+) -> LossDict:
+    """`softmax_cross_entropy` of deferred logits with class numbers."""
+    shared.check_labels(labels.shape, logits.shape)
+    mask = _expand(mask, labels.shape)
+    is_counted = jnp.ones(labels.shape) if mask is None else mask != 0
+
+    def losses(logits: jax.Array, labels: jax.Array, is_counted: jax.Array) -> Any:
+        counted = softmax_cross_entropy(labels, logits, is_counted, label_smoothing)
+        return counted["per_example"]
+
+    return _reduce(by_parts(logits, losses, labels, is_counted), mask)
 
 
 def sigmoid_cross_entropy(
@@ -149,7 +170,7 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
 
 def _reduce(per_example: jax.Array, mask: jax.Array | None) -> LossDict:
     if mask is None:
-        count = jnp.asarray(per_example.shape[0], jnp.float32)
+        count = jnp.asarray(per_example.size, jnp.float32)
     else:
         per_example = _where(mask, per_example) * mask
         count = mask.sum()

@@ -31,6 +31,7 @@ import numpy as np
 from flax.core import meta
 
 from algoperf import spec
+from algoperf.deferred_logits import DeferredLogits
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
 from algoperf.jax_backend import losses
@@ -266,8 +267,10 @@ def _at_least_float32(tree: Any) -> Any:
     """bfloat16 logits as float32, so that losses and metrics reduce in it."""
 
     def widen(x: Any) -> Any:
+        if isinstance(x, DeferredLogits):
+            return x  # wide as they are; their parts are to stay narrow
         if jnp.issubdtype(x.dtype, jnp.floating):
             return x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return x
 
-    return jax.tree.map(widen, tree)
+    return jax.tree.map(widen, tree, is_leaf=lambda x: isinstance(x, DeferredLogits))

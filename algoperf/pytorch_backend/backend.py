@@ -58,7 +58,7 @@ class Backend:
         self._place = devices.Placer(device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            devices.use_tf32()
+            devices.set_up_gpu()
         self.processes = Processes(rank, device)
 
     def describe_devices(self) -> dict[str, Any]:

@@ -118,14 +118,23 @@ def has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def use_tf32() -> None:
-    """Lets float32 products and convolutions use TF32, which is JAX's default."""
+def set_up_gpu() -> None:
+    """The settings that every trial on a GPU starts with.
+
+    TF32 for float32 products and convolutions, which is JAX's default; and the fastest of
+    cuDNN's algorithms for each shape, as the published runner has it.
+    """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
 
 
 def process_settings(device: torch.device) -> dict[str, Any]:
-    """Settings of this process that change what is computed, or how fast."""
+    """Settings of this process that could change an evaluation; see RULES.md.
+
+    Evaluations compute no gradients, so their settings are left out, as is what only makes
+    products more exact, or faster with the same result.
+    """
     module = nn.modules.module  # hooks on all modules have no public reader
     hooks = (
         module._global_forward_hooks,
@@ -133,21 +142,38 @@ def process_settings(device: torch.device) -> dict[str, Any]:
         module._global_buffer_registration_hooks,
         module._global_parameter_registration_hooks,
     )
+    # An evaluation may need an algorithm that is not deterministic.
+    refuses_algorithms = (
+        torch.are_deterministic_algorithms_enabled()
+        and not torch.is_deterministic_algorithms_warn_only_enabled()
+    )
     return {
         "torch default dtype": torch.get_default_dtype(),
         "torch default device": torch.get_default_device(),
-        "torch float32 matmul precision": torch.get_float32_matmul_precision(),
-        "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
-        "cudnn.benchmark": torch.backends.cudnn.benchmark,
-        "cudnn.deterministic": torch.backends.cudnn.deterministic,
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "number of threads": torch.get_num_threads(),
+        "torch float32 products": _float32_products(),
+        "deterministic algorithms": refuses_algorithms,
         "autocast": torch.is_autocast_enabled(device.type),
-        "gradients": torch.is_grad_enabled(),
-        "anomaly detection": torch.is_anomaly_enabled(),
         "hooks on all modules": sum(map(len, hooks)),
         "torch function modes": torch._C._len_torch_function_stack(),
     }
+
+
+def _float32_products() -> str:
+    """How exact products of float32 matrices and convolutions are, on any device."""
+    if hasattr(
+        torch.backends, "fp32_precision"
+    ):  # PyTorch 2.9 has one for each library
+        libraries = torch.backends, torch.backends.cudnn, torch.backends.mkldnn
+        parts = [
+            getattr(library, name, library)
+            for library in (*libraries, torch.backends.cuda)
+            for name in ("matmul", "conv", "rnn")
+        ]
+        chosen = {getattr(part, "fp32_precision", "none") for part in parts}
+        is_exact = chosen <= {"none", "ieee", "tf32"}
+    else:
+        is_exact = torch.get_float32_matmul_precision() in ("high", "highest")
+    return "at least TF32" if is_exact else "less exact than TF32"
 
 
 def describe(device: torch.device, rank: Rank) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from algoperf import losses as shared
+from algoperf.deferred_logits import DeferredLogits
+from algoperf.pytorch_backend.output_layer import by_parts
 from algoperf.spec import LossType
 
 LossDict = dict[str, Any]
@@ -62,8 +64,11 @@ def softmax_cross_entropy(
     """per_example [batch, ...] from logits [batch, ..., classes].
 
     labels: class numbers int [batch, ...], or distributions [batch, ..., classes]
-    (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes.
+    (one-hot, mixed). Smoothing: y <- (1 - a) y + a / classes. Deferred logits are
+    computed part by part where labels are class numbers.
     """
+    if isinstance(logits, DeferredLogits) and labels.ndim < logits.ndim:
+        return _by_parts(labels, logits, mask, label_smoothing)
     logits = _as_float(logits)
     shared.check_labels(labels.shape, logits.shape)
     mask = _expand(mask, logits.shape[:-1])
@@ -81,6 +86,21 @@ def softmax_cross_entropy(
         label_smoothing=float(label_smoothing),
     )
     return _reduce(losses.reshape(labels.shape), mask)
+
+
+def _by_parts(
+    labels: Tensor, logits: DeferredLogits, mask: Tensor | None, label_smoothing: float
+) -> LossDict:
+    """`softmax_cross_entropy` of deferred logits with class numbers."""
+    shared.check_labels(labels.shape, logits.shape)
+    mask = _expand(mask, labels.shape)
+    is_counted = torch.ones_like(labels) if mask is None else mask != 0
+
+    def losses(logits: Tensor, labels: Tensor, is_counted: Tensor) -> Any:
+        counted = softmax_cross_entropy(labels, logits, is_counted, label_smoothing)
+        return counted["per_example"]
+
+    return _reduce(by_parts(logits, losses, labels, is_counted), mask)
 
 
 def sigmoid_cross_entropy(
@@ -167,7 +187,7 @@ def ctc_loss(
 
 def _reduce(per_example: Tensor, mask: Tensor | None) -> LossDict:
     if mask is None:
-        count = per_example.new_full((), per_example.shape[0])
+        count = per_example.new_full((), per_example.numel())
     else:
         per_example = _where(mask, per_example) * mask
         count = mask.sum()

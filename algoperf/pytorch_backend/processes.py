@@ -6,6 +6,7 @@ exit statuses by rank, negative for a signal.
 """
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 def main(arguments: list[str]) -> int:
     """Runs the module in so many processes until all have ended or one has failed."""
     count, module, folder = int(arguments[0]), arguments[1], Path(arguments[2])
+    # What it warns of, the launcher says in the words of the benchmark.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # As torchrun has it: processes on one machine must not each take all cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = LaunchConfig(

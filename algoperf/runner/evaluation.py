@@ -38,10 +38,15 @@ class Evaluator:
         self._on_batch = on_batch
 
     def evaluate(self, params: Any, model_state: Any) -> dict[str, float]:
-        """Metrics of all evaluation splits, keys like `validation/accuracy`."""
+        """Metrics of all evaluation splits, keys like `validation/accuracy`.
+
+        A split without examples has none: a loss that is not a number would end the trial.
+        """
+        splits = self._workload.definition.splits
         return {
             f"{SPLIT_PREFIX[split]}/{name}": float(value)
             for split in EVALUATION_SPLITS
+            if splits.size(split)
             for name, value in self._evaluate_split(split, params, model_state).items()
         }
 

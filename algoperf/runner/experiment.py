@@ -4,10 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from algoperf import prepared
-from algoperf.errors import BadSettings
 from algoperf.logs import Outcome
-from algoperf.runner import setup
+from algoperf.runner import door, setup
 from algoperf.runner.launch import launch
 from algoperf.runner.outcomes import TRACEBACK_FILE, Ending
 from algoperf.runner.plan import TrialPlan, plan_trials, trials_left
@@ -23,7 +21,7 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
     Under `torchrun` every process calls this and runs the trials itself; otherwise each trial
     gets a process, so that nothing (compiled code, threads, memory) passes from one to the next.
     """
-    _check_input(settings)
+    door.check_before_start(settings)
     plans = plan_trials(settings)
     if _is_under_torchrun() or not settings.isolate:
         return _run_here(plans, settings, say)
@@ -40,19 +38,6 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
 
 def _is_under_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _check_input(settings: Settings) -> None:
-    """What can be checked without a framework, before anything starts."""
-    definition = settings.definition
-    if not settings.submission_path.is_file():
-        raise BadSettings(f"There is no submission file {settings.submission_path}.")
-    prepared.PreparedData.open(
-        settings.data_folder,
-        dataset=definition.dataset,
-        splits=definition.splits,
-        allow_partial=settings.allow_partial_data,
-    )
 
 
 def _run_here(

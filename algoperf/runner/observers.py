@@ -1,14 +1,16 @@
 """Shows how a trial goes, to people: progress on stderr, TensorBoard. Never on the clock."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
+from algoperf import console
 from algoperf.definition import Target
-from algoperf.errors import MissingDependency
 from algoperf.logs import STEP, SUBMISSION_SECONDS
 from algoperf.runner.clock import Clock
+from algoperf.runner.event_files import EventFiles
 
 _SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -51,7 +53,7 @@ class Observers:
 
     def warn(self, text: str) -> None:
         """Prints a sentence that people should read."""
-        print(f"algoperf: warning: {text}", file=sys.stderr)
+        console.tell(f"algoperf: warning: {text}")
 
     def on_step(self, step: int, clock: Clock) -> None:
         """See `Observer`."""
@@ -99,8 +101,7 @@ class ProgressLine:
 
     def close(self) -> None:
         """Clears the line."""
-        self._stream.write("\r" + " " * self._width + "\r")
-        self._stream.flush()
+        self._write("\r" + " " * self._width + "\r")
 
     def _show(self, step: int, seconds: float) -> None:
         text = (
@@ -114,31 +115,28 @@ class ProgressLine:
                 else f"{distance:.4g} to target"
             )
             text += f", best {self._target.metric} {self._best:.4g}, {to_go}"
-        self._stream.write("\r" + text.ljust(self._width))
-        self._stream.flush()
+        self._write("\r" + text.ljust(self._width))
         self._width = len(text)
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # must not end a trial
+            self._stream.write(text)
+            self._stream.flush()
 
 
 class TensorBoard:
-    """Evaluation metrics as TensorBoard events in the trial's folder."""
+    """Evaluations and training scalars as TensorBoard events in the trial's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError:
-            raise MissingDependency(
-                "--tensorboard needs the package tensorboardX: pip install 'algoperf[report]'."
-            ) from None
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, trial: Path) -> None:
+        self._events = EventFiles(trial)
 
     def on_step(self, step: int, clock: Clock) -> None:
-        """Nothing: only evaluations are shown."""
+        """Nothing: a trial logs its training scalars at evaluations."""
 
     def on_evaluation(self, row: Mapping[str, float]) -> None:
-        """Adds every metric at its step."""
-        for name, value in row.items():
-            self._writer.add_scalar(name, value, int(row[STEP]))
+        """Copies what the trial has logged."""
+        self._events.update()
 
     def close(self) -> None:
-        """Writes what is left."""
-        self._writer.close()
+        """Copies what is left."""
+        self._events.close()

@@ -1,14 +1,13 @@
 """The settings of a run: one value that the command line and the published flags both make."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from algoperf import registry, rulesets
+from algoperf import paths, registry, rulesets
 from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
@@ -17,12 +16,43 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"
 PRECISIONS = ("float32", "bf16")
+# Far above all that is of use; beyond them a number is a mistake, and would take all memory.
+_MAX_TRIALS = 100_000  # of a run
+_MAX_STEPS = 1_000_000_000
+_MAX_PROCESSES = 4_096
+_MAX_SEED = 2**63 - 1
+_MAX_SECONDS = 31_536_000.0  # a year
+_MAX_NAME_BYTES = 255  # of a file or folder, on all usual file systems
+_COUNTS = {  # field: (option of `algoperf run`, largest value)
+    "num_trials": ("--trials", _MAX_TRIALS),
+    "num_studies": ("--studies", _MAX_TRIALS),
+    "first_study": ("--first-study", _MAX_TRIALS),
+    "first_trial": ("--first-trial", _MAX_TRIALS),
+    "last_trial": ("--last-trial", _MAX_TRIALS),
+    "max_global_steps": ("--max-steps", _MAX_STEPS),
+    "eval_period_steps": ("--eval-every-steps", _MAX_STEPS),
+    "num_processes": ("--num-processes", _MAX_PROCESSES),
+}
+_PATHS = ("submission_path", "experiment_dir", "data_dir", "search_space")
 
 
 def default_data_dir() -> Path:
     """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache."""
     given = os.environ.get(DATA_DIR_VARIABLE)
-    return Path(given) if given else Path.home() / ".cache" / "algoperf"
+    try:
+        return paths.expanded(given or "~/.cache/algoperf")
+    except BadSettings as error:
+        cause = f"{DATA_DIR_VARIABLE}: {error}" if given else str(error)
+        raise BadSettings(
+            f"{cause} Or say where the prepared data is with --data-dir."
+        ) from None
+
+
+def default_experiment_name(submission: Path) -> str:
+    """The name of the folder that a submission lies in; its links are followed."""
+    return (
+        Path(os.path.realpath(paths.absolute(submission))).parent.name or "submission"
+    )
 
 
 @dataclass(frozen=True)
@@ -63,6 +93,10 @@ class Settings:
     notice_seconds: float = 30.0
 
     def __post_init__(self) -> None:
+        for name in _PATHS:
+            if getattr(self, name) is not None:
+                # Frozen; a submission may change the current directory.
+                object.__setattr__(self, name, paths.absolute(getattr(self, name)))
         check_framework(self.framework)
         if self.tuning not in rulesets.TUNING_RULESETS:
             raise UnknownName(
@@ -84,34 +118,51 @@ class Settings:
                 "out, or choose --tuning-ruleset external."
             )
         self._check_counts()
+        self._check_name()
 
     def _check_counts(self) -> None:
-        counts = (
-            "num_trials",
-            "num_studies",
-            "first_study",
-            "first_trial",
-            "num_processes",
-        )
-        for name in (*counts, "max_global_steps", "last_trial", "eval_period_steps"):
+        for name, (option, largest) in _COUNTS.items():
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise BadSettings(f"{name} is {value}; it must be at least 1.")
-        for name in ("hang_seconds", "notice_seconds"):
-            seconds = getattr(self, name)
-            if seconds is not None and not 0 < seconds < math.inf:
+                raise BadSettings(f"{option} is {value}; it must be at least 1.")
+            if value is not None and value > largest:
+                raise BadSettings(f"{option} is {value}; it must be at most {largest}.")
+        if self.last_trial is not None and self.last_trial < self.first_trial:
+            raise BadSettings(
+                f"--last-trial {self.last_trial} comes before --first-trial "
+                f"{self.first_trial}; no trial lies between them."
+            )
+        trials = (self.num_trials or 1) * (self.num_studies or 1)
+        if trials > _MAX_TRIALS:
+            raise BadSettings(
+                f"--trials {self.num_trials} in --studies {self.num_studies} makes {trials:,} "
+                f"trials; a run has at most {_MAX_TRIALS:,}."
+            )
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise BadSettings(
+                f"--seed is {self.seed}; it must be a number from 0 to {_MAX_SEED}."
+            )
+        for option in ("hang_seconds", "notice_seconds"):
+            seconds = getattr(self, option)
+            if seconds is not None and not 0 < seconds <= _MAX_SECONDS:
                 raise BadSettings(
-                    f"{name} is {seconds}; it must be a finite number above 0."
+                    f"--{option.replace('_', '-')} is {seconds:g}; it must be above 0 and at "
+                    f"most {_MAX_SECONDS:,.0f} (a year)."
                 )
         if self.num_processes > 1 and self.framework != "pytorch":
             raise BadSettings(
-                f"num_processes is {self.num_processes}, but {self.framework} uses all "
-                "devices from one process. Leave num_processes at 1."
+                f"--num-processes is {self.num_processes}, but {self.framework} uses all "
+                "devices from one process. Leave --num-processes out."
             )
+
+    def _check_name(self) -> None:
         name = self.experiment_name
-        if name in ("", ".", "..") or "/" in name:
+        is_good = name.isprintable() and "/" not in name and not name.startswith(".")
+        if not name or not is_good or len(os.fsencode(name)) > _MAX_NAME_BYTES:
             raise BadSettings(
-                f"experiment_name is {self.experiment_name!r}; it must be a folder's name."
+                f"--experiment-name is {paths.shown(name)}; it must be a folder's name: "
+                f"printable, without '/', at most {_MAX_NAME_BYTES} bytes, and not "
+                "beginning with '.', since scoring passes over hidden folders."
             )
 
     @property
@@ -144,9 +195,8 @@ class Settings:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
         """The inverse of `as_json`."""
-        paths = ("submission_path", "experiment_dir", "data_dir", "search_space")
         converted: dict[str, Any] = {
-            name: Path(value) if name in paths and value is not None else value
+            name: Path(value) if name in _PATHS and value is not None else value
             for name, value in values.items()
         }
         return cls(**converted)

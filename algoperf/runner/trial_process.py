@@ -22,6 +22,7 @@ from algoperf.errors import AlgoPerfError
 from algoperf.logs import TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
 from algoperf.runner import outcomes, setup
+from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.clock import Clock
 from algoperf.runner.launch import Office, read_launch
@@ -158,6 +159,12 @@ class _Run:
 
     def _open_log(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> TrialLog:
         (self.plan.folder / TRACEBACK_FILE).unlink(missing_ok=True)
+        if saved is not None and (restored := rows.restore(self.plan.folder, saved)):
+            print(
+                f"algoperf: {restored} evaluations that the logs lacked were restored from "
+                "the checkpoint.",
+                file=sys.stderr,
+            )
         meta = setup.describe(self.plan, self.site, loaded, self.backend)
         return setup.open_log(self.plan, meta, saved.step if saved else 0)
 

@@ -17,14 +17,14 @@ def scale_by_nadam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        count = optax.safe_increment(state.count)
-        first = optax.tree.update_moment(grads, state.mu, b1, 1)
-        second = optax.tree.update_moment(grads, state.nu, b2, 2)
-        ahead = optax.tree.update_moment(grads, first, b1, 1)
+        count = optax.safe_int32_increment(state.count)
+        first = optax.update_moment(grads, state.mu, b1, 1)
+        second = optax.update_moment(grads, state.nu, b2, 2)
+        ahead = optax.update_moment(grads, first, b1, 1)
         direction = jax.tree.map(
             lambda m, v: m / (jnp.sqrt(v) + eps),
-            optax.tree.bias_correction(ahead, b1, count),
-            optax.tree.bias_correction(second, b2, count),
+            optax.bias_correction(ahead, b1, count),
+            optax.bias_correction(second, b2, count),
         )
         return direction, optax.ScaleByAdamState(count, first, second)
 

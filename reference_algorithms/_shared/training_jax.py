@@ -10,7 +10,7 @@ import optax
 from algoperf import spec
 from algoperf.jax_sharding_utils import get_replicate_sharding
 
-from . import training_log
+from . import norms_jax, training_log
 from .regularisation import Regularisation, regularisation
 from .schedules import Schedule
 
@@ -111,7 +111,7 @@ def make_train_step(
         params: Any, state: optax.OptState, model_state: Any, batch: Any, rng: Any
     ) -> tuple[Any, Any, Any, dict[str, jax.Array]]:
         (loss, model_state), grads = gradient(params, model_state, batch, rng, state)
-        grad_norm = optax.tree.norm(grads)
+        grad_norm = norms_jax.global_norm(grads)
         if grad_clip is not None:
             grads = _clip(grads, grad_norm, grad_clip)
         updates, state = update_fn(grads, state, params)

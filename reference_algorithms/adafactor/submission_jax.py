@@ -45,11 +45,11 @@ def adafactor(
     def init(params: Any) -> AdafactorState:
         second = [_zero_moments(leaf) for leaf in jax.tree.leaves(params)]
         return AdafactorState(
-            jnp.zeros((), jnp.int32), second, optax.tree.zeros_like(params)
+            jnp.zeros((), jnp.int32), second, optax.tree_utils.tree_zeros_like(params)
         )
 
     def update(grads: Any, state: AdafactorState, params: Any) -> tuple[Any, Any]:
-        count = optax.safe_increment(state.num_updates)
+        count = optax.safe_int32_increment(state.num_updates)
         decay = BETA2 * _one_minus_power(count - 1) / _one_minus_power(count)
         rate = learning_rate(state.num_updates)
         leaves, structure = jax.tree.flatten(grads)
@@ -64,7 +64,7 @@ def adafactor(
                 for grad, moments in zip(leaves, second, strict=True)
             ],
         )
-        momentum = optax.tree.update_moment(scaled, state.momentum, b1, 1)
+        momentum = optax.update_moment(scaled, state.momentum, b1, 1)
         updates = jax.tree.map(
             lambda m, p: -m - rate * weight_decay * p, momentum, params
         )

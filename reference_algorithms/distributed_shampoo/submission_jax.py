@@ -53,9 +53,9 @@ def scale_by_shampoo(
         statistics = jax.tree.map(lambda x: constants.initial_statistic * x, identities)
         return ShampooState(
             num_updates=jnp.zeros((), jnp.int32),
-            second_moment=optax.tree.zeros_like(params),
-            momentum=optax.tree.zeros_like(params),
-            graft_momentum=optax.tree.zeros_like(params),
+            second_moment=optax.tree_utils.tree_zeros_like(params),
+            momentum=optax.tree_utils.tree_zeros_like(params),
+            graft_momentum=optax.tree_utils.tree_zeros_like(params),
             statistics=statistics,
             roots=identities,
         )
@@ -74,7 +74,7 @@ def scale_by_shampoo(
         graft_momentum, graft_result = _nesterov(
             graft, params, state.graft_momentum, b1, weight_decay
         )
-        num_updates = optax.safe_increment(state.num_updates)
+        num_updates = optax.safe_int32_increment(state.num_updates)
         is_preconditioned = num_updates >= constants.start_preconditioning_step
         updates = jax.tree.map(
             lambda p, u: jnp.where(is_preconditioned, p, u), result, graft_result
@@ -104,7 +104,7 @@ def _grafting_direction(
 ) -> tuple[Any, Any]:
     """The new second moment, and RMSProp's direction of normalised gradients."""
     grads = jax.tree.map(lambda g: g / (_norm(g) + constants.smallest_norm), grads)
-    second = optax.tree.update_moment(grads, second_moment, constants.beta2, 2)
+    second = optax.update_moment(grads, second_moment, constants.beta2, 2)
     direction = jax.tree.map(
         lambda g, d: g / (jnp.sqrt(d) + constants.epsilon), grads, second
     )
@@ -115,8 +115,8 @@ def _nesterov(
     direction: Any, params: Any, momentum: Any, b1: float, weight_decay: float
 ) -> tuple[Any, Any]:
     decayed = jax.tree.map(lambda d, p: d + weight_decay * p, direction, params)
-    momentum = optax.tree.update_moment(decayed, momentum, b1, 1)
-    return momentum, optax.tree.update_moment(decayed, momentum, b1, 1)
+    momentum = optax.update_moment(decayed, momentum, b1, 1)
+    return momentum, optax.update_moment(decayed, momentum, b1, 1)
 
 
 def _precondition(

@@ -118,7 +118,7 @@ def init_optimizer_state(
     labels = jax.tree.unflatten(
         jax.tree.structure(model_params), [_label(shape) for shape in shapes]
     )
-    optimizer = optax.partition(rules, labels)
+    optimizer = optax.multi_transform(rules, labels)
     return training_jax.init(workload, optimizer, model_params, hyperparameters)
 
 

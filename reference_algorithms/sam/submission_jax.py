@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_jax
+from algoperf.reference_algorithms._shared import norms_jax, schedules, training_jax
 from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
 from algoperf.reference_algorithms._shared.selection import data_selection
 from algoperf.reference_algorithms._shared.training_jax import update_params
@@ -38,7 +38,7 @@ def sharpness_aware(rho: float) -> training_jax.ValueAndGrad:
         ) -> Any:
             del state
             here, grads = value_and_grad(params, model_state, batch, rng)
-            norm = optax.tree.norm(grads)
+            norm = norms_jax.global_norm(grads)
             # A gradient of zero has no direction: the second one is taken in place.
             scale = jnp.where(norm == 0.0, 0.0, rho / norm)
             there = jax.tree.map(lambda p, g: p + scale * g, params, grads)

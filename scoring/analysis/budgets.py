@@ -12,10 +12,11 @@ import numpy as np
 
 from algoperf.definition import Target
 
-from ..figures import Curve, Figure, Mark
+from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import Leaderboard
-from ..tables import Table
-from .values import Best, Report, as_costs, best_evaluation
+from ..report.document import Section
+from ..tables import DataTable, plain_table
+from .values import Best, as_costs, best_evaluation
 
 BUDGETS = (1, 2, 3, 5, 10, 20, 50)
 
@@ -60,9 +61,10 @@ def simulate_budgets(
     return TuningBudgets(np.array(budgets), middle, low, high)
 
 
-def report(board: Leaderboard) -> Report:
-    """Tables and one figure per workload, over all trials of a submission on it."""
-    tables, figures = [], []
+def report(board: Leaderboard) -> Section:
+    """A table and a chart per workload, over all trials of a submission on it."""
+    names = [entry.submission for entry in board.entries]
+    tables, charts = [], []
     for workload in board.pool.bases:
         target = board.pool.target(workload)
         found = {
@@ -72,8 +74,14 @@ def report(board: Leaderboard) -> Report:
         present = {name: b for name, b in found.items() if b is not None}
         if present:
             tables.append(_table(workload, target, present))
-            figures.append(_figure(workload, target, present))
-    return Report("Simulated tuning budgets", tuple(tables), tuple(figures))
+            charts.append(_chart(workload, target, present, names))
+    return Section(
+        "budgets",
+        "Simulated tuning budgets",
+        "How good the best of B trials is, when B trials are drawn with replacement from "
+        "those that were run and the best is chosen by its validation value.",
+        [*tables, Charts(charts, names)],
+    )
 
 
 def _of_submission(
@@ -90,7 +98,7 @@ def _of_submission(
     return simulate_budgets(costs, values)
 
 
-def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> Table:
+def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> DataTable:
     rows = [
         [name, *(f"{m:.5g} ({a:.5g} .. {b:.5g})" for m, a, b in _quantiles(budgets))]
         for name, budgets in found.items()
@@ -99,17 +107,22 @@ def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> Ta
     title = (
         f"{workload}: best validation {target.metric} of B trials, median (quartiles)"
     )
-    return Table(title, header, rows)
+    return plain_table(f"budgets_{workload}", title, header, rows)
 
 
 def _quantiles(budgets: TuningBudgets) -> list[tuple[float, float, float]]:
     return list(zip(budgets.median, budgets.low, budgets.high, strict=True))
 
 
-def _figure(workload: str, target: Target, found: dict[str, TuningBudgets]) -> Figure:
+def _chart(
+    workload: str,
+    target: Target,
+    found: dict[str, TuningBudgets],
+    names: Sequence[str],
+) -> Chart:
     curves = [
         Curve(
-            name,
+            names.index(name),
             budgets.budgets.tolist(),
             budgets.median.tolist(),
             kind="line",
@@ -119,7 +132,7 @@ def _figure(workload: str, target: Target, found: dict[str, TuningBudgets]) -> F
         for name, budgets in found.items()
     ]
     return Figure(
-        title=f"{workload}: what more trials bring",
+        title=workload,
         description=(
             f"Median and quartiles of the best validation {target.metric} of 1 to "
             f"{BUDGETS[-1]} trials, one curve for each of {len(curves)} submissions."
@@ -128,4 +141,4 @@ def _figure(workload: str, target: Target, found: dict[str, TuningBudgets]) -> F
         y_label=f"best validation {target.metric} ({target.better} is better)",
         curves=curves,
         marks=[Mark("y", target.validation, "target")],
-    )
+    ).chart()

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from algoperf.errors import UnknownName, near
 
 from ..leaderboard import Leaderboard
+from ..report.document import Section
 from . import budgets, crossing, distinctiveness, steps_vs_time, transfer
-from .values import Report
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One entry: what it shows, and the function that makes its report."""
+    """One entry: what it shows, and the function that makes its section."""
 
     summary: str
-    report: Callable[[Leaderboard], Report]
+    report: Callable[[Leaderboard], Section]
 
 
 ANALYSES: Mapping[str, Analysis] = {
@@ -33,11 +33,16 @@ ANALYSES: Mapping[str, Analysis] = {
 }
 
 
-def analyse(name: str, board: Leaderboard) -> Report:
-    """The report of the analysis of that name."""
+def check(name: str) -> None:
+    """UnknownName if there is no analysis of that name."""
     if name not in ANALYSES:
         raise UnknownName(
             f"No analysis named {name!r}.{near(name, ANALYSES)} There are: "
             f"{', '.join(ANALYSES)}."
         )
+
+
+def analyse(name: str, board: Leaderboard) -> Section:
+    """The section of the analysis of that name."""
+    check(name)
     return ANALYSES[name].report(board)

@@ -6,7 +6,7 @@ the times at which their order changes.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,12 @@ import numpy as np
 from algoperf.definition import Target
 from algoperf.logs import SUBMISSION_SECONDS, Trial
 
-from ..figures import Curve, Figure, Mark
+from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import Leaderboard
-from ..tables import Table, duration
+from ..report.document import Section
+from ..tables import DataTable, duration, plain_table
 from ..times import first_hit
-from .values import Report, best_evaluation
+from .values import best_evaluation
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def crossings(a: Trial, b: Trial, target: Target) -> Crossing:
     )
 
 
-def report(board: Leaderboard) -> Report:
-    """A table of all pairs and a figure of all curves for each base workload."""
-    tables, figures = [], []
+def report(board: Leaderboard) -> Section:
+    """A table of all pairs and a chart of all curves for each base workload."""
+    names = [entry.submission for entry in board.entries]
+    tables, charts = [], []
     for workload in board.pool.bases:
         target = board.pool.target(workload)
         runs = {
@@ -61,8 +63,14 @@ def report(board: Leaderboard) -> Report:
         }
         if runs:
             tables.append(_table(workload, target, runs))
-            figures.append(_figure(workload, target, runs))
-    return Report("Crossing training curves", tuple(tables), tuple(figures))
+            charts.append(_chart(workload, target, runs, names))
+    return Section(
+        "crossing",
+        "Crossing training curves",
+        "Of each submission the run of its median study. Where curves cross, which "
+        "submission is faster depends on the target.",
+        [Charts(charts, names), *tables],
+    )
 
 
 def median_run(board: Leaderboard, submission: str, workload: str) -> Trial | None:
@@ -93,7 +101,7 @@ def _curve(trial: Trial, target: Target) -> tuple[np.ndarray, np.ndarray]:
     return trial.columns[SUBMISSION_SECONDS][finite], values[finite]
 
 
-def _table(workload: str, target: Target, runs: Mapping[str, Trial]) -> Table:
+def _table(workload: str, target: Target, runs: Mapping[str, Trial]) -> DataTable:
     rows = []
     for a, b in itertools.combinations(runs, 2):
         found = crossings(runs[a], runs[b], target)
@@ -102,23 +110,24 @@ def _table(workload: str, target: Target, runs: Mapping[str, Trial]) -> Table:
         rows.append([f"{a} / {b}", *times, str(len(found.times)), last])
     header = ["pair", "first reached", "second reached", "crossings", "last one"]
     title = f"{workload}: validation {target.metric}, target {target.validation:g}"
-    return Table(title, header, rows)
+    return plain_table(f"crossing_{workload}", title, header, rows)
 
 
-def _figure(workload: str, target: Target, runs: Mapping[str, Trial]) -> Figure:
+def _chart(
+    workload: str, target: Target, runs: Mapping[str, Trial], names: Sequence[str]
+) -> Chart:
     curves = []
     for name, trial in runs.items():
         seconds, values = _curve(trial, target)
-        curves.append(
-            Curve(name, (seconds / 3600).tolist(), values.tolist(), kind="line")
-        )
+        hours = (seconds / 3600).tolist()
+        curves.append(Curve(names.index(name), hours, values.tolist(), kind="line"))
     tails = [curve.y[len(curve.y) // 10 :] for curve in curves if len(curve.y)]
     shown = np.concatenate([*tails, [target.validation]])
     # The first tenth of training would flatten everything that follows.
     low, high = float(shown.min()), float(shown.max())
     space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return Figure(
-        title=f"{workload}: training curves",
+        title=workload,
         description=(
             f"Validation {target.metric} over hours of submission time for the median "
             f"run of each of {len(curves)} submissions, with the target "
@@ -129,4 +138,4 @@ def _figure(workload: str, target: Target, runs: Mapping[str, Trial]) -> Figure:
         curves=curves,
         y_range=(low - space, high + space),
         marks=[Mark("y", target.validation, "target")],
-    )
+    ).chart()

@@ -10,10 +10,11 @@ import numpy as np
 
 from algoperf.errors import BadLogs
 
-from ..figures import Curve, Figure
+from ..figures import Chart, Charts, Curve, Figure
 from ..leaderboard import Leaderboard
-from ..tables import Table
-from .values import Report, as_costs, directions, values_by_point
+from ..report.document import Section
+from ..tables import plain_table
+from .values import as_costs, directions, values_by_point
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def distinctiveness(base: np.ndarray, variant: np.ndarray) -> Distinctiveness:
     )
 
 
-def report(board: Leaderboard) -> Report:
+def report(board: Leaderboard) -> Section:
     """Ranks for every submission and every held-out workload."""
-    rows, figures = [], []
-    for entry in board.entries:
+    rows, charts = [], []
+    for series, entry in enumerate(board.entries):
         _, workloads, values = values_by_point(board, entry.submission)
         costs = as_costs(values, directions(board, workloads))
         for variant in board.pool.held_out:
@@ -62,28 +63,36 @@ def report(board: Leaderboard) -> Report:
                     f"{found.variant_best_on_base} of {found.num_points}",
                 ]
             )
-            figures.append(_figure(entry.submission, base, variant, ranks(a), ranks(b)))
+            charts.append(_chart(series, entry.submission, variant, ranks(a), ranks(b)))
     if not rows:
         raise BadLogs(
             "The logs hold no base workload together with a variant of it; name the "
             "variants with --held-out if they are not the drawn ones."
         )
     header = ["submission", "base", "variant", "base's best, on variant"]
-    table = Table("Variant distinctiveness", [*header, "variant's best, on base"], rows)
-    return Report("Variant distinctiveness", (table,), tuple(figures))
+    header.append("variant's best, on base")
+    table = plain_table("distinctiveness", "Ranks of the best points", header, rows)
+    return Section(
+        "distinctiveness",
+        "Variant distinctiveness",
+        "How a workload's best hyperparameter point ranks on a variant of it, and the "
+        "other way round. Where it ranks badly, tuning on the one does not solve the "
+        "other.",
+        [table, Charts(charts, [entry.submission for entry in board.entries])],
+    )
 
 
-def _figure(
-    submission: str, base: str, variant: str, a: np.ndarray, b: np.ndarray
-) -> Figure:
+def _chart(
+    series: int, submission: str, variant: str, a: np.ndarray, b: np.ndarray
+) -> Chart:
     return Figure(
-        title=f"{submission}: ranks on {base} and {variant}",
+        title=f"{submission}: {variant}",
         description=(
             f"One point for each of {len(a)} hyperparameter points: its rank on the "
             "base workload to the right, on the variant upwards. On a line: not "
             "distinct."
         ),
-        x_label=f"rank on {base}",
+        x_label="rank on the base",
         y_label=f"rank on {variant}",
-        curves=[Curve("points", a.tolist(), b.tolist(), kind="points")],
-    )
+        curves=[Curve(series, a.tolist(), b.tolist(), kind="points")],
+    ).chart()

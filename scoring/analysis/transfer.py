@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..figures import Curve, Figure
+from ..figures import Chart, Charts, Curve, Figure
 from ..leaderboard import Leaderboard
-from ..tables import Table, number
-from .values import Report, as_costs, directions, short_points, values_by_point
+from ..report.document import Section
+from ..tables import DataTable, number_cell, plain_table
+from .values import as_costs, directions, short_points, values_by_point
 
 
 @dataclass(frozen=True)
@@ -44,41 +45,57 @@ def transfer_gap(values: np.ndarray, better: Sequence[str]) -> TransferGap:
     return TransferGap(gaps, point, float(worst[point]))
 
 
-def report(board: Leaderboard) -> Report:
+def report(board: Leaderboard) -> Section:
     """The gap of every submission; needs the same points on all its workloads."""
-    tables, figures, rows = [], [], []
+    bases = board.pool.scored_workloads
+    tables, charts, rows = [], [], []
     for entry in board.entries:
         points, workloads, values = values_by_point(board, entry.submission)
         found = transfer_gap(values, directions(board, workloads))
         label = short_points(points)
         point = points[found.best_point]
-        rows.append([entry.submission, number(found.gap), label[point], point])
+        gap = number_cell(found.gap)
+        rows.append([entry.submission, gap, label[point], point])
         tables.append(_table(entry.submission, workloads, list(label.values()), found))
-        figures.append(_figure(entry.submission, workloads, found))
+        charts.append(_chart(entry.submission, workloads, found, bases))
     header = ["submission", "gap", "best point", "its hyperparameters"]
-    summary = Table("Hyperparameter-transfer gap", header, rows)
-    return Report("Hyperparameter transfer", (summary, *tables), tuple(figures))
+    summary = plain_table("transfer", "Hyperparameter-transfer gap", header, rows)
+    return Section(
+        "transfer",
+        "Hyperparameter transfer",
+        "What it costs to use one hyperparameter point on all workloads: the largest "
+        "relative loss against each workload's own best point.",
+        [summary, *tables, Charts(charts, bases)],
+    )
 
 
 def _table(
     submission: str, workloads: Sequence[str], labels: Sequence[str], found: TransferGap
-) -> Table:
+) -> DataTable:
     order = np.argsort(found.gaps.max(axis=1), kind="stable")
     rows = [
-        [labels[i], *(number(gap) for gap in found.gaps[i].tolist())] for i in order
+        [labels[i], *(number_cell(gap) for gap in found.gaps[i].tolist())]
+        for i in order
     ]
     title = f"{submission}: relative loss against each workload's own best point"
-    return Table(title, ["", *workloads], rows)
+    return plain_table(f"transfer_{submission}", title, ["point", *workloads], rows)
 
 
-def _figure(submission: str, workloads: Sequence[str], found: TransferGap) -> Figure:
+def _chart(
+    submission: str,
+    workloads: Sequence[str],
+    found: TransferGap,
+    names: Sequence[str],
+) -> Chart:
     shares = (np.arange(len(found.gaps)) + 1.0).tolist()
     curves = [
-        Curve(name, shares, np.sort(found.gaps[:, w]).tolist(), kind="line")
+        Curve(
+            names.index(name), shares, np.sort(found.gaps[:, w]).tolist(), kind="line"
+        )
         for w, name in enumerate(workloads)
     ]
     return Figure(
-        title=f"{submission}: loss against the best point, by workload",
+        title=submission,
         description=(
             f"For each of {len(workloads)} workloads the relative losses of "
             f"{len(found.gaps)} points, sorted; the best single point for all of them "
@@ -87,4 +104,4 @@ def _figure(submission: str, workloads: Sequence[str], found: TransferGap) -> Fi
         x_label="points, best first",
         y_label="relative loss",
         curves=curves,
-    )
+    ).chart()

@@ -11,22 +11,7 @@ from algoperf.definition import Target
 from algoperf.errors import BadLogs
 from algoperf.logs import Trial
 
-from ..figures import Figure
 from ..leaderboard import Leaderboard
-from ..tables import Table
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an analysis found: tables and figures under one title."""
-
-    title: str
-    tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
-
-    def text(self) -> str:
-        """The tables, for a terminal."""
-        return "\n\n".join(table.text() for table in self.tables) + "\n"
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import numpy as np
 from algoperf.definition import Target
 from algoperf.logs import SUBMISSION_SECONDS, Trial
 
+from .. import drawing
+from ..drawing import Scale
+from ..figures import Chart
 from ..leaderboard import Leaderboard
 from ..profiles import profile_steps
-from ..tables import duration
+from ..tables import TIMES, duration
 from ..times import Measure
-from . import drawing
-from .document import TIMES, Chart, TimeUnit, time_unit
-from .drawing import Scale
+from .document import TimeUnit, time_unit
 
 _MEASURE_WORDS = {"seconds": "time", "steps": "steps"}
 _PROFILE_SIZE = (440, 320)

@@ -7,7 +7,7 @@ import algoperf
 from ..leaderboard import Leaderboard
 from ..uncertainty import Uncertainty, bootstrap
 from . import provenance, results, robustness, runs
-from .document import Document
+from .document import Document, Section
 
 _FEW_STUDIES = 3
 
@@ -41,6 +41,21 @@ def make_document(
         sections=sections,
         banner=_banner(board),
         warnings=[*pool.warnings, *_own_warnings(board, found)],
+        notes=pool.notes,
+        leaderboard=board.as_dict(),
+        generator=f"algoperf {algoperf.__version__}",
+    )
+
+
+def analysis_document(board: Leaderboard, section: Section) -> Document:
+    """One analysis as a report of its own."""
+    pool = board.pool
+    return Document(
+        title=section.title,
+        summary=_summary(board),
+        sections=[section],
+        banner=_banner(board),
+        warnings=pool.warnings,
         notes=pool.notes,
         leaderboard=board.as_dict(),
         generator=f"algoperf {algoperf.__version__}",

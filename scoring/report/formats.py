@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from algoperf.errors import BadSettings
+
 from . import data, html, latex, markdown
 from .document import Document
 
@@ -26,8 +28,14 @@ DEFAULT_FORMAT = "html"
 
 
 def format_of(suffix: str) -> str:
-    """The format whose files end in `suffix`; HTML where none does."""
+    """The format whose files end in `suffix`; without one HTML; BadSettings for others."""
+    if not suffix:
+        return DEFAULT_FORMAT
     for name, known in FORMATS.items():
         if known.suffix == suffix.lower():
             return name
-    return DEFAULT_FORMAT
+    endings = ", ".join(f"{known.suffix} ({name})" for name, known in FORMATS.items())
+    raise BadSettings(
+        f"No report is written as {suffix!r}: a report's name ends in {endings}. Rename "
+        "it, or choose with --format."
+    )

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from ..drawing import colour, dash
 from .document import (
     Block,
     Cell,
@@ -21,7 +22,6 @@ from .document import (
     Document,
     Section,
 )
-from .drawing import colour, dash
 from .script import JAVASCRIPT
 from .style import NUM_HEATS, css
 

@@ -14,7 +14,7 @@ from algoperf.definition import Target
 from algoperf.errors import AlgoPerfError, BadLogs
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial, TrialId
 
-from ..tables import Table, duration
+from ..tables import aligned, duration, printable
 from ..targets import from_meta
 
 RUNNING, STARTING, UNREADABLE, NO_RECORD = (
@@ -110,7 +110,7 @@ def _of_trial(trial: Trial) -> Progress:
     if trial.outcome is not None:
         state = trial.outcome.value
     elif trial.num_evaluations:
-        state = RUNNING if trial.meta else NO_RECORD
+        state = RUNNING if trial.is_unfinished else NO_RECORD
     else:
         state = STARTING
     if not trial.num_evaluations:
@@ -168,8 +168,7 @@ def screen(
         # The headline, a blank line, three lines of the table's head, and the last line.
         space = len(ordered) if height is None else max(1, height - 7)
         shown = ordered[:space]
-        table = Table("", _HEADER, [_row(trial) for trial in shown])
-        lines += table.text().splitlines()
+        lines += aligned("", _HEADER, [_row(trial) for trial in shown]).splitlines()
         if len(shown) < len(ordered):
             lines.append(f"... and {len(ordered) - len(shown)} more")
         lines += _reasons(shown) if height is None else []
@@ -191,8 +190,8 @@ def _headline(trials: Sequence[Progress]) -> str:
 
 def _row(trial: Progress) -> list[str]:
     return [
-        _printable(trial.id.submission),
-        _printable(f"{trial.id.workload} ({trial.id.framework})"),
+        printable(trial.id.submission),
+        printable(f"{trial.id.workload} ({trial.id.framework})"),
         f"{trial.id.study}/{trial.id.trial}",
         trial.state,
         f"{trial.step:,.0f}" if math.isfinite(trial.step) else "-",
@@ -210,7 +209,7 @@ def _best_words(trial: Progress) -> str:
     best = f"{trial.best:.5g}" if math.isfinite(trial.best) else "-"
     sign = ">" if target.better == "higher" else "<"
     reached = ", reached" if trial.reached else ""
-    name = _printable(target.metric)
+    name = printable(target.metric)
     return f"{name} {best} ({sign} {target.validation:.5g}{reached})"
 
 
@@ -232,12 +231,7 @@ def _left(trial: Progress) -> str:
 def _reasons(trials: Sequence[Progress]) -> list[str]:
     """Why files could not be read."""
     return [
-        f"unreadable: {_printable(trial.reason)}"
+        f"unreadable: {printable(trial.reason)}"
         for trial in trials
         if trial.state == UNREADABLE
     ]
-
-
-def _printable(text: str) -> str:
-    """Without control characters, which would drive the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -11,6 +11,7 @@ import algoperf
 from algoperf import logs
 from algoperf.logs import Trial
 
+from .. import published
 from ..checks import hardware_words
 from ..leaderboard import Leaderboard
 from ..tables import duration
@@ -32,6 +33,7 @@ _READ_FILES = (
     logs.HYPERPARAMETERS_FILE,
     logs.OUTCOME_FILE,
     "meta_data_*.json",
+    "flags_*.json",
 )
 
 
@@ -115,7 +117,9 @@ def _targets_table(board: Leaderboard) -> DataTable:
     )
 
 
-def _bound_cell(bound: float) -> Cell:
+def _bound_cell(bound: float | None) -> Cell:
+    if bound is None:
+        return text_cell("none")
     return Cell(f"{bound:.6g}", bound) if math.isfinite(bound) else Cell(NONE)
 
 
@@ -162,18 +166,16 @@ def _setting(trial: Trial) -> tuple[str, ...]:
     """In the order of _SETTINGS."""
     meta = trial.meta
     versions = meta.get("versions")
-    listed = (
-        ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
-        if isinstance(versions, Mapping)
-        else ""
-    )
+    if not isinstance(versions, Mapping):
+        versions = published.versions(trial)
+    listed = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
     return (
         hardware_words(trial) or _NOT_RECORDED,
         trial.id.framework,
         str(meta.get("precision", _NOT_RECORDED)),
         str(meta.get("ruleset", _NOT_RECORDED)),
         listed or _NOT_RECORDED,
-        str(meta.get("commit", _NOT_RECORDED)),
+        str(meta.get("commit") or published.commit(trial) or _NOT_RECORDED),
     )
 
 

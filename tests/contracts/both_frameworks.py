@@ -37,7 +37,7 @@ def bound(definition: WorkloadDefinition, backend: Backend) -> Workload:
         backend,
         part(definition, f"model_{backend.name}"),
         part(definition, "metrics"),
-        ruleset=rulesets.ruleset("paper"),
+        ruleset=rulesets.ruleset("v1.0"),  # the one that has all workloads
         tuning="external",
     )
 

@@ -14,17 +14,14 @@ import pytest
 from algoperf import backend as backends
 from algoperf import registry, spec
 from algoperf.runner.randomness import key_numbers
+from tests.closeness import FLOAT32, assert_close, assert_each_close, assert_parts_close
 
 WORKLOADS = [n for n, d in registry.definitions().items() if d.tier == "mini"]
 FRAMEWORK_PACKAGES = {"jax": "flax", "pytorch": "torch"}
-# Float32 in both frameworks, with sums in different orders.
-TOLERANCE = 1e-4
 # Of a gradient's norm, where activations have a kink: a value near it may fall on either
 # side in float32, and one element's share of the gradient changes.
 KINK_TOLERANCE = 2e-3
 KINKED = {"relu", "leaky_relu"}
-# Of the largest gradient: as good as 0.
-ZERO = 1e-6
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 
@@ -36,20 +33,6 @@ def load(framework):
 
 def init(workload, backend):
     return workload.init_model_fn(backend.keys(key_numbers(0, "init"))[0])
-
-
-def assert_close(actual, expected, what):
-    scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
-    np.testing.assert_allclose(
-        actual, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, err_msg=what
-    )
-
-
-def assert_gradient_close(actual, expected, definition, what):
-    error = np.linalg.norm(actual - expected)
-    has_kinks = getattr(definition.model, "activation", None) in KINKED
-    if not has_kinks or error > KINK_TOLERANCE * np.linalg.norm(expected):
-        assert_close(actual, expected, what)
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +85,12 @@ def test_same_weights_give_the_same_outputs_loss_and_gradients(
         assert_close(a, b, "logits")
     for key in ("summed", "n_valid_examples", "per_example"):
         assert_close(theirs["loss"][key], ours["loss"][key], key)
-    grads = both.pytorch_weights(definition, ours["grads"])
-    assert grads.keys() == theirs["grads"].keys()
-    # A gradient that is 0 but for rounding (of attention's key bias, which softmax
-    # ignores) has no digits to compare.
-    largest = max(float(np.abs(grad).max()) for grad in grads.values())
-    for key, grad in grads.items():
-        if max(np.abs(grad).max(), np.abs(theirs["grads"][key]).max()) < ZERO * largest:
-            continue
-        assert_gradient_close(
-            theirs["grads"][key], grad, definition, f"gradient of {key}"
-        )
+    has_kinks = getattr(definition.model, "activation", None) in KINKED
+    assert_parts_close(
+        theirs["grads"],
+        both.pytorch_weights(definition, ours["grads"]),
+        tolerance=KINK_TOLERANCE if has_kinks else FLOAT32,
+    )
 
 
 @each_workload
@@ -123,9 +101,7 @@ def test_same_weights_give_the_same_metrics(name, twins, prepared, data_dir):
     validation = both.batches(prepared(name), data_dir, "validation")
     ours = both.metrics(jax_workload, jax, validation, params, state, data_dir)
     theirs = both.metrics(pytorch_workload, pytorch, validation, module, None, data_dir)
-    assert ours.keys() == theirs.keys()
-    for key in ours:
-        assert_close(theirs[key], ours[key], key)
+    assert_each_close(theirs, ours)
 
 
 @each_workload
@@ -206,8 +182,7 @@ def test_padding_never_changes_a_metric(name, framework, prepared, data_dir):
     size = definition.splits.test
     tight = evaluate(size)
     padded = evaluate(size + 13)
-    for key in tight:
-        assert_close(padded[key], tight[key], key)
+    assert_each_close(padded, tight)
 
 
 @each_workload
@@ -366,9 +341,7 @@ def test_devices_and_processes_change_nothing_but_the_order_of_sums(
     one = run_report(name, framework, data_dir)
     many = run_report(name, framework, data_dir, **more)
     assert many["num_devices"] == next(iter(more.values()))
-    assert many["summed"] == pytest.approx(one["summed"], rel=TOLERANCE)
-    assert many["metrics"] == pytest.approx(one["metrics"], rel=TOLERANCE)
-    zero = ZERO * max(one["gradient_norms"].values())
-    assert many["gradient_norms"] == pytest.approx(
-        one["gradient_norms"], rel=1e-3, abs=zero
-    )
+    assert_close(many["summed"], one["summed"], "summed")
+    assert_each_close(many["metrics"], one["metrics"])
+    norms = many["gradient_norms"], one["gradient_norms"]
+    assert_parts_close(*norms, tolerance=1e-3)  # see KINK_TOLERANCE

@@ -86,7 +86,7 @@ UPDATES = {  # what update_params does: (its body by framework, outcome, words)
 def run(framework, digits, tmp_path, capfd):
     """Runs a submission with the given update by `algoperf run`; status, output, errors."""
 
-    def execute(body, *arguments, workload="mnist_mini"):
+    def execute(body, *arguments, workload="mnist_mini", data_dir=digits):
         body = body.replace("RETURN", "return optimizer_state, params, model_state")
         body = body.replace("PARAMS", "current_param_container")
         path = tmp_path / "submission.py"
@@ -96,7 +96,7 @@ def run(framework, digits, tmp_path, capfd):
             space.write_text(SPACE)
         status = cli.main(
             ["run", str(path), "--framework", framework, "--workload", workload]
-            + ["--search-space", str(space), "--data-dir", str(digits)]
+            + ["--search-space", str(space), "--data-dir", str(data_dir)]
             + ["--experiment-dir", str(tmp_path / "logs"), "--experiment-name", "bad"]
             + ["--trials", "1", "--studies", "1", "--max-steps", "3", *arguments]
         )
@@ -153,8 +153,10 @@ def test_an_unknown_workload_gets_a_near_name(run):
 
 
 def test_data_that_is_not_prepared_says_how_to_prepare_it(run, tmp_path):
-    status, _, err = run("pass", "--data-dir", str(tmp_path / "none"))
-    assert status == 2 and "algoperf prepare mnist_mini" in err
+    none = tmp_path / "no data"
+    status, _, err = run("pass", data_dir=none)
+    assert status == 2
+    assert f"`algoperf prepare mnist_mini --data-dir '{none}'`" in err
 
 
 def test_a_malformed_search_space_is_named(run, tmp_path):
@@ -191,3 +193,46 @@ def test_a_batch_size_that_the_devices_cannot_share_is_refused(digits, tmp_path)
     assert result.returncode == 2
     assert "65 cannot be divided by the 2 devices" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_batch_size_that_processes_cannot_share_is_refused(digits, tmp_path, capfd):
+    pytest.importorskip("torch")
+    path = tmp_path / "submission.py"
+    path.write_text(
+        textwrap.dedent(SUBMISSION).replace("return 64", "return 65") + "    pass"
+    )
+    status = cli.main(
+        ["run", str(path), "--framework", "pytorch", "--workload", "mnist_mini"]
+        + ["--tuning-ruleset", "self", "--data-dir", str(digits), "--trials", "1"]
+        + ["--experiment-dir", str(tmp_path / "logs"), "--num-processes", "2"]
+    )
+    assert status == 2
+    assert capfd.readouterr().err == (
+        "algoperf: error: The batch size 65 cannot be divided by the 2 devices. "
+        "Return a multiple from get_batch_size, such as 64.\n"
+    )
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_missing_package_of_an_option_leaves_no_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    status, _, err = run("pass", "--tensorboard")
+    assert status == 2 and "pip install 'algoperf[report]'" in err
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+def test_a_trial_with_event_files_is_valid(run, tmp_path):
+    pytest.importorskip("tensorboardX")
+    body = "params = PARAMS; RETURN"
+    status, out, _ = run(body, "--tensorboard", "--eval-every-steps", "1")
+    (trial,) = logs.read(tmp_path / "logs")
+    assert (status, trial.outcome) == (0, Outcome.NOT_REACHED), out
+    assert list((trial.folder / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "MASTER_PORT"])
+def test_a_wrong_variable_of_torchrun_is_named(run, monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    status, _, err = run("pass")
+    assert status == 2 and f"{name} is 'x'" in err

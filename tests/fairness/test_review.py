@@ -50,12 +50,12 @@ REMARKABLE = {
     "a rate by environment": (
         "import os\nRATE = os.environ['RATE']",
         2,
-        "reads the environment",
+        "reads or changes the environment",
     ),
     "the environment, otherwise": (
         "import os\nRATE = os.getenv('RATE')",
         2,
-        "reads the environment",
+        "reads or changes the environment",
     ),
     "the network": ("import socket", 1, "the network"),
     "other programs": ("from subprocess import run", 1, "other programs"),
@@ -87,7 +87,7 @@ REMARKABLE = {
         "changes a setting of the whole process (jax.config.update)",
     ),
     "a setting of PyTorch": (
-        "import torch\ntorch.backends.cuda.matmul.allow_tf32 = True",
+        "import torch\ntorch.backends.cudnn.enabled = False",
         2,
         "changes a setting of the whole process",
     ),
@@ -100,6 +100,16 @@ REMARKABLE = {
         "from concurrent.futures import ThreadPoolExecutor",
         1,
         "threads or processes",
+    ),
+    "a variable that ends a trial": (
+        "import os\nos.environ['XLA_FLAGS'] = '--x'",
+        2,
+        "changes the environment",
+    ),
+    "API 0.5": (
+        "import jax\nf = jax.pmap(abs)",
+        2,
+        "jax.pmap is of API 0.5: use jax.jit",
     ),
     "a timer": ("import signal", 1, "signals and timers"),
 }
@@ -120,6 +130,15 @@ UNREMARKABLE = {
     "the number of axes": "def f(p):\n    return len(p.shape) > 1 and p.shape[0] > 3",
     "public names": "from algoperf import spec, pytorch_utils",
     "own objects": "class A: pass\na = A()\na.rate = 1\nsetattr(a, 'rate', 2)",
+    "settings that a submission may choose": (
+        "import torch\ntorch.backends.cudnn.benchmark = True\n"
+        "torch.backends.cuda.matmul.allow_tf32 = True\ntorch.set_num_threads(2)"
+    ),
+    "messages of JAX": "import jax\njax.config.update('jax_log_compiles', True)",
+    "variables that change no evaluation": (
+        "import os\nos.environ['WANDB_MODE'] = 'offline'\n"
+        "os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')"
+    ),
     "a share of the step hint": "def f(w):\n    return 0.05 * w.step_hint",
 }
 
@@ -133,6 +152,12 @@ def test_files_beside_the_submission_are_read_too(tmp_path):
     (tmp_path / "helper.py").write_text("RATES = {'ogbg': 1}\nprint(RATES)")
     (found,) = hints_in(tmp_path, "import helper")[:1]
     assert "ogbg" in found[1]
+
+
+def test_a_file_that_an_installed_package_hides_is_shown(tmp_path):
+    (tmp_path / "numpy.py").write_text("")
+    (found,) = hints_in(tmp_path, "import numpy")
+    assert "has the name of an installed package" in found[1]
 
 
 def test_a_file_that_is_no_python_is_left_to_the_loader(tmp_path):

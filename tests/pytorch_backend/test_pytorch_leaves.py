@@ -1,6 +1,7 @@
 """Checkpoint leaves: round trips, aliases, and what is refused."""
 
 import collections
+import copy
 import dataclasses
 import json
 
@@ -14,6 +15,7 @@ from torch import nn  # noqa: E402
 from torch.optim import lr_scheduler  # noqa: E402
 
 from algoperf.errors import BadCheckpoint  # noqa: E402
+from algoperf.leaves import differences  # noqa: E402
 from algoperf.pytorch_backend import make_backend  # noqa: E402
 
 Momentum = collections.namedtuple("Momentum", "first second")
@@ -258,18 +260,23 @@ def test_dataclasses_are_restored_also_if_frozen():
     assert restored.steps == 5
 
 
-def test_functions_and_constants_come_from_the_template():
-    tree = {"f": len, "dtype": torch.float32, "a": 1}
-    template = {"f": max, "dtype": torch.bfloat16, "a": 0}
-    expected = {"f": max, "dtype": torch.bfloat16, "a": 1}
-    assert round_trip(tree, template) == expected
+def test_functions_and_constants_come_back_as_they_were_saved():
+    tree = {"f": len, "dtype": torch.float32, "a": 1, "d": torch.device("cpu")}
+    template = {"f": max, "dtype": torch.bfloat16, "a": 0, "d": None}
+    assert round_trip(tree, template) == tree
+
+
+def reader_of(tensor):
+    return lambda: tensor
 
 
 def test_tensors_are_restored_in_place_for_functions_that_hold_them():
-    tensor = torch.zeros(2)
-    template = {"a": tensor, "read": lambda: tensor}
-    restored = round_trip({"a": torch.ones(2), "read": print}, template)
-    assert torch.equal(restored["read"](), torch.ones(2))
+    saved, tensor = torch.ones(2), torch.zeros(2)
+    template = {"a": tensor, "read": reader_of(tensor)}
+    restored = round_trip({"a": saved, "read": reader_of(saved)}, template)
+    assert restored["read"] is template["read"]
+    assert restored["read"]() is restored["a"] is tensor
+    assert torch.equal(tensor, torch.ones(2))
 
 
 def test_a_tensor_that_occurs_twice_is_saved_once_and_is_one_again():
@@ -352,33 +359,34 @@ TENSORS = {"a": {"b": torch.zeros(2)}}
 
 
 @pytest.mark.parametrize(
-    ("tree", "template", "path"),
+    ("tree", "template"),
     [
-        (TENSORS, {"a": {}}, "a/b"),
-        ({"a": {}}, TENSORS, "a/b"),
-        (TENSORS, {"a": {"b": torch.zeros(3)}}, "a/b"),
-        (TENSORS, {"a": {"b": torch.zeros(2, dtype=torch.float64)}}, "a/b"),
-        (TENSORS, {"a": {"b": 0}}, "a/b"),
-        ({"a": {"b": 0}}, TENSORS, "a/b"),
-        (TENSORS, {"a": 3}, "a"),
-        ([1, 2], [1], r"\[1\]"),
-        ([1], [1, 2], r"\[1\]"),
-        ([np.zeros(2)], [np.zeros(3)], r"\[0\]"),
-        ({"m": MODEL}, {"m": nn.Linear(4, 2)}, "m/weight"),
-        ({"m": MODEL}, {"m": nn.Linear(3, 2, bias=False)}, "m/bias"),
-        ({"m": nn.Linear(3, 2, bias=False)}, {"m": MODEL}, "m/bias"),
-        ({"m": MODEL}, {"m": nn.Linear(3, 2).double()}, "m/weight"),
-        ({"m": MODEL}, {"m": {}}, "m"),
+        (TENSORS, {"a": {}}),
+        ({"a": {}}, TENSORS),
+        (TENSORS, {"a": {"b": torch.zeros(3)}}),
+        (TENSORS, {"a": {"b": torch.zeros(2, dtype=torch.float64)}}),
+        (TENSORS, {"a": {"b": 0}}),
+        ({"a": {"b": 0}}, TENSORS),
+        (TENSORS, {"a": 3}),
+        ([1, 2], [1]),
+        ([1], [1, 2]),
+        ([np.zeros(2)], [np.zeros(3)]),
+        ({"m": MODEL}, {"m": nn.Linear(4, 2)}),
+        ({"m": MODEL}, {"m": nn.Linear(3, 2, bias=False)}),
+        ({"m": nn.Linear(3, 2, bias=False)}, {"m": MODEL}),
+        ({"m": MODEL}, {"m": nn.Linear(3, 2).double()}),
+        ({"m": MODEL}, {"m": {}}),
         (
             {"o": torch.optim.SGD(MODEL.parameters(), 0.1)},
             {"o": torch.optim.SGD([MODEL.weight], 0.1)},
-            "o",
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_path(tree, template, path):
-    with pytest.raises(BadCheckpoint, match=f"'{path}'"):
-        round_trip(tree, template)
+def test_what_has_another_structure_than_the_template_comes_back(tree, template):
+    saved = save(tree)
+    again = save(restore(copy.deepcopy(template), saved))
+    assert differences(saved, again) == []
+    assert again[1]["tree"] == saved[1]["tree"]
 
 
 def test_a_lost_array_is_refused_with_its_path():
@@ -394,11 +402,21 @@ def test_an_array_too_many_is_refused_with_its_path():
         restore(TENSORS, ({**arrays, "other": np.zeros(1)}, rest))
 
 
+class OwnTensor(torch.Tensor):
+    """Computes in a way of its own."""
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), keywords=None):
+        raise AssertionError("nothing of a submission runs while a state is saved")
+
+
 @pytest.mark.parametrize(
     ("tree", "text"),
     [
-        ({"a": {"b": object()}}, "'a/b' is a object.*state_dict"),
-        ({"a": {(1, 2): 3}}, "'a' has a key of type tuple"),
+        ({"a": {"b": object()}}, "'a/b' is of type object"),
+        ({"s": torch.eye(2).to_sparse()}, "'s'.*it is sparse"),
+        ({"m": torch.zeros(2, device="meta")}, "'m'.*it has no data"),
+        ({"o": torch.zeros(2).as_subclass(OwnTensor)}, "'o'.*a way of its own"),
     ],
 )
 def test_what_cannot_be_saved_is_named(backend, tree, text):

@@ -10,6 +10,7 @@ from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
     [
         ("criteo1tb", 262_144),
         ("fastmri", 32),
+        ("finewebedu_lm", 64),
         ("imagenet_resnet", 1_024),
         ("imagenet_resnet_silu", 512),
         ("imagenet_resnet_gelu", 512),

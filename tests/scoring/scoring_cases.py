@@ -37,10 +37,46 @@ COMPAT = {
 }
 
 
-def unpack_published(folder: Path) -> Path:
-    """Unpacks the thinned published logs."""
-    with tarfile.open(FIXTURES / "published_v05.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+V10_EXACT = {
+    "schedule_free_adamw_v2": 0.5742,
+    "nadamw_baselinev05": 0.4597,
+    "schedule_free_adamw_jax_v2": 0.4497,
+    "muon_torch": 0.4304,
+    "muon": 0.2967,
+    "lion": 0.2899,
+}
+V10_COMPAT = {
+    "schedule_free_adamw_v2": 0.5746,
+    "nadamw_baselinev05": 0.4607,
+    "schedule_free_adamw_jax_v2": 0.4501,
+    "muon_torch": 0.4299,
+    "muon": 0.2974,
+    "lion": 0.2896,
+}
+
+
+def unpack_published(
+    folder: Path,
+    version: str = "v05",
+    *,
+    submissions: Sequence[str] = (),
+    workloads: Sequence[str] = (),
+) -> Path:
+    """Unpacks the thinned published logs, with meta data and flags as published.
+
+    submissions, workloads: those that are wanted; empty: all.
+    """
+    with tarfile.open(FIXTURES / f"published_{version}.tar.xz") as archive:
+        members = [
+            member
+            for member in archive
+            if (not submissions or member.name.split("/")[0] in submissions)
+            and (
+                not workloads
+                or member.name.split("/")[2].rpartition("_")[0] in workloads
+            )
+        ]
+        archive.extractall(folder, members, filter="data")
     return folder
 
 
@@ -49,6 +85,13 @@ def published_trials() -> list[Trial]:
     """The thinned published logs, read once."""
     with tempfile.TemporaryDirectory() as folder:
         return logs.read(unpack_published(Path(folder)))
+
+
+@functools.cache
+def published_v10_trials() -> list[Trial]:
+    """Those of version 1.0."""
+    with tempfile.TemporaryDirectory() as folder:
+        return logs.read(unpack_published(Path(folder), "v10"))
 
 
 @functools.cache

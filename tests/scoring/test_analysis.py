@@ -1,11 +1,19 @@
 """The paper's analyses, against hand-made cases."""
 
 import math
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from scoring_cases import hit_at, published_board, targets, trial
+from scoring_cases import (
+    hit_at,
+    published_board,
+    targets,
+    trial,
+    unpack_published,
+)
 
+from algoperf import cli
 from algoperf.definition import Target
 from algoperf.errors import BadLogs, UnknownName
 from algoperf.logs import Trial
@@ -16,6 +24,7 @@ from algoperf.scoring.analysis import (
     distinctiveness,
     transfer,
 )
+from algoperf.scoring.figures import standalone
 from algoperf.scoring.leaderboard import Leaderboard, score
 
 TARGET = Target("accuracy", 0.5, 0.5)
@@ -127,16 +136,30 @@ def test_a_curve_without_finite_values_crosses_nothing():
 
 @pytest.mark.parametrize("name", list(catalogue.ANALYSES))
 def test_every_analysis_makes_tables_and_figures(name: str):
-    report = catalogue.analyse(name, tuned_board())
-    assert report.text().strip()
-    assert report.figures
-    for figure in report.figures:
-        assert figure.svg("x").startswith("<svg")
+    section = catalogue.analyse(name, tuned_board())
+    assert all(table.text().strip() for table in section.tables())
+    assert section.key == name and section.tables() and section.charts()
+    for chart, legend in section.charts():
+        assert ET.fromstring(standalone(chart, legend)).tag.endswith("svg")
 
 
 @pytest.mark.parametrize("name", ["budgets", "crossing", "steps-vs-time"])
 def test_analyses_of_real_logs(name: str, board: Leaderboard):
-    assert "baseline" in catalogue.analyse(name, board).text()
+    tables = catalogue.analyse(name, board).tables()
+    assert any("baseline" in table.text() for table in tables)
+
+
+@pytest.mark.parametrize("suffix", [".html", ".json", ".csv", ".md", ".tex"])
+def test_an_analysis_is_written_like_a_report(tmp_path, capsys, suffix):
+    folder = unpack_published(tmp_path / "logs", submissions=["baseline", "adamg"])
+    output = tmp_path / f"out{suffix}"
+    words = ["analyze", "steps-vs-time", str(folder), "--rules", "v0.5"]
+    words += ["-o", str(output), "--figures", str(tmp_path / "figures")]
+    assert cli.main(words) == 0
+    assert "Scores by time and by steps" in capsys.readouterr().out
+    assert "baseline" in output.read_text()
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["steps-vs-time_1.svg", "steps-vs-time_2.svg"]
 
 
 def test_points_that_were_not_recorded_are_reported(board: Leaderboard):

@@ -93,7 +93,7 @@ def test_order_of_rows_in_files_does_not_matter(tmp_path: Path, board: Leaderboa
 def test_missing_workloads_and_studies_are_listed(board: Leaderboard):
     text = "\n".join(board.warnings)
     assert (
-        "sinv6: no trials, counted as misses, on criteo1tb, criteo1tb_embed_init"
+        "sinv6: no evaluations, counted as misses, on criteo1tb, criteo1tb_embed_init"
         in text
     )
     assert "adamg: fewer than 5 studies on librispeech_conformer_layernorm (4)" in text
@@ -123,7 +123,7 @@ def test_text_shows_scores_times_and_warnings(board: Leaderboard):
         "0.8539",
         "adamg",
         "wmt_glu_tanh (held out)",
-        "warning: sinv6: no trials",
+        "warning: sinv6: no evaluations",
     ):
         assert word in board.text()
 
@@ -229,7 +229,7 @@ def test_different_hardware_is_warned_about():
 )
 def test_other_rulesets_are_warned_about(found: tuple[str, str], words: str):
     trials = [
-        hit_at(name, "w", 1, meta={"ruleset": rules})
+        hit_at(name, "w", 1, meta={"ruleset": rules}, outcome=Outcome.REACHED)
         for name, rules in zip("ab", found, strict=True)
     ]
     board = score(trials, "v0.5", targets=targets("w"))
@@ -269,7 +269,7 @@ def test_outcomes_are_counted_from_the_record_or_the_evaluations():
         hit_at("a", "w", INF, number=2),
         trial("a", "w", [(1, 0.1), (2, math.nan)], number=3),
         hit_at("a", "w", 10, number=4, outcome=Outcome.SUBMISSION_CRASHED),
-        hit_at("a", "w", 10, number=5, meta={"seed": 1}),
+        hit_at("a", "w", 10, number=5, meta={"ruleset": "v0.5"}),
     ]
     entry = score(trials, "v0.5", targets=targets("w")).entry("a")
     counts = {name: count for name, count in entry.outcomes.items() if count}

@@ -9,6 +9,7 @@ import pytest
 from scoring_cases import published_board
 from test_report_html import EVIL, evil_document
 
+from algoperf.errors import BadSettings
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.document import Cell, Column, DataTable, Document, Section
 from algoperf.scoring.report.formats import FORMATS, format_of
@@ -156,3 +157,9 @@ def test_a_line_break_in_a_name_ends_no_latex_comment_and_no_markdown_line():
 )
 def test_the_format_follows_the_file_name(suffix: str, name: str):
     assert format_of(suffix) == name
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".htm", ".txt", "."])
+def test_an_unknown_ending_is_refused(suffix: str):
+    with pytest.raises(BadSettings, match=r"ends in \.html \(html\), \.md"):
+        format_of(suffix)

@@ -13,7 +13,8 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
-from algoperf.errors import BadCheckpoint, BadSubmission
+from algoperf.errors import BadSubmission
+from algoperf.leaves import Reader, Writer
 
 
 @dataclass
@@ -165,43 +166,13 @@ class ToyBackend:
         return all(np.isfinite(value).all() for value in params.values())
 
     def to_leaves(self, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays: dict[str, np.ndarray] = {}
-        rest: dict[str, Any] = {}
-        for path, leaf in _leaves(tree, ""):
-            if isinstance(leaf, np.ndarray | np.generic):
-                arrays[path] = np.asarray(leaf)
-            elif not callable(leaf):
-                rest[path] = leaf
-        return arrays, rest
+        return Writer().leaves(tree)
 
     def from_leaves(self, template: Any, arrays: Any, rest: Any) -> Any:
-        known = {path for path, leaf in _leaves(template, "") if not callable(leaf)}
-        saved = set(arrays) | set(rest)
-        if known != saved:
-            raise BadCheckpoint(f"paths differ: {sorted(known ^ saved)}")
-        return _rebuild(template, "", {**rest, **arrays})
+        return Reader(arrays).state(rest, template)
 
     def close(self) -> None:
         pass
-
-
-def _leaves(tree: Any, path: str):
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}/{key}")
-    elif isinstance(tree, list | tuple):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{path}/{index}")
-    else:
-        yield path, tree
-
-
-def _rebuild(tree: Any, path: str, saved: Mapping[str, Any]) -> Any:
-    if isinstance(tree, dict):
-        return {k: _rebuild(v, f"{path}/{k}", saved) for k, v in tree.items()}
-    if isinstance(tree, list | tuple):
-        return type(tree)(_rebuild(v, f"{path}/{i}", saved) for i, v in enumerate(tree))
-    return tree if callable(tree) else saved[path]
 
 
 def make_backend(**options: Any) -> ToyBackend:

@@ -17,6 +17,7 @@ from algoperf.workloads.imagenet_resnet.definition import DEFINITION as RESNET
 from algoperf.workloads.imagenet_resnet.definition import ModelConfig as ResNetConfig
 from algoperf.workloads.imagenet_vit.definition import DEFINITION as VIT
 from algoperf.workloads.imagenet_vit.definition import ModelConfig as ViTConfig
+from tests.closeness import assert_close, assert_parts_close
 
 NUM_PARAMETERS = {
     "imagenet_resnet": 25_557_032,
@@ -213,14 +214,6 @@ def pytorch_results(definition, weights, batch, train):
     return logits.detach().numpy(), grads, statistics
 
 
-def assert_near(actual, expected, what):
-    # Gradients of the keys' biases are zero but for rounding.
-    scale = max(1e-3, float(np.abs(expected).max()))
-    np.testing.assert_allclose(
-        actual, expected, rtol=1e-4, atol=1e-4 * scale, err_msg=what
-    )
-
-
 # The contract tests cover the base models, though from a head of zeros.
 COMPARED_FIRST = [("imagenet_resnet_gelu", True), ("imagenet_vit_map", True)]
 COMPARED_SLOWLY = [
@@ -240,13 +233,9 @@ def test_both_frameworks_compute_the_same_from_random_weights(name, train):
     logits, grads, statistics = jax_results(definition, weights, batch, train)
     theirs = pytorch_results(definition, weights, batch, train)
     assert float(np.std(logits)) > 0.05
-    assert_near(theirs[0], logits, "logits")
-    assert theirs[1].keys() == grads.keys()
-    for key, grad in grads.items():
-        assert_near(theirs[1][key], grad, f"gradient of {key}")
-    assert theirs[2].keys() == statistics.keys()
-    for key, value in statistics.items():
-        assert_near(theirs[2][key], value, key)
+    assert_close(theirs[0], logits, "logits")
+    assert_parts_close(theirs[1], grads)
+    assert_parts_close(theirs[2], statistics)
 
 
 @each_framework
@@ -347,7 +336,7 @@ def test_the_pytorch_model_compiles_without_a_graph_break(name):
     inputs = torch.from_numpy(batch_of(definition)["inputs"])
     expected = module(inputs)
     module.compile(fullgraph=True, dynamic=False)
-    torch.testing.assert_close(module(inputs), expected, rtol=1e-3, atol=1e-3)
+    assert_close(module(inputs), expected)
 
 
 @pytest.mark.slow

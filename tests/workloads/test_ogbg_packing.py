@@ -18,7 +18,11 @@ def test_published_numbers():
         name: (li.budget_seconds, li.step_hint)
         for name, li in DEFINITION.limits.items()
     }
-    assert by_ruleset == {"v0.5": (18_477, 80_000), "v0.6": (12_011, 52_000)}
+    assert by_ruleset == {
+        "v0.5": (18_477, 80_000),
+        "v0.6": (12_011, 52_000),
+        "v1.0": (11_303, 52_000),
+    }
     assert (DEFINITION.target.validation, DEFINITION.target.test) == (0.28098, 0.268729)
     assert dataclasses.astuple(DEFINITION.splits) == (350_343, 43_793, 43_793, 43_793)
     assert (DEFINITION.eval_batch_size, DEFINITION.eval_period_seconds) == (32_768, 240)

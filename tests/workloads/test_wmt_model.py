@@ -102,7 +102,11 @@ def logits_of(framework, config, params, batch, *, rate=0.0, train=False, seed=0
 
 def test_published_numbers():
     limits = {k: (v.budget_seconds, v.step_hint) for k, v in DEFINITION.limits.items()}
-    assert limits == {"v0.5": (48_151, 133_333), "v0.6": (43_336, 120_000)}
+    assert limits == {
+        "v0.5": (48_151, 133_333),
+        "v0.6": (43_336, 120_000),
+        "v1.0": (16_114, 120_000),
+    }
     assert dataclasses.astuple(DEFINITION.splits) == (5_906_184, 3_072, 3_000, 3_003)
     assert (DEFINITION.eval_batch_size, DEFINITION.eval_period_seconds) == (128, 840)
     assert DEFINITION.default_dropout_rate == 0.1

@@ -37,7 +37,7 @@ def _target(validation: float, test: float) -> Target:
 
 _MINI_LIMITS = Limits(budget_seconds=150, step_hint=600)
 
-# Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (arXiv
+# Numbers: the published rules of versions 0.5, 0.6 and 1.0, and the benchmark paper (arXiv
 # 2306.07179).
 DEFINITION = WorkloadDefinition(
     name="fastmri",
@@ -50,6 +50,7 @@ DEFINITION = WorkloadDefinition(
     limits={
         "v0.5": Limits(budget_seconds=8_859, step_hint=36_189),
         "v0.6": Limits(budget_seconds=4_430, step_hint=18_094),
+        "v1.0": Limits(budget_seconds=2_745, step_hint=18_094, eval_period_seconds=110),
     },
     eval_period_seconds=80,
     eval_batch_size=256,
@@ -74,7 +75,7 @@ DEFINITION = WorkloadDefinition(
         fields={
             "title": "simulated scans of a brain template, U-Net",
             "splits": Splits(train=1_008, eval_train=120, validation=120, test=120),
-            "limits": {"v0.5": _MINI_LIMITS, "v0.6": _MINI_LIMITS},
+            "limits": dict.fromkeys(("v0.5", "v0.6", "v1.0"), _MINI_LIMITS),
             "eval_period_seconds": 10,
             "eval_batch_size": 60,
             "default_batch_size": 8,

@@ -28,6 +28,9 @@ DEFINITION = speech(
     limits={
         "v0.5": Limits(budget_seconds=61_068, step_hint=80_000),
         "v0.6": Limits(budget_seconds=58_015, step_hint=76_000),
+        "v1.0": Limits(
+            budget_seconds=43_680, step_hint=76_000, eval_period_seconds=1_747
+        ),
     },
     model=ModelConfig(),
     variants={

@@ -34,6 +34,9 @@ DEFINITION = speech(
     limits={
         "v0.5": Limits(budget_seconds=55_506, step_hint=48_000),
         "v0.6": Limits(budget_seconds=44_405, step_hint=38_400),
+        "v1.0": Limits(
+            budget_seconds=36_949, step_hint=38_400, eval_period_seconds=1_447
+        ),
     },
     model=ModelConfig(),
     # At each of an LSTM's steps threads wait for each other. If they spin meanwhile, and

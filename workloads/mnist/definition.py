@@ -29,7 +29,7 @@ DEFINITION = WorkloadDefinition(
     target=Target("accuracy", validation=0.97, test=0.97),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     splits=Splits(train=50_000, eval_train=10_000, validation=10_000, test=10_000),
-    limits={"v0.5": _LIMITS, "v0.6": _LIMITS},
+    limits=dict.fromkeys(("v0.5", "v0.6", "v1.0"), _LIMITS),
     eval_period_seconds=10,
     eval_batch_size=10_000,
     default_batch_size=1_024,  # of the published development algorithm
@@ -46,7 +46,7 @@ DEFINITION = WorkloadDefinition(
             "splits": Splits(
                 train=3_000, eval_train=1_000, validation=1_000, test=1_000
             ),
-            "limits": {"v0.5": _MINI_LIMITS, "v0.6": _MINI_LIMITS},
+            "limits": dict.fromkeys(("v0.5", "v0.6", "v1.0"), _MINI_LIMITS),
             "eval_period_seconds": 0.5,
             "eval_batch_size": 1_000,
             "default_batch_size": 128,

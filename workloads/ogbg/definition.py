@@ -39,7 +39,7 @@ def _target(validation: float, test: float) -> Target:
 
 _MINI_LIMITS = Limits(budget_seconds=300, step_hint=1_000)
 
-# Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (arXiv
+# Numbers: the published rules of versions 0.5, 0.6 and 1.0, and the benchmark paper (arXiv
 # 2306.07179).
 DEFINITION = WorkloadDefinition(
     name="ogbg",
@@ -52,6 +52,9 @@ DEFINITION = WorkloadDefinition(
     limits={
         "v0.5": Limits(budget_seconds=18_477, step_hint=80_000),
         "v0.6": Limits(budget_seconds=12_011, step_hint=52_000),
+        "v1.0": Limits(
+            budget_seconds=11_303, step_hint=52_000, eval_period_seconds=452
+        ),
     },
     eval_period_seconds=240,
     eval_batch_size=32_768,
@@ -73,7 +76,7 @@ DEFINITION = WorkloadDefinition(
         fields={
             "title": "4,800 NCI molecules with computed labels, graph network",
             "splits": Splits(train=3_200, eval_train=800, validation=800, test=800),
-            "limits": {"v0.5": _MINI_LIMITS, "v0.6": _MINI_LIMITS},
+            "limits": dict.fromkeys(("v0.5", "v0.6", "v1.0"), _MINI_LIMITS),
             "eval_period_seconds": 10,
             "eval_batch_size": 1_024,
             "default_batch_size": 64,

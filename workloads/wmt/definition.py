@@ -43,7 +43,7 @@ def _target(validation: float, test: float) -> Target:
 
 _MINI_LIMITS = Limits(budget_seconds=150, step_hint=800)
 
-# Numbers: the published rules of versions 0.5 and 0.6, and the benchmark paper (arXiv
+# Numbers: the published rules of versions 0.5, 0.6 and 1.0, and the benchmark paper (arXiv
 # 2306.07179).
 DEFINITION = WorkloadDefinition(
     name="wmt",
@@ -57,6 +57,9 @@ DEFINITION = WorkloadDefinition(
     limits={
         "v0.5": Limits(budget_seconds=48_151, step_hint=133_333),
         "v0.6": Limits(budget_seconds=43_336, step_hint=120_000),
+        "v1.0": Limits(
+            budget_seconds=16_114, step_hint=120_000, eval_period_seconds=644
+        ),
     },
     eval_period_seconds=840,
     eval_batch_size=128,
@@ -88,7 +91,7 @@ DEFINITION = WorkloadDefinition(
         fields={
             "title": "Program messages German to English, small Transformer",
             "splits": Splits(train=3_600, eval_train=128, validation=128, test=128),
-            "limits": {"v0.5": _MINI_LIMITS, "v0.6": _MINI_LIMITS},
+            "limits": dict.fromkeys(("v0.5", "v0.6", "v1.0"), _MINI_LIMITS),
             "eval_period_seconds": 10,
             "eval_batch_size": 128,
             "default_batch_size": 32,

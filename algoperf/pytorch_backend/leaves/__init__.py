@@ -1,10 +1,16 @@
-"""Nested values to arrays and JSON, and back: what checkpoints are made of.
+"""`algoperf.leaves` for PyTorch: tensors, and the objects that hold them.
 
-A tree may hold dicts, lists, tuples, namedtuples, deques, dataclasses; tensors, NumPy
-arrays and plain values; objects with a state (see `stateful`). Functions and other
-constants are left out and come from the template, which is the same tree made anew. An
-object that occurs twice, a module's parameters included, is saved once and is one
-object again.
+| object | saved as |
+| --- | --- |
+| tensors, parameters | array; memory that several share, strides, `requires_grad`, `grad` too |
+| modules, optimizers, schedulers … | attributes, as any object; without compiled code |
+| modules under DDP or `torch.compile` | the module within; the template has what is around |
+| generators | state |
+| dtypes, devices | name |
+| sparse, quantized, distributed tensors | refused |
+
+The graph of a tensor that was not detached is left out. An optimizer or scheduler of
+PyTorch that holds something that cannot be saved gives its `state_dict` instead.
 """
 
 from collections.abc import Mapping
@@ -14,32 +20,23 @@ import numpy as np
 import torch
 
 from algoperf.backend import Arrays
-from algoperf.errors import BadCheckpoint
-from algoperf.pytorch_backend.leaves.reader import Reader
-from algoperf.pytorch_backend.leaves.writer import Writer
+from algoperf.pytorch_backend.leaves.reader import TorchReader
+from algoperf.pytorch_backend.leaves.writer import TorchWriter
 
 
 def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays by path, and the skeleton as JSON: a copy, which no later step changes."""
-    writer = Writer()
-    skeleton = writer.write(tree, "")
-    return writer.arrays, {"tree": skeleton}
+    """Arrays by path, and the structure as JSON: a copy, which no later step changes."""
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        return TorchWriter().leaves(tree)
 
 
 def from_leaves(
     template: Any, arrays: Arrays, rest: Mapping[str, Any], device: torch.device
 ) -> Any:
-    """`template` with what `to_leaves` saved; restored in place where possible.
+    """What `to_leaves` saved; in the objects of `template` where they fit.
 
     device: where tensors go that were on the accelerator and that the template lacks.
-    Raises `BadCheckpoint` for missing or extra paths, other shapes and other dtypes.
+    Raises `BadCheckpoint` for what cannot be made here and for damage.
     """
-    reader = Reader(arrays, device)
-    restored = reader.read(rest["tree"], template, "")
-    extra = sorted(set(arrays) - reader.used)
-    if extra:
-        raise BadCheckpoint(
-            f"The checkpoint has {len(extra)} array(s) too many; the first is "
-            f"{extra[0]!r}. It was written for something else, or is damaged."
-        )
-    return restored
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        return TorchReader(arrays, device).state(rest, template)

@@ -1,240 +1,213 @@
-"""Arrays and a skeleton back into a template: see `leaves` and `skeleton`."""
+"""Arrays and a structure back to a state with tensors."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from algoperf.backend import Arrays
 from algoperf.errors import BadCheckpoint
+from algoperf.leaves import MISSING, Node, Reader, join
+from algoperf.leaves.names import name_of
+from algoperf.leaves.writer import is_a
 from algoperf.pytorch_backend.devices import to_tensor
-from algoperf.pytorch_backend.leaves.nodes import PLAIN, SEQUENCES, Node, join
-from algoperf.pytorch_backend.leaves.stateful import (
-    get_state,
-    is_stateful,
-    own_tensors,
-    set_state,
+from algoperf.pytorch_backend.leaves.writer import (
+    NOT_SAVED,
+    NOT_SAVED_OF_OPTIMIZERS,
+    is_around,
+    path_of_attribute,
+    within,
 )
 
-_MISSING: Any = object()  # the template of what only the checkpoint has
+
+@dataclass
+class _Memory:
+    """What several tensors share."""
+
+    flat: Tensor  # on the CPU, as it was saved
+    storage: torch.UntypedStorage | None = None  # where it lies now
+    first: int = 0  # byte of `storage` at which it begins
 
 
-class Reader:
-    """Restores one tree; `used` are the arrays that had a place in it.
+class TorchReader(Reader):
+    """Puts a state of PyTorch together.
 
-    The template must have the structure of what was saved, but for the states of
-    optimizers and the like, which fill up as they are used.
+    A tensor of the template is filled where type, shape and layout are the same and its
+    memory is not another's by then; a parameter that must part from its memory stays the
+    same object.
     """
 
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
-        self.used: set[str] = set()
-        self._arrays = arrays
+    keep = NOT_SAVED | NOT_SAVED_OF_OPTIMIZERS
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        super().__init__(arrays)
         self._device = device
-        self._in_state = False  # states are copies: never changed in place
-        self._may_grow = False
-        self._written: set[int] = set()  # storages, by address
-        self._first: dict[str, tuple[Node, Any]] = {}  # path: node, restored
-        self._kinds: dict[str, Callable[[Node, Any, str], Any]] = {
-            "value": self._plain,
-            "float": self._plain,
+        self._owners: dict[int, str] = {}  # storages, by address: arrays that lie there
+        self._memories: dict[str, _Memory] = {}  # by array
+        self._kinds |= {
             "tensor": self._tensor,
-            "numpy": self._numpy,
-            "scalar": self._numpy,
-            "dict": self._dict,
-            "list": self._list,
-            "fields": self._fields,
+            "generator": self._generator,
+            "device": self._named_device,
+            "torch": lambda node, *_: getattr(torch, node["name"]),
+            "size": lambda node, *_: torch.Size(node["items"]),
+            "around": self._around,
             "state": self._state,
-            "same": self._same,
-            "constant": self._constant,
         }
 
-    def read(self, node: Node, template: Any, path: str) -> Any:
-        """What was saved as `node`, in place of `template` where that is possible."""
-        kind = next(iter(node))
-        if kind not in self._kinds:
-            raise BadCheckpoint(
-                f"{path!r} is of kind {kind!r}, which this version does not know."
-            )
-        restored = self._kinds[kind](node, template, path)
-        if kind != "same":
-            self._first[path] = (node, restored)
-        return restored
-
-    def _plain(self, node: Node, template: Any, path: str) -> Any:
-        if type(template) not in PLAIN:
-            self._mismatch(template, "a plain value", path)
-        return float(node["float"]) if "float" in node else node["value"]
+    def path_of_attribute(self, value: Any, path: str, name: str) -> str:
+        """See `Reader.path_of_attribute`."""
+        return path_of_attribute(value, path, name)
 
     def _tensor(self, node: Node, template: Any, path: str) -> Tensor:
-        tensor = to_tensor(np.array(self._array(node["tensor"], path)))
-        if not isinstance(template, Tensor):
-            self._mismatch(template, "a tensor", path)
-            return tensor if node["on"] == "cpu" else tensor.to(self._device)
-        if (tensor.shape, tensor.dtype) != (template.shape, template.dtype):
-            raise BadCheckpoint(
-                f"{path!r}: the checkpoint has {_describe(tensor)}, this run "
-                f"{_describe(template)}. Resume with the settings it was written with."
-            )
-        if self._in_state:
-            return tensor.to(template.device)
-        return self._into(template, tensor)
+        kind = self.type_of(node, template, path) if "type" in node else Tensor
+        is_alike = type(template) is kind and _is_plain(template, self._target(node))
+        is_free = is_alike and self.claim(template)
+        place = self._place_together if "size" in node else self._place_alone
+        value = place(node, template if is_free else None, path)
+        if value is not template:
+            value = _of_kind(value, kind)
+        self.remember(node, value)
+        value.requires_grad_("requires_grad" in node)
+        old = template.grad if value is template else None
+        if old is not None or "grad" in node:
+            value.grad = self.read(node.get("grad"), old, join(path, "grad"))
+        self._attach(value, node, path)
+        return value
 
-    def _into(self, template: Tensor, tensor: Tensor) -> Tensor:
-        """The template with new values, or a tensor like it if its memory is shared."""
-        address = template.untyped_storage().data_ptr()
-        if isinstance(template, nn.Parameter) or address in self._written:
-            new = tensor.to(template.device).requires_grad_(template.requires_grad)
-            if not isinstance(template, nn.Parameter):
-                return new
-            return nn.Parameter(new.detach(), template.requires_grad)
-        self._written.add(address)
-        with torch.no_grad():
-            return template.copy_(tensor)
+    def _attach(self, value: Tensor, node: Node, path: str) -> None:
+        """Attributes that somebody has set on the tensor."""
+        had = dict(vars(value))
+        vars(value).clear()
+        for name, child in node.get("attributes", []):
+            old = had.get(name, MISSING)
+            vars(value)[name] = self.read(child, old, join(path, name))
 
-    def _numpy(self, node: Node, template: Any, path: str) -> Any:
-        kind, name = next(iter(node.items()))
-        array = np.array(self._array(name, path))
-        if kind == "scalar":
-            return array[()]
-        if not isinstance(template, np.ndarray):
-            self._mismatch(template, "a NumPy array", path)
-        elif (array.shape, array.dtype) != (template.shape, template.dtype):
-            raise BadCheckpoint(
-                f"{path!r}: the checkpoint has {array.dtype}{list(array.shape)}, this "
-                f"run {template.dtype}{list(template.shape)}."
-            )
-        return array
+    def _target(self, node: Node) -> torch.device:
+        return torch.device("cpu") if node["on"] == "cpu" else self._device
 
-    def _dict(self, node: Node, template: Any, path: str) -> Any:
-        if not isinstance(template, Mapping):
-            self._mismatch(template, "a dictionary", path)
-            template = {}
-        pairs = node["dict"]
-        self._check_keys([key for key, _ in pairs], list(template), path)
-        values = {
-            key: self.read(child, template.get(key, _MISSING), join(path, key))
-            for key, child in pairs
-        }
-        if not hasattr(template, "clear"):
-            return values
-        restored = copy.copy(template) if self._in_state else template
-        restored.clear()
-        restored.update(values)
-        return restored
+    def _saved(self, node: Node, path: str) -> Tensor:
+        return to_tensor(np.array(self.array(node["array"], path)))
 
-    def _list(self, node: Node, template: Any, path: str) -> Any:
-        if not isinstance(template, SEQUENCES):
-            self._mismatch(template, "a sequence", path)
-            template = []
-        nodes = node["list"]
-        self._check_keys(range(len(nodes)), range(len(template)), path)
-        templates = list(template) + [_MISSING] * (len(nodes) - len(template))
-        values = [
-            self.read(child, templates[i], join(path, i))
-            for i, child in enumerate(nodes)
-        ]
-        if isinstance(template, tuple) and hasattr(template, "_fields"):
-            return type(template)(*values)
-        if isinstance(template, tuple):
-            return type(template)(values)
-        restored = copy.copy(template) if self._in_state else template
-        restored.clear()
-        restored.extend(values)
-        return restored
+    def _place_alone(self, node: Node, template: Tensor | None, path: str) -> Tensor:
+        saved = self._saved(node, path)
+        is_same = (
+            template is not None
+            and (template.shape, template.dtype) == (saved.shape, saved.dtype)
+            and template.is_contiguous()
+        )
+        if template is None or not is_same:
+            return saved.to(self._target(node))
+        if self._take(template, node["array"]):
+            return template.copy_(saved)
+        template.data = saved.to(template.device)
+        return template
 
-    def _fields(self, node: Node, template: Any, path: str) -> Any:
-        for name, child in node["fields"]:
-            if not hasattr(template, name):
-                self._mismatch(_MISSING, f"a field {name!r}", path)
-            old = getattr(template, name)
-            # Also where the class is frozen: the template belongs to this checkpoint.
-            object.__setattr__(template, name, self.read(child, old, join(path, name)))
+    def _take(self, tensor: Tensor, array: str) -> bool:
+        """Whether the tensor's memory is free for an array."""
+        address = tensor.untyped_storage().data_ptr()
+        if not address:
+            return True
+        return self._owners.setdefault(address, array) == array
+
+    def _place_together(self, node: Node, template: Tensor | None, path: str) -> Tensor:
+        name = node["array"]
+        if name not in self._memories:
+            self._memories[name] = _Memory(self._saved(node, path))
+        memory = self._memories[name]
+        dtype = getattr(torch, node["dtype"])
+        if template is not None and (
+            (list(template.shape), template.dtype) != (node["size"], dtype)
+        ):
+            template = None
+        if memory.storage is None:
+            self._settle(memory, node, template)
+        assert memory.storage is not None
+        value = torch.empty(0, dtype=dtype, device=memory.storage.device)
+        offset = memory.first // value.itemsize + node["offset"]
+        value.set_(memory.storage, offset, node["size"], node["stride"])
+        if template is None:
+            return value
+        if not _lies_as(template, value):
+            template.data = value
+        return template
+
+    def _settle(self, memory: _Memory, node: Node, template: Tensor | None) -> None:
+        """Finds a place for the whole memory: the template's, or a new one."""
+        flat = memory.flat
+        if template is not None and list(template.stride()) == node["stride"]:
+            size, storage = template.itemsize, template.untyped_storage()
+            first = (template.storage_offset() - node["offset"]) * size
+            end = first + flat.numel() * flat.itemsize
+            fits = first >= 0 and end <= storage.nbytes() and not first % flat.itemsize
+            if fits and self._take(template, node["array"]):
+                place = torch.empty(0, dtype=flat.dtype, device=template.device)
+                begin = first // flat.itemsize
+                place.set_(storage, begin, (flat.numel(),), (1,)).copy_(flat)
+                memory.storage, memory.first = storage, first
+                return
+        # `clone`: memory of PyTorch's own, which it may resize.
+        memory.storage = flat.to(self._target(node)).clone().untyped_storage()
+
+    def _generator(self, node: Node, template: Any, path: str) -> torch.Generator:
+        device = self._target(node)
+        state = torch.tensor(self.array(node["array"], path))
+        is_one = is_a(template, torch.Generator) and template.device.type == device.type
+        generator = template if is_one and self.claim(template) else None
+        generator = generator or torch.Generator(device)
+        generator.set_state(state)
+        return generator
+
+    def _named_device(self, node: Node, template: Any, path: str) -> torch.device:
+        if is_a(template, torch.device) and template.type == self._target(node).type:
+            return template
+        return self._target(node) if node["on"] != "cpu" else torch.device(node["name"])
+
+    def _around(self, node: Node, template: Any, path: str) -> Any:
+        if not is_around(template) or name_of(type(template)) != node["type"]:
+            raise self.no_template(node, template, path)
+        inner = within(template)
+        if self.read(node["inner"], inner, path) is not inner:
+            raise self.no_template(node, template, path)
         return template
 
     def _state(self, node: Node, template: Any, path: str) -> Any:
-        if not is_stateful(template):
-            raise BadCheckpoint(
-                f"{path!r}: the checkpoint has the state of an object, this run "
-                f"{_kind_of(template)}."
-            )
-        outer = self._in_state, self._may_grow
-        self._in_state, self._may_grow = True, not isinstance(template, nn.Module)
-        state = self.read(node["state"], get_state(template), path)
-        self._in_state, self._may_grow = outer
+        if name_of(type(template)) != node["type"] or not self.claim(template):
+            raise self.no_template(node, template, path)
+        state = self.read(node["state"], MISSING, path)
         try:
-            set_state(template, state)
+            template.load_state_dict(state)
         except Exception as error:
             raise BadCheckpoint(
                 f"{path!r}: the saved state does not fit {type(template).__name__}: "
                 f"{error}"
             ) from error
-        if isinstance(template, nn.Module):
-            for name, tensor in own_tensors(template):
-                self._first[join(path, name)] = ({}, tensor)
-                self._written.add(tensor.untyped_storage().data_ptr())
         return template
 
-    def _same(self, node: Node, template: Any, path: str) -> Any:
-        if node["same"] not in self._first:
-            raise BadCheckpoint(
-                f"{path!r} repeats {node['same']!r}, which the checkpoint lacks."
-            )
-        first, restored = self._first[node["same"]]
-        if is_stateful(template) and template is not restored:
-            # Two objects in this run: one state for both.
-            return self.read(first, template, path)
-        return restored
 
-    def _constant(self, node: Node, template: Any, path: str) -> Any:
-        if template is _MISSING:
-            raise BadCheckpoint(
-                f"{path!r} was a {node['constant']}, which checkpoints do not hold, and "
-                "this run has none there. Make it in init_optimizer_state."
-            )
-        return template
-
-    def _array(self, name: str, path: str) -> np.ndarray:
-        if name not in self._arrays:
-            raise BadCheckpoint(
-                f"The checkpoint has no array for {path!r}. It was written for "
-                "something else, or is damaged."
-            )
-        self.used.add(name)
-        return self._arrays[name]
-
-    def _check_keys(self, saved: Any, present: Any, path: str) -> None:
-        if self._may_grow:
-            return
-        missing = [join(path, key) for key in present if key not in saved]
-        extra = [join(path, key) for key in saved if key not in present]
-        if missing:
-            raise BadCheckpoint(
-                f"The checkpoint lacks {missing[0]!r} ({len(missing)} missing), which "
-                "this run has. It was written for something else."
-            )
-        if extra:
-            raise BadCheckpoint(
-                f"The checkpoint has {extra[0]!r} ({len(extra)} too many), which this "
-                "run lacks. It was written for something else; state that grows while "
-                "training belongs into an object with state_dict, or is to be made in "
-                "init_optimizer_state."
-            )
-
-    def _mismatch(self, template: Any, saved: str, path: str) -> None:
-        """Refuses another kind of value than the template's, unless states may vary."""
-        if not self._may_grow:
-            raise BadCheckpoint(
-                f"{path!r}: the checkpoint has {saved}, this run {_kind_of(template)}. "
-                "Resume with the settings it was written with."
-            )
+def _is_plain(template: Any, device: torch.device) -> bool:
+    """Whether a tensor can take other values in its place."""
+    return (
+        is_a(template, Tensor)
+        and template.is_leaf
+        and template.layout is torch.strided
+        and template.device.type == device.type
+        and not (template.is_conj() or template.is_neg() or template.is_inference())
+    )
 
 
-def _kind_of(template: Any) -> str:
-    return "nothing" if template is _MISSING else f"a {type(template).__name__}"
+def _lies_as(one: Tensor, other: Tensor) -> bool:
+    places = [
+        (t.untyped_storage().data_ptr(), t.storage_offset(), t.stride())
+        for t in (one, other)
+    ]
+    return places[0] == places[1]
 
 
-def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+def _of_kind(value: Tensor, kind: type) -> Tensor:
+    if kind is Tensor:
+        return value
+    if kind is nn.Parameter:
+        return nn.Parameter(value, requires_grad=False)
+    return value.as_subclass(kind)

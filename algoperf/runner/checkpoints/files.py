@@ -18,6 +18,7 @@ import numpy as np
 from algoperf.errors import BadCheckpoint
 
 FOLDER = "checkpoints"
+FORMAT = 2  # 1: without the structure of states
 _ARRAYS = "arrays.safetensors"
 _META = "meta.json"
 _PREFIX = "ckpt-"
@@ -32,6 +33,7 @@ class Checkpoint:
     arrays: Mapping[str, np.ndarray]
     rest: Mapping[str, Any]  # JSON: state that is not an array, and the harness's own
     identity: Mapping[str, Any]  # JSON: what must be equal for a run to go on from it
+    path: Path | None = None  # where it was read
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
@@ -67,6 +69,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     arrays, meta = folder / _ARRAYS, folder / _META
     save_file({n: _as_storable(a) for n, a in checkpoint.arrays.items()}, arrays)
     state = {
+        "format": FORMAT,
         "step": checkpoint.step,
         "identity": checkpoint.identity,
         "rest": checkpoint.rest,
@@ -84,38 +87,66 @@ def load_latest(
     """The newest undamaged checkpoint, or None if there is none.
 
     A damaged one is passed over with a warning; one of another run (other code, framework,
-    ruleset …) is refused with `BadCheckpoint`.
+    ruleset …) or in another format is refused with `BadCheckpoint`.
     """
+    _check_folder(folder)
     for leftover in folder.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)  # another process may sweep too
     for step in reversed(_steps(folder)):
         path = folder / f"{_PREFIX}{step}"
         try:
             checkpoint = load(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warn(
-                f"Checkpoint {path} is damaged ({error}); going back to the one before."
-            )
+        except (BadCheckpoint, MemoryError):
+            raise
+        except Exception as error:  # bytes that anything may be wrong with
+            kind = "cannot be read" if isinstance(error, OSError) else "is damaged"
+            warn(f"Checkpoint {path} {kind} ({error}); going back to the one before.")
             continue
         _check_identity(checkpoint, identity, path)
         return checkpoint
     return None
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder that is there and cannot be read, which looks like an empty one."""
+    try:
+        os.listdir(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadCheckpoint(
+            f"{folder} cannot be read: {error.strerror}. Make it readable, or start anew with "
+            "--overwrite."
+        ) from None
+
+
 def load(path: Path) -> Checkpoint:
+    """One checkpoint; an error of any kind where a byte of it is not as it was written."""
     from safetensors.numpy import load_file
 
     content = json.loads((path / _META).read_text())
     meta = content["state"]
     if _sha256_of_json(meta) != content["sha256"]:
         raise ValueError(f"the checksum of {_META} differs")
+    _check_format(meta.get("format", 1), path)
+    if f"{_PREFIX}{meta['step']}" != path.name:
+        raise ValueError(f"{_META} is of step {meta['step']}")
     if _sha256(path / _ARRAYS) != meta["sha256"]:
         raise ValueError("the checksum of its arrays differs")
     arrays = {
         name: _from_storable(array, meta["dtypes"][name])
         for name, array in load_file(path / _ARRAYS).items()
     }
-    return Checkpoint(int(meta["step"]), arrays, meta["rest"], meta["identity"])
+    return Checkpoint(int(meta["step"]), arrays, meta["rest"], meta["identity"], path)
+
+
+def _check_format(number: int, path: Path) -> None:
+    if number != FORMAT:
+        age = "an older" if number < FORMAT else "a newer"
+        raise BadCheckpoint(
+            f"{path} was written by {age} version of the benchmark (format {number}; this "
+            f"version has {FORMAT}). Resume with that version, or start anew with --overwrite."
+        )
 
 
 def _check_identity(

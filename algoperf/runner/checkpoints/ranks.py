@@ -34,7 +34,11 @@ def join(
     for rank, state in enumerate(states):
         for name, array in state["changed"].items():
             joined[f"{_PREFIX}{rank}/{name}"] = array
-    return joined, [{"absent": s["absent"], "rest": s["rest"]} for s in states]
+    ranks = [{"absent": s["absent"], "rest": s["rest"]} for s in states]
+    for one in ranks[1:]:
+        if one["rest"] == ranks[0]["rest"]:
+            del one["rest"]  # the structure of a state is mostly the same everywhere
+    return joined, ranks
 
 
 def of_rank(
@@ -50,7 +54,7 @@ def of_rank(
     prefix = f"{_PREFIX}{rank}/"
     changed = {n: a for n, a in arrays.items() if n.startswith(prefix)}
     own |= {n.removeprefix(prefix): a for n, a in changed.items()}
-    return own, ranks[rank]["rest"]
+    return own, ranks[rank].get("rest", ranks[0]["rest"])
 
 
 def _digest(array: np.ndarray) -> bytes:

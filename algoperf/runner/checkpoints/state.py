@@ -1,14 +1,18 @@
 """A trial's checkpoints: what is in them, and how a trial goes on from one."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from algoperf.errors import BadCheckpoint
+from algoperf.logs import write_atomically
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks as rank_states
+from algoperf.runner.checkpoints import rows
 from algoperf.runner.randomness import ProcessRandomness
 from algoperf.runner.trial_parts import Costs, TrialParts, TrialState
 
+REFUSAL_FILE = "not_resumable.txt"  # beside the checkpoints: why there are none
 _RANDOM = "harness/random/"  # of the arrays of a checkpoint
 
 
@@ -18,8 +22,23 @@ class TrialCheckpoints:
     def __init__(self, parts: TrialParts) -> None:
         self.randomness = ProcessRandomness(parts.backend)
         self.saved_at: int | None = None  # step of the newest checkpoint
+        self._needs: Mapping[str, str] | None = (
+            None  # what a new state has; see `leaves`
+        )
         self._p = parts
         self._can_save = parts.save_checkpoints
+
+    def started_with(self, state: TrialState) -> None:
+        """Takes down what a new state has, so that the first checkpoint can tell what a
+        resumed trial would lack. To be called after `init_optimizer_state`, if at all.
+        """
+        if not self._can_save:
+            return
+        try:
+            _, leaves = self._p.backend.to_leaves(_saved_part(state))
+        except BadCheckpoint:
+            return  # told when a checkpoint is due: by then it may be gone
+        self._needs = leaves.get("needs", {})
 
     def save(self, state: TrialState, position: int, data_wait_seconds: float) -> None:
         """Writes a checkpoint where that is wanted; all processes wait for the first's.
@@ -45,6 +64,7 @@ class TrialCheckpoints:
             reason = problem or "another process could not save its state"
             p.observers.warn(f"This trial cannot be resumed: {reason}")
             self._can_save = False
+            self._keep_reason(reason)
             return
         arrays, ranks = rank_states.join(p.backend, *own)
         self.saved_at = state.global_step
@@ -61,21 +81,51 @@ class TrialCheckpoints:
             "evaluated_at": state.evaluated_at,
             "costs": dataclasses.asdict(state.costs),
             "seconds": p.clock.accounting(),
+            "rows": rows.table_of(p.log.folder),
         }
         checkpoint.save(
             p.log.folder / checkpoint.FOLDER,
             checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
         )
 
+    def _keep_reason(self, reason: str) -> None:
+        if self._p.log is not None:
+            folder = self._p.log.folder / checkpoint.FOLDER
+            write_atomically(folder / REFUSAL_FILE, f"{reason}\n")
+
     def _own(self, state: TrialState) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and JSON of this process's part of the state."""
         arrays, leaves = self._p.backend.to_leaves(_saved_part(state))
+        self._check_needs(leaves.get("needs", {}))
         random_arrays, random_rest = self.randomness.state()
         arrays = arrays | {f"{_RANDOM}{k}": v for k, v in random_arrays.items()}
         return arrays, {"leaves": leaves, "random": random_rest}
 
+    def _check_needs(self, needs: Mapping[str, str]) -> None:
+        """Refuses what neither the checkpoint holds nor a new state has."""
+        if self._needs is None:
+            return
+        for path, what in needs.items():
+            if self._needs.get(path) != what:
+                raise BadCheckpoint(
+                    f"{path!r} is {what}, which was made after init_optimizer_state and "
+                    "cannot be saved. Make it in init_optimizer_state, or define it at the "
+                    "top level of a module."
+                )
+
     def restore(self, saved: checkpoint.Checkpoint, state: TrialState) -> float:
-        """Puts `state` and the generators back; returns the seconds of waiting for data."""
+        """Puts `state` and the generators back; returns the seconds of waiting for data.
+
+        Raises `BadCheckpoint` with the checkpoint's path where it does not fit.
+        """
+        try:
+            return self._restore(saved, state)
+        except (BadCheckpoint, LookupError, TypeError, ValueError) as error:
+            kind = "" if isinstance(error, BadCheckpoint) else type(error).__name__
+            text = f"{kind}: {error}" if kind else str(error)
+            raise BadCheckpoint(f"Cannot go on from {saved.path}: {text}") from error
+
+    def _restore(self, saved: checkpoint.Checkpoint, state: TrialState) -> float:
         backend, rest = self._p.backend, saved.rest
         arrays, own = rank_states.of_rank(backend.rank, saved.arrays, rest["ranks"])
         random_arrays = {

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from algoperf.runner.fairness import environment
+from algoperf.runner.fairness.packages import is_function_of_package
+
 _HARNESS = "algoperf"
 # Wings whose modules are read anew or belong to submissions.
 _NOT_HARNESS = ("algoperf.reference_algorithms", "algoperf.scoring")
@@ -29,15 +32,6 @@ _FRAMEWORK_MODULES = (
     "jax.nn",
     "jax.lax",
     "flax.linen",
-)
-# What frameworks themselves set when they compile for the first time.
-_OWN_VARIABLES = (
-    "TORCHINDUCTOR_",
-    "_TORCHINDUCTOR_",
-    "TRITON_",
-    "CUDA_MODULE_LOADING",
-    "KMP_",
-    "TORCH_",
 )
 _MISSING = object()
 _CODE_PARTS = ("__code__", "__defaults__", "__kwdefaults__")
@@ -83,17 +77,14 @@ class Guards:
         found += [
             f"setting {name} was changed from {self._settings_before.get(name)!r} to {now!r}"
             for name, now in self._settings().items()
-            if now != self._settings_before.get(name)
+            # Parts of a framework that are imported later bring settings of their own.
+            if name in self._settings_before and now != self._settings_before[name]
         ]
-        return found + self._changed_variables() + _running_timers()
-
-    def _changed_variables(self) -> list[str]:
-        before, now = self._environment, os.environ
-        return [
+        found += [
             f"environment variable {name} was changed"
-            for name in sorted(set(before) | set(now))
-            if before.get(name) != now.get(name) and not name.startswith(_OWN_VARIABLES)
+            for name in environment.changed_since(self._environment)
         ]
+        return found + _running_timers()
 
     def _named_code(self) -> Iterator[tuple[str, Any]]:
         for name, module in self._modules.items():
@@ -161,7 +152,8 @@ def _hooks() -> Iterator[tuple[str, Any]]:
     yield "sys.settrace", sys.gettrace()
     yield "sys.setprofile", sys.getprofile()
     yield "builtins.__import__", builtins.__import__
-    for number, callback in enumerate(gc.callbacks):
+    callbacks = [c for c in gc.callbacks if not is_function_of_package(c)]
+    for number, callback in enumerate(callbacks):
         yield f"gc.callbacks[{number}]", callback
     yield "signal handler of SIGTERM", signal.getsignal(signal.SIGTERM)
 

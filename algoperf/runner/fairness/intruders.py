@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from algoperf.runner.fairness.packages import is_logger_process, is_logger_thread
+
 
 class Intruders:
     """Compares the threads and children of this process with those before the submission."""
@@ -37,7 +39,9 @@ class Intruders:
             if isinstance(thread, threading.Thread)
             else f"thread number {thread}"
             for thread in new
-            if not _helps_to_compile(thread) and not _is_idle_worker(thread)
+            if not _helps_to_compile(thread)
+            and not _is_idle_worker(thread)
+            and not is_logger_thread(thread)
         )
         return threads + self._new_children()
 
@@ -51,7 +55,8 @@ class Intruders:
             except psutil.NoSuchProcess:
                 continue
             is_known = child.pid in self._children or child.pid in helpers
-            if not is_known and not is_ended and not _compiles(words):
+            is_helper = _compiles(words) or is_logger_process(words)
+            if not is_known and not is_ended and not is_helper:
                 found.append(f"child process {child.pid} ({' '.join(words)[:80]})")
         return found
 

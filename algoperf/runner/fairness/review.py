@@ -8,6 +8,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from algoperf.errors import AlgoPerfError
+from algoperf.loading import published
+from algoperf.loading.source import Source
+from algoperf.runner.fairness.environment import is_protected
+
 _PUBLIC = ("spec", "jax_sharding_utils", "pytorch_utils")
 _FINGERPRINTS = (  # facts that give a workload away when compared with a number
     "shape",
@@ -47,10 +52,22 @@ _READERS = ("load", "load_file", "loadtxt", "memmap", "read_csv", "read_parquet"
 _SETTERS = (
     "jax.config.update",
     "torch.set_default_dtype",
-    "torch.set_num_threads",
     "torch.use_deterministic_algorithms",
 )
 _SETTINGS = ("torch.backends.", "jax.config.")
+# Settings that RULES.md lets a submission choose.
+_FREE_SETTINGS = (
+    "torch.backends.cudnn.allow_tf32",
+    "torch.backends.cudnn.benchmark",
+    "torch.backends.cudnn.deterministic",
+    "torch.backends.cuda.matmul.allow_tf32",
+)
+_FREE_IN_JAX = (
+    "jax_explain_cache_misses",
+    "jax_log_compiles",
+    "jax_threefry_partitionable",
+    "jax_traceback_filtering",
+)
 
 
 @dataclass(frozen=True)
@@ -78,21 +95,60 @@ def hints(submission: Path, workload_names: Collection[str]) -> list[Hint]:
         except (SyntaxError, ValueError):
             continue  # loading the submission tells it
         found += [Hint(path, *place) for place in _remarkable(tree, workload_names)]
-    return found
+        found += [
+            Hint(path, place.line, f"{place.name} is of API 0.5: {place.remedy}")
+            for place in published.outdated(path, tree)
+        ]
+    return [*found, *_hidden_files(submission)]
+
+
+def _hidden_files(submission: Path) -> Iterator[Hint]:
+    """Files of the submission for which an installed package is taken."""
+    try:
+        hidden = Source(submission).hidden_files()
+    except AlgoPerfError:
+        return  # loading the submission tells it
+    for name, path in sorted(hidden.items()):
+        yield Hint(
+            path,
+            1,
+            f"has the name of an installed package or of a module of Python: `import {name}` "
+            "takes that one, not this file",
+        )
 
 
 def _remarkable(tree: ast.Module, names: Collection[str]) -> Iterator[tuple[int, str]]:
     allowed = set(_nodes_of_batch_sizes(tree))
     imported = set(_imported_names(tree))
+    variables = dict(_set_variables(tree))
     seen = set()
     for node in ast.walk(tree):
-        if node in allowed:
+        if node in allowed or (node in variables and not is_protected(variables[node])):
             continue
         for text in (*_texts(node, names), *_about_change(node, imported)):
             place = (getattr(node, "lineno", 1), text)
             if place not in seen:
                 seen.add(place)
                 yield place
+
+
+def _set_variables(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    """Every `os.environ` that only serves to set a variable, and the variable's name."""
+    for node in ast.walk(tree):
+        environ, name = None, None
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            environ, name = node.value, node.slice
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            function, arguments = node.value.func, node.value.args
+            if isinstance(function, ast.Attribute) and function.attr == "setdefault":
+                environ, name = function.value, arguments[0] if arguments else None
+        if (
+            environ is not None
+            and ast.unparse(environ) == "os.environ"
+            and isinstance(name, ast.Constant)
+            and isinstance(name.value, str)
+        ):
+            yield environ, name.value
 
 
 def _imported_names(tree: ast.Module) -> Iterator[str]:
@@ -154,7 +210,7 @@ def _about_attribute(node: ast.Attribute) -> Iterator[str]:
     ):
         yield f"reads workload.{node.attr}, which is not in the submission API"
     if (owner, node.attr) in (("os", "environ"), ("os", "getenv")):
-        yield f"reads the environment (os.{node.attr})"
+        yield f"reads or changes the environment (os.{node.attr})"
     is_changed = isinstance(node.ctx, ast.Store | ast.Del)
     if is_changed and owner == "workload":
         yield f"changes {owner}.{node.attr}"
@@ -164,8 +220,13 @@ def _about_call(node: ast.Call) -> Iterator[str]:
     name = ast.unparse(node.func)
     if name.rpartition(".")[2] in _READERS:
         yield f"reads a file ({name})"
-    if name in _SETTERS:
+    is_free = bool(node.args) and _is_constant(node.args[0], _FREE_IN_JAX)
+    if name in _SETTERS and not is_free:
         yield f"changes a setting of the whole process ({name})"
+
+
+def _is_constant(node: ast.AST, values: Collection[str]) -> bool:
+    return isinstance(node, ast.Constant) and node.value in values
 
 
 def _about_change(node: ast.AST, imported: Collection[str]) -> Iterator[str]:
@@ -184,6 +245,8 @@ def _about_change(node: ast.AST, imported: Collection[str]) -> Iterator[str]:
     if target is None or not isinstance(root, ast.Name) or root.id not in imported:
         return
     name = ast.unparse(target)
+    if name in _FREE_SETTINGS:
+        return
     if name.startswith(_SETTINGS):
         yield f"changes a setting of the whole process ({name})"
     else:

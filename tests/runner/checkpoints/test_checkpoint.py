@@ -1,8 +1,15 @@
+import hashlib
+import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from algoperf.errors import BadCheckpoint
 from algoperf.runner.checkpoints import files as checkpoint
@@ -222,6 +229,96 @@ def test_a_checkpoint_of_another_run_is_not_passed_over_for_an_older_one(tmp_pat
     checkpoint.save(tmp_path, at(2, identity={**IDENTITY, "ruleset": "v0.6"}))
     with pytest.raises(BadCheckpoint, match=r"ckpt-2 .*ruleset is 'v0\.6'"):
         load(tmp_path)
+
+
+def rewritten(folder, **changes):
+    """A checkpoint whose checksums are right and whose contents are others."""
+    path = folder / "meta.json"
+    state = {**json.loads(path.read_text())["state"], **changes}
+    state = {key: value for key, value in state.items() if value is not None}
+    sha256 = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+    path.write_text(json.dumps({"sha256": sha256, "state": state}))
+
+
+@pytest.mark.parametrize(
+    ("number", "age"), [(None, "older"), (1, "older"), (99, "newer")]
+)
+def test_a_checkpoint_in_another_format_is_refused(tmp_path, number, age):
+    checkpoint.save(tmp_path, at(1))
+    rewritten(checkpoint.save(tmp_path, at(2)), format=number)
+    with pytest.raises(BadCheckpoint, match=f"ckpt-2 was written by an {age}|a {age}"):
+        load(tmp_path)
+
+
+def test_a_copy_under_another_steps_name_is_passed_over(tmp_path):
+    shutil.copytree(checkpoint.save(tmp_path, at(1)), tmp_path / "ckpt-9")
+    loaded, (warning,) = load(tmp_path)
+    assert loaded.step == 1
+    assert "ckpt-9 is damaged (meta.json is of step 1)" in warning
+
+
+def test_a_checkpoint_tells_where_it_was_read(tmp_path):
+    path = checkpoint.save(tmp_path, at(1))
+    assert load(tmp_path)[0].path == path
+
+
+def deny(*_, **__):
+    raise PermissionError(13, "Permission denied", "meta.json")
+
+
+def test_a_checkpoint_that_cannot_be_read_falls_back_and_says_why(
+    tmp_path, monkeypatch
+):
+    checkpoint.save(tmp_path, at(1))
+    checkpoint.save(tmp_path, at(2))
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, *a: deny() if "ckpt-2" in str(path) else read(path, *a),
+    )
+    loaded, (warning,) = load(tmp_path)
+    assert loaded.step == 1
+    assert (
+        "ckpt-2 cannot be read ([Errno 13] Permission denied: 'meta.json')" in warning
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_refused_not_taken_for_empty(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.listdir", deny)
+    with pytest.raises(
+        BadCheckpoint, match=f"{tmp_path} cannot be read: Permission den"
+    ):
+        load(tmp_path)
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(BadCheckpoint, match="checkpoints cannot be read: Not a dir"):
+        load(tmp_path / "checkpoints")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_byte_of_the_json_is_damaged_the_one_before_is_used(data):
+    with tempfile.TemporaryDirectory() as name:
+        checkpoint.save(Path(name), at(1))
+        path = checkpoint.save(Path(name), at(2)) / "meta.json"
+        content = bytearray(path.read_bytes())
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        loaded, warnings = load(Path(name))
+        assert loaded.step == 1
+        assert len(warnings) == 1 and "ckpt-2" in warnings[0]
+
+
+def test_json_that_is_nested_without_end_is_damage(tmp_path):
+    checkpoint.save(tmp_path, at(1))
+    (checkpoint.save(tmp_path, at(2)) / "meta.json").write_text("[" * 100_000)
+    assert load(tmp_path)[0].step == 1
 
 
 def test_leftovers_of_a_killed_write_are_swept(tmp_path):

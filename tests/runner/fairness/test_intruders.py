@@ -1,10 +1,13 @@
 import _thread
 import concurrent.futures
+import importlib
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -202,3 +205,87 @@ def test_a_pool_with_work_that_it_has_not_begun_is_found(release):
     release.set()
     concurrent.futures.wait(futures)
     pool.shutdown()
+
+
+LOGGER = """
+import threading
+GO_ON = threading.Event()
+
+def start(target=GO_ON.wait):
+    thread = threading.Thread(target=run, args=(target,), daemon=True)
+    thread.start()
+    return thread
+
+def run(target):
+    target()
+"""
+
+
+@pytest.fixture
+def logger(tmp_path, monkeypatch):
+    """Makes a module that stands for an installed one of the name `wandb`, or another."""
+
+    def make(name="wandb", folder="site-packages"):
+        package = tmp_path / folder / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(LOGGER)
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        made.append(module)
+        return module
+
+    made = []
+    yield make
+    for module in made:
+        module.GO_ON.set()
+
+
+def found_after(thread_starts):
+    intruders = Intruders()
+    thread = thread_starts()
+    for _ in range(100):  # until it waits
+        found = intruders.find()
+        if not found:
+            break
+        time.sleep(0.01)
+    return found, thread
+
+
+def test_a_helper_of_a_logging_package_that_waits_is_no_intruder(logger):
+    assert found_after(logger().start)[0] == []
+
+
+def test_a_helper_of_a_logging_package_that_runs_other_code_is_found(logger, release):
+    def pretrain():
+        started.set()
+        release.wait()
+
+    started = threading.Event()
+    intruders = Intruders()
+    logger().start(pretrain)
+    started.wait()
+    assert len(intruders.find()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("apscheduler_x", "site-packages"), ("wandb", "mine")]
+)
+def test_no_other_package_and_no_folder_of_that_name_may_leave_threads(
+    logger, name, folder
+):
+    intruders = Intruders()
+    logger(name, folder).start()
+    assert len(intruders.find()) == 1
+
+
+def test_a_program_of_a_logging_package_is_no_intruder(logger):
+    core = Path(logger().__path__[0]) / "core"
+    core.symlink_to(shutil.which("sleep"))
+    intruders = Intruders()
+    child = subprocess.Popen([core, "600"])
+    found = intruders.find()
+    child.kill()
+    child.wait()
+    assert found == []

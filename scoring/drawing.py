@@ -1,7 +1,6 @@
-"""Pieces of SVG for a report's charts: scales, axes, marks and thinned curves.
+"""Pieces of SVG: scales, axes, marks and thinned curves.
 
-Colours are classes (`c0` to `c7`) that the page's style defines for light and dark. What
-`figures.py` draws stands alone, with labels beside the curves; these charts share a legend.
+Colours are classes (`c0` to `c7`) that `palette.py` defines for light and dark.
 """
 
 import math
@@ -10,8 +9,6 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-
-from ..figures import ticks
 
 NUM_COLOURS = 8
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
@@ -34,6 +31,19 @@ class Scale:
     def ticks(self, wanted: int) -> list[float]:
         """Round numbers along the scale."""
         return ticks(self.low, self.high, wanted)
+
+
+def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
+    """Round numbers between `low` and `high`, about `wanted` of them."""
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low]
+    raw = span / max(1, wanted - 1)
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = min((m * magnitude for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
 
 
 def place(value: float) -> str:
@@ -97,6 +107,20 @@ def dot(x: float, y: float, series: int, tip: str, kind: str = "dot") -> str:
         f'<circle class="{kind} {colour(series)}" cx="{place(x)}" cy="{place(y)}" '
         'r="3.2"/></g>'
     )
+
+
+def band(edge: Sequence[tuple[float, float]], series: int) -> str:
+    """The area within an edge."""
+    points = " ".join(f"{place(x)},{place(y)}" for x, y in edge)
+    return f'<polygon class="band {colour(series)}" points="{points}"/>'
+
+
+def corners(places: Sequence[tuple[float, float]], *, is_step: bool) -> str:
+    """A path through places; a step goes across before it goes up."""
+    (x, y), *rest = places
+    separator = ("H", "V") if is_step else ("L", " ")
+    parts = [f"{separator[0]}{place(a)}{separator[1]}{place(b)}" for a, b in rest]
+    return f"M{place(x)} {place(y)}{''.join(parts)}"
 
 
 def group(series: int, parts: Sequence[str]) -> str:

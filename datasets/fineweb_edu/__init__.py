@@ -1,0 +1,1 @@
+"""FineWeb-Edu, sample-10BT: packed tokens of web pages."""

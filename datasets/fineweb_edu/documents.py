@@ -1,0 +1,140 @@
+"""The raw Parquet files: which there are, and the texts of their rows."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algoperf import input_files, packages
+from algoperf.errors import BadData, near
+
+COLUMN = "text"
+_ROWS_AT_ONCE = 1_000
+
+RAW_HELP = """\
+FineWeb-Edu, sample-10BT: the Parquet files of its one split (about 28 GB), anywhere below
+the folder: sample/10BT/000_00000.parquet and those after it.
+From https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu, for example with
+  hf download HuggingFaceFW/fineweb-edu --repo-type dataset \\
+    --include 'sample/10BT/*' --local-dir DIR
+Licence: ODC-By 1.0, and the terms of use of Common Crawl."""
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """The packages pyarrow and pyarrow.parquet, which only preparing needs."""
+    user = "Preparing fineweb_edu"
+    return packages.load("pyarrow", user), packages.load("pyarrow.parquet", user)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some row groups of one file: what is tokenised, and stored, at once."""
+
+    path: Path
+    groups: tuple[int, ...]
+    first_row: int
+    num_rows: int
+
+    def texts(self) -> Iterator[str]:
+        """The text of each row; `BadData` names the file and row of a bad one."""
+        row = self.first_row
+        with _opened(self.path, lambda: f"is damaged after row {row:,}") as file:
+            batches = file.iter_batches(
+                _ROWS_AT_ONCE, row_groups=self.groups, columns=[COLUMN]
+            )
+            for batch in batches:
+                for value in batch.column(0):
+                    yield self._text(value, row)
+                    row += 1
+
+    def _text(self, value: Any, row: int) -> str:
+        try:
+            text = value.as_py()
+        except UnicodeDecodeError as error:
+            raise BadData(
+                f"{self.path}, row {row:,}: the text is not UTF-8 ({error}). Delete "
+                "the file and download it again."
+            ) from error
+        if text is None:
+            raise BadData(
+                f"{self.path}, row {row:,} has no text. Delete the file and download "
+                "it again."
+            )
+        return str(text)
+
+
+def find_files(raw: Path) -> list[Path]:
+    """All Parquet files below a folder, sorted by path."""
+    input_files.check_raw_folder(raw, RAW_HELP)
+    paths = [
+        entry.path
+        for entry in input_files.files_below(raw)
+        if entry.path.suffix.lower() == ".parquet"
+    ]
+    if not paths:
+        raise input_files.not_found(
+            raw, "no Parquet file", RAW_HELP, name="000_00000.parquet"
+        )
+    return paths
+
+
+def blocks_of(path: Path, rows_at_least: int) -> list[Block]:
+    """The file in blocks of at least so many rows, the last one excepted.
+
+    Reads the file's footer; `BadData` where that is damaged or there is no text.
+    """
+    with _opened(path, lambda: "is no whole Parquet file") as file:
+        _check_schema(path, file.schema_arrow, pyarrow()[0])
+        sizes = [
+            file.metadata.row_group(group).num_rows
+            for group in range(file.metadata.num_row_groups)
+        ]
+    return _grouped(path, sizes, rows_at_least)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, state: Callable[[], str]) -> Iterator[Any]:
+    """The Parquet file at `path`; state: what an error in the body says of it."""
+    arrow, parquet = pyarrow()
+    with input_files.opened(path) as raw:
+        try:
+            with parquet.ParquetFile(raw) as file:
+                yield file
+        except (arrow.ArrowException, OSError) as error:
+            raise BadData(
+                f"{path} {state()} ({input_files.in_one_line(error)}). A file of some "
+                "hundred bytes is a pointer of Git LFS: fetch what it stands for. Else "
+                "delete it and download it again."
+            ) from error
+
+
+def _grouped(path: Path, sizes: list[int], rows_at_least: int) -> list[Block]:
+    blocks, groups, row, num_rows = [], [], 0, 0
+    for group, size in enumerate(sizes):
+        groups.append(group)
+        num_rows += size
+        if num_rows >= rows_at_least or group == len(sizes) - 1:
+            blocks.append(Block(path, tuple(groups), row, num_rows))
+            row, groups, num_rows = row + num_rows, [], 0
+    return blocks
+
+
+def _check_schema(path: Path, schema: Any, arrow: Any) -> None:
+    names = ", ".join(schema.names)
+    if COLUMN not in schema.names:
+        raise BadData(
+            f"{path} has no column {COLUMN!r}.{near(COLUMN, schema.names)} It has: "
+            f"{names}. Is it a file of FineWeb-Edu?"
+        )
+    found = schema.field(COLUMN).type
+    is_text = (
+        arrow.types.is_string(found)
+        or arrow.types.is_large_string(found)
+        or found == arrow.string_view()
+    )
+    if not is_text:
+        raise BadData(
+            f"{path}: the column {COLUMN!r} holds {found}, not strings. Is it a file of "
+            "FineWeb-Edu?"
+        )

@@ -1,0 +1,118 @@
+"""What `TrialCheckpoints` writes, refuses and puts back, with the toy backend."""
+
+import dataclasses
+import types
+
+import pytest
+import toy_backend
+
+from algoperf.errors import BadCheckpoint
+from algoperf.logs import TrialLog
+from algoperf.runner.checkpoints import files
+from algoperf.runner.checkpoints.state import REFUSAL_FILE, TrialCheckpoints
+from algoperf.runner.clock import Clock
+from algoperf.runner.observers import Observers
+from algoperf.runner.supervision.watchdog import Progress
+from algoperf.runner.trial_parts import TrialState
+
+
+@pytest.fixture
+def parts(tmp_path):
+    return types.SimpleNamespace(
+        backend=toy_backend.ToyBackend(),
+        log=TrialLog(tmp_path),
+        clock=Clock(),
+        observers=Observers(),
+        progress=Progress(),
+        identity={},
+        save_checkpoints=True,
+    )
+
+
+def state_with(**optimizer_state):
+    return TrialState({"w": 1.0}, None, optimizer_state, global_step=3)
+
+
+def save(checkpoints, parts, state):
+    checkpoints.save(state, position=3, data_wait_seconds=0.5)
+    return files.load_latest(parts.log.folder / files.FOLDER, {}, pytest.fail)
+
+
+def made_from_text(value):
+    names = {}
+    exec("def make(v):\n  def f():\n    return v\n  return f", names)
+    return names["make"](value)
+
+
+def test_a_state_whose_structure_changed_goes_on(parts):
+    checkpoints = TrialCheckpoints(parts)
+    checkpoints.started_with(state_with(kept=None))
+    saved = save(checkpoints, parts, state_with(kept=[1.5], later={"n": 2}))
+    state = state_with(kept=None)
+    assert TrialCheckpoints(parts).restore(saved, state) == 0.5
+    assert state.optimizer_state == {"kept": [1.5], "later": {"n": 2}}
+
+
+def test_what_a_new_state_lacks_is_refused_at_the_first_checkpoint(parts, capsys):
+    checkpoints = TrialCheckpoints(parts)
+    checkpoints.started_with(state_with(rule=None))
+    state = state_with(rule=made_from_text(3))
+    assert save(checkpoints, parts, state) is None
+    text = capsys.readouterr().err
+    assert (
+        "This trial cannot be resumed: 'optimizer_state/rule' is the function" in text
+    )
+    assert "init_optimizer_state" in text
+    reason = (parts.log.folder / files.FOLDER / REFUSAL_FILE).read_text()
+    assert "'optimizer_state/rule'" in reason
+
+
+def test_another_function_in_the_same_place_is_refused_too(parts):
+    def other():
+        names = {}
+        exec("def g():\n  return 1", names)
+        return names["g"]
+
+    checkpoints = TrialCheckpoints(parts)
+    checkpoints.started_with(state_with(rule=other()))
+    assert save(checkpoints, parts, state_with(rule=made_from_text(3))) is None
+
+
+def test_what_a_new_state_has_as_well_is_saved(parts):
+    checkpoints = TrialCheckpoints(parts)
+    checkpoints.started_with(state_with(rule=made_from_text(0)))
+    saved = save(checkpoints, parts, state_with(rule=made_from_text(3)))
+    state = state_with(rule=made_from_text(0))
+    TrialCheckpoints(parts).restore(saved, state)
+    assert state.optimizer_state["rule"]() == 3
+
+
+def test_a_state_that_cannot_be_saved_at_first_may_be_saved_later(parts):
+    checkpoints = TrialCheckpoints(parts)
+    checkpoints.started_with(state_with(now=iter([1])))
+    assert save(checkpoints, parts, state_with(now=None)) is not None
+
+
+def test_a_state_that_does_not_fit_is_refused_with_the_checkpoints_path(parts):
+    saved = save(TrialCheckpoints(parts), parts, state_with(rule=made_from_text(3)))
+    with pytest.raises(BadCheckpoint, match=rf"{saved.path}: 'optimizer_state/rule'"):
+        TrialCheckpoints(parts).restore(saved, state_with())
+
+
+@pytest.mark.parametrize("name", ["ranks", "evaluated_at", "data_wait", "eval_results"])
+def test_a_checkpoint_that_lacks_something_is_refused_with_its_path(parts, name):
+    saved = save(TrialCheckpoints(parts), parts, state_with())
+    rest = {key: value for key, value in saved.rest.items() if key != name}
+    with pytest.raises(BadCheckpoint, match=rf"{saved.path}: KeyError: '{name}'"):
+        TrialCheckpoints(parts).restore(
+            dataclasses.replace(saved, rest=rest), state_with()
+        )
+
+
+def test_rows_and_the_clocks_whole_account_are_in_a_checkpoint(parts):
+    parts.log.add_evaluation({"global_step": 3, "validation/loss": 0.5})
+    account = {"submission": 2.0, "typical step": 0.25}
+    parts.clock = types.SimpleNamespace(accounting=lambda: account)
+    saved = save(TrialCheckpoints(parts), parts, state_with())
+    assert saved.rest["seconds"] == account
+    assert saved.rest["rows"]["rows"] == [["3", "0", "0.5"]]

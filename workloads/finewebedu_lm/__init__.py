@@ -1,0 +1,1 @@
+"""FineWeb-Edu: next-token prediction with a decoder-only Transformer."""
