@@ -76,12 +76,18 @@ def own_name(value: Any) -> str | None:
 
 
 def single_name(value: Any) -> str | None:
-    """The name of an object that its class's module keeps: a sentinel, a singleton."""
-    module = sys.modules.get(type(value).__module__)
-    for name, other in dict(vars(module) if module else {}).items():
-        if other is value:
-            return f"{type(value).__module__}:{name}"
+    """The name of an object that a module keeps: a sentinel, a singleton."""
+    own = type(value).__module__
+    for place in sorted(list(sys.modules), key=lambda place: place != own):
+        module = sys.modules.get(place)
+        for name, other in dict(vars(module)).items() if _is_module(module) else ():
+            if other is value:
+                return f"{place}:{name}"
     return None
+
+
+def _is_module(thing: Any) -> bool:
+    return issubclass(type(thing), types.ModuleType)
 
 
 def digest_of(code: types.CodeType) -> str:
