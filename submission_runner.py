@@ -15,10 +15,13 @@ import psutil
 from absl import app, flags
 
 from algoperf import console, exit_status, paths
+from algoperf.backend import FRAMEWORKS
 from algoperf.errors import BadSettings, near
 from algoperf.procedures import calibration
+from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import experiment
 from algoperf.runner.settings import (
+    PRECISIONS,
     OnExisting,
     Settings,
     default_data_dir,
@@ -30,11 +33,11 @@ _FLAGS_OF_ABSL = frozenset(_FLAGS)  # some are two names of one flag
 _PROGRAM = "submission_runner"
 _REQUIRED = ("framework", "workload", "submission_path")
 
-flags.DEFINE_enum("framework", None, ["jax", "pytorch"], "Framework of the submission.")
+flags.DEFINE_enum("framework", None, list(FRAMEWORKS), "Framework of the submission.")
 flags.DEFINE_string("workload", None, "Workload to train; `algoperf list` shows all.")
 flags.DEFINE_string("submission_path", None, "Python file of the submission.")
 flags.DEFINE_enum(
-    "tuning_ruleset", "external", ["external", "self"], "External or self-tuning."
+    "tuning_ruleset", "external", list(TUNING_RULESETS), "External or self-tuning."
 )
 flags.DEFINE_string(
     "tuning_search_space", None, "JSON file of the search space, for external tuning."
@@ -45,7 +48,7 @@ flags.DEFINE_integer(
     "Number of tuning trials per study; default: the ruleset's.",
 )
 flags.DEFINE_integer("num_studies", 1, "Number of studies.")
-flags.DEFINE_enum("ruleset", "paper", ["paper", "v0.5", "v0.6"], "Rules to run under.")
+flags.DEFINE_enum("ruleset", DEFAULT_RULESET, list(RULESETS), "Rules to run under.")
 flags.DEFINE_string("data_dir", None, "Directory containing prepared data.")
 flags.DEFINE_string("experiment_dir", "experiments", "Directory to write logs to.")
 flags.DEFINE_string(
@@ -65,7 +68,7 @@ flags.DEFINE_bool("overwrite", False, "Delete existing trials and run them again
 flags.DEFINE_bool("resume_last_run", False, "Resume unfinished trials.")
 flags.DEFINE_bool("save_checkpoints", True, "Save a checkpoint at every evaluation.")
 flags.DEFINE_bool("torch_compile", False, "Compile PyTorch models.")
-flags.DEFINE_enum("precision", "float32", ["float32", "bf16"], "Compute precision.")
+flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "Compute precision.")
 flags.DEFINE_bool("allow_partial_data", False, "Accept data prepared with --subset.")
 flags.DEFINE_bool("tensorboard", False, "Also write TensorBoard event files.")
 flags.DEFINE_string(

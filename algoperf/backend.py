@@ -200,16 +200,19 @@ class Backend(Protocol):
         ...
 
     def to_leaves(self, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays by path, and what is not an array as JSON; callables are left out."""
+        """Arrays by path, and the structure as JSON; see `leaves` for what a tree may hold.
+
+        `needs` in the JSON says what only a template has, by path.
+        """
         ...
 
     def from_leaves(
         self, template: Any, arrays: Arrays, rest: Mapping[str, Any]
     ) -> Any:
-        """`template` with its leaves replaced by saved ones, on its devices.
+        """The tree that was saved, bit for bit; in the objects of `template` where they fit.
 
-        Stateful members (modules, optimizers) are restored in place. Refuses missing or extra
-        paths, other shapes, other dtypes with `BadCheckpoint`.
+        Its structure may be another than the template's. What cannot be made again is refused
+        with `BadCheckpoint`.
         """
         ...
 

@@ -13,15 +13,18 @@ from algoperf.errors import BadSettings, near
 
 _PROGRAM = "algoperf"
 _COMMANDS = {  # name: (module under algoperf.commands, what it does)
-    "run": ("run", "time a submission on a workload until its targets are hit"),
+    "run": (
+        "run",
+        "train a submission on a workload and time it until it reaches its targets",
+    ),
     "score": ("score", "rank submissions from their logs"),
-    "report": ("report", "write a report of a leaderboard as one file"),
+    "report": ("report", "write a report on a leaderboard into one file"),
     "watch": ("watch", "follow running trials in the terminal"),
-    "analyze": ("analyze", "run an analysis of the benchmark paper over logs"),
+    "analyze": ("analyze", "run one of the benchmark paper's analyses on logs"),
     "draw-held-out": ("draw_held_out", "draw held-out workloads from a public seed"),
-    "prepare": ("prepare", "turn raw data into the form that workloads read"),
-    "list": ("listing", "show workloads, their targets and budgets"),
-    "check": ("check", "check a submission and rehearse a few of its steps"),
+    "prepare": ("prepare", "convert raw data into the format that workloads read"),
+    "list": ("listing", "list workloads with their targets and budgets"),
+    "check": ("check", "check a submission and run a few training steps with it"),
     "targets": ("targets", "set the targets of a workload by the published procedure"),
 }
 

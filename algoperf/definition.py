@@ -124,6 +124,8 @@ class WorkloadDefinition:
     train_mean: tuple[float, ...] | None = None
     train_stddev: tuple[float, ...] | None = None
     tier: Tier = "full"
+    # Packages that batches and metrics import late, beside the framework's.
+    packages: tuple[str, ...] = ()
     # Variables that a trial's process starts with, keyed by framework.
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)

@@ -11,6 +11,7 @@ try:
 except ModuleNotFoundError:  # Windows: a second writer is not noticed
     fcntl = None  # type: ignore[assignment]
 
+from algoperf import input_files
 from algoperf.download import writing_to
 from algoperf.errors import BadData
 
@@ -65,6 +66,7 @@ class Journal:
 
 
 def _open_locked(path: Path) -> BinaryIO:
+    input_files.look_up(path)  # refuses pipes and devices, which would be waited for
     with writing_to(path.parent):
         file = path.open("a+b")
     if fcntl is None:

@@ -218,6 +218,7 @@ class Preparation:
 
 
 def _make_folder(path: Path) -> None:
+    input_files.look_up(path)  # names a link to nothing
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

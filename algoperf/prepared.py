@@ -163,6 +163,13 @@ class PreparedData:
             f"and run {self.command}."
         )
 
+    def unfit(self, found: str) -> BadData:
+        """The error for data of another kind than the workload's; found: what they are."""
+        return BadData(
+            f"{self.folder} {found}. The raw files were not the expected ones. Delete the "
+            f"folder and run {self.command} with the right ones."
+        )
+
     def path(self, name: str) -> Path:
         """The file `name` of the data."""
         if name not in self.manifest.files:
@@ -218,10 +225,9 @@ class PreparedData:
             )
         if not self.is_partial and not fits:
             numbers = {split: expected.get(split) for split in _PREPARED_SPLITS}
-            raise BadData(
-                f"{self.folder} has {listed(self.counts)} examples; the workload needs "
-                f"{listed(numbers)}. The raw data were not the expected ones: delete "
-                f"the folder and run {prepare_command(self.folder)} with the right files."
+            raise self.unfit(
+                f"has {listed(self.counts)} examples; the workload needs "
+                f"{listed(numbers)}"
             )
 
     def _check_sizes(self) -> None:

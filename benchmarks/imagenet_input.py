@@ -24,9 +24,10 @@ import numpy as np
 from measuring import print_memory
 from PIL import Image
 
-from algoperf.datasets.imagenet import batches, jpeg, photographs, reader
+from algoperf.datasets.imagenet import jpeg, photographs, reader
 from algoperf.definition import Split, Splits
 from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.workloads._imagenet import data as batches
 
 SIZE = (500, 375)
 QUALITY = 97  # gives 70 kB; the mean of ImageNet's files, larger and smaller, is 110 kB

@@ -14,10 +14,11 @@ import numpy as np
 from measuring import shortest
 
 from algoperf import pipeline
-from algoperf.datasets.librispeech import audio, batches, clips, raw, reader
+from algoperf.datasets.librispeech import audio, clips, raw, reader
 from algoperf.datasets.librispeech.packing import Packing
 from algoperf.definition import Split, Splits
 from algoperf.prepared import Preparation
+from algoperf.workloads._speech import data as batches
 
 CONSUMED = 256 / 0.79  # utterances/s of training on 8 x V100, published logs
 PUBLISHED_PIPELINE = 240  # utterances/s on two virtual cores

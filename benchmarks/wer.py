@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from measuring import shortest
 
-from algoperf.datasets.librispeech.wer import (
+from algoperf.workloads._speech.wer import (
     printed_form,
     published_word_errors,
     word_errors,

@@ -114,8 +114,8 @@ check() { # COMMAND ARGUMENT…
   case $1 in
     run | targets | reproduce)
       check_experiments "$@"
-      check_shared_memory
       check_gpus
+      check_shared_memory
       ;;
   esac
 }

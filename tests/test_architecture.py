@@ -265,6 +265,17 @@ def may_data_set_import(module: str, target: str) -> bool:
     return wing_of(target) in (None, "datasets") and not is_in(target, *above)
 
 
+def test_pipelines_and_metrics_belong_to_workloads():
+    wrong = [
+        f"{FILES[module].relative_to(ROOT)} defines {node.name}"
+        for module in in_wing("datasets")
+        for node in ast.parse(FILES[module].read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        if node.name in ("open_batches", "outputs", "summarise", "summariser")
+    ]
+    assert wrong == []
+
+
 def may_algorithm_import(module: str, target: str) -> bool:
     own = ".".join(module.split(".")[:3])
     shared = "algoperf.reference_algorithms._shared"

@@ -170,8 +170,8 @@ INVALID = {  # what is done: (in update_params, on top, what the problem says)
     ),
     "the environment is changed when imported": (
         "pass",
-        "import os\nos.environ['OWN_SETTING'] = '1'",
-        "environment variable OWN_SETTING was changed",
+        "import os\nos.environ['NVIDIA_TF32_OVERRIDE'] = '1'",
+        "environment variable NVIDIA_TF32_OVERRIDE was changed",
     ),
     "a function of the harness is replaced": (
         "pass",
@@ -184,7 +184,7 @@ INVALID = {  # what is done: (in update_params, on top, what the problem says)
 @pytest.mark.parametrize("what", INVALID)
 def test_a_broken_rule_in_the_rehearsal_is_not_valid(rehearse, monkeypatch, what):
     update, top, said = INVALID[what]
-    monkeypatch.delenv("OWN_SETTING", raising=False)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     # The static half imports the submission in this process: put back afterwards.
     monkeypatch.setattr(Evaluator, "evaluate", Evaluator.evaluate)
     status, out, _ = rehearse(update, top)
@@ -311,6 +311,48 @@ def test_the_state_is_measured_without_parameters_and_generators(rehearse):
     """The toy keeps an int64 counter and a uint32 [2] key for 10 float64 parameters."""
     _, out, _ = rehearse()
     assert "optimizer state: 1.6 bytes a parameter (16 bytes on blobs_never)" in out
+
+
+SAME = "killed after its first evaluation and resumed, it ended with the same bits"
+RESUMES = {  # what is kept: (in update_params, on top, what the warning says)
+    "in the state, later": ("state['later'] = [params, {global_step}]", "", None),
+    "in the module": (
+        "SEEN.append(1)\nparams['bias'] = params['bias'] + len(SEEN)",
+        "SEEN = []",
+        "differs after a resume: params/bias: value differs",
+    ),
+    "in the state, from the module": (
+        "SEEN.append(1)\nstate['seen'] = [len(SEEN)]",
+        "SEEN = []",
+        "differs after a resume: optimizer_state/seen/[0]: value differs: 3 and 2",
+    ),
+    "in an open file": (
+        "state['log'] = open(__file__)",
+        "",
+        "cannot be resumed: 'optimizer_state/log' is of type _io.TextIOWrapper",
+    ),
+    "in code made from text": (
+        "exec('def f(): pass', names := {})\nstate['f'] = names['f']",
+        "",
+        "cannot be resumed: Cannot go on from ",
+    ),
+    "nowhere": (
+        "params['bias'] = params['bias'] + os.getpid() + time.time()",
+        "import os, time",
+        "the computation is not deterministic",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RESUMES)
+def test_a_rehearsal_is_resumed_and_what_differs_is_a_warning(rehearse, what):
+    update, top, said = RESUMES[what]
+    status, out, _ = rehearse(update, top)
+    assert status == 0
+    assert (SAME in out) is (said is None)
+    if said is not None:
+        (warning,) = [line for line in out.splitlines() if said in line]
+        assert warning.startswith("warning: rehearsal on blobs_never: ")
 
 
 def test_elements_are_counted_through_nested_shapes():

@@ -307,3 +307,19 @@ def test_a_raw_folder_that_may_not_be_written_is_no_fault_of_the_network(
     with unprivileged(), pytest.raises(cli.AlgoPerfError, match="Cannot write"):
         download.fetch("http://localhost:9/x", tmp_path / "sub" / "x", attempts=1)
     tmp_path.chmod(0o700)
+
+
+def test_a_journal_that_is_no_file_is_refused_at_once(prepare, tmp_path):
+    journal = tmp_path / "mnist_mini" / ".journal.jsonl"
+    journal.parent.mkdir()
+    for make in (lambda: os.mkfifo(journal), lambda: journal.symlink_to("/dev/full")):
+        make()
+        status, _, err = prepare("mnist_mini", "--data-dir", tmp_path)
+        assert status == 2 and f"{journal} is a " in err
+        journal.unlink()
+
+
+def test_a_folder_that_is_a_link_to_nothing_is_named(prepare, tmp_path):
+    (tmp_path / "mnist_mini").symlink_to(tmp_path / "gone")
+    status, _, err = prepare("mnist_mini", "--data-dir", tmp_path)
+    assert status == 2 and "mnist_mini is a link to" in err and "does not exist" in err

@@ -234,6 +234,7 @@ def _rehearse(
             data_dir=data_dir,
         )
         _tell(result, findings)
+        _tell_of_resuming(result, findings)
         rehearsals += [result] if result.is_good else []
     if rehearsals and not findings.problems:
         _estimate_memory(framework, rehearsals, findings)
@@ -256,6 +257,19 @@ def _tell(result: rehearsal.Rehearsal, findings: _Findings) -> None:
         findings.problems.append(text)
 
 
+def _tell_of_resuming(result: rehearsal.Rehearsal, findings: _Findings) -> None:
+    """Whether a trial that was killed ends as one that was not."""
+    findings.warnings += [
+        f"rehearsal on {result.workload}: {problem}"
+        for problem in result.resume_problems
+    ]
+    if result.is_good and result.num_evaluations > 1 and not result.resume_problems:
+        print(
+            f"rehearsal on {result.workload}: killed after its first evaluation and resumed, "
+            "it ended with the same bits."
+        )
+
+
 def _estimate_memory(
     framework: str, rehearsals: list[rehearsal.Rehearsal], findings: _Findings
 ) -> None:
@@ -263,7 +277,7 @@ def _estimate_memory(
     if not states:
         findings.warnings.append(
             "the optimizer's state could not be saved: its size is unknown, and runs cannot "
-            "be resumed. Keep arrays, plain values and objects with state_dict() in it"
+            "be resumed"
         )
         return
     workload, state = max(states.items(), key=lambda item: item[1].bytes_per_param)

@@ -6,7 +6,7 @@ from pathlib import Path
 from algoperf import exit_status
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import door, experiment
+from algoperf.runner import experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
@@ -208,8 +208,5 @@ def execute(options: argparse.Namespace) -> int:
     reference = values.pop("calibrate")
     settings = Settings(**values)
     if reference is not None:
-        if reference.exists():
-            door.check_file(reference, "calibration file")
-        door.check_before_start(settings)
         calibration.check(settings, reference)
     return exit_status.OK if experiment.run(settings) else exit_status.FAILED

@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("directory", type=Path, metavar="DIR", help="folder that holds the logs")
     add(
         "--rules",
-        "--ruleset",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
         help="default: %(default)s",

@@ -10,11 +10,16 @@ from typing import Any
 
 from algoperf.leaves.objects import dictionary
 
+# As `type` tells them, whatever a class's own class says.
+_OF_CLASSES = {key: type.__dict__[key] for key in ("__module__", "__qualname__")}
+
 
 def name_of(thing: Any) -> str:
     """How a class or function calls itself."""
     if isinstance(thing, types.MethodDescriptorType | types.WrapperDescriptorType):
         return f"{name_of(thing.__objclass__)}.{thing.__name__}"
+    if isinstance(thing, type):
+        return ":".join(_OF_CLASSES[key].__get__(thing) for key in _OF_CLASSES)
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")
     return f"{_module_of(thing)}:{name}"
 
@@ -33,8 +38,17 @@ def find(name: str) -> Any:
         return None
     found: Any = module(module_name)
     for part in path.split("."):
-        found = getattr(found, part, None)
+        found = _part(found, part)
     return found
+
+
+def _part(whole: Any, name: str) -> Any:
+    """An attribute of a module or class as it stands there: asking them could run code."""
+    if isinstance(whole, types.ModuleType):
+        return vars(whole).get(name)
+    places = whole.__mro__ if isinstance(whole, type) else ()
+    found = next((vars(p)[name] for p in places if name in vars(p)), None)
+    return found.__func__ if isinstance(found, staticmethod | classmethod) else found
 
 
 def module(name: str) -> types.ModuleType | None:
@@ -62,12 +76,18 @@ def own_name(value: Any) -> str | None:
 
 
 def single_name(value: Any) -> str | None:
-    """The name of an object that its class's module keeps: a sentinel, a singleton."""
-    module = sys.modules.get(type(value).__module__)
-    for name, other in dict(vars(module) if module else {}).items():
-        if other is value:
-            return f"{type(value).__module__}:{name}"
+    """The name of an object that a module keeps: a sentinel, a singleton."""
+    own = type(value).__module__
+    for place in sorted(list(sys.modules), key=lambda place: place != own):
+        module = sys.modules.get(place)
+        for name, other in dict(vars(module)).items() if _is_module(module) else ():
+            if other is value:
+                return f"{place}:{name}"
     return None
+
+
+def _is_module(thing: Any) -> bool:
+    return issubclass(type(thing), types.ModuleType)
 
 
 def digest_of(code: types.CodeType) -> str:

@@ -67,7 +67,9 @@ def parse(path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():  # of the file: Python shows them when it is run
             warnings.simplefilter("ignore")
-            return ast.parse(data, str(path))
+            tree = ast.parse(data, str(path))
+            compile(data, str(path), "exec", dont_inherit=True)  # finds more
+            return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise syntax_problem(error, path) from None
 

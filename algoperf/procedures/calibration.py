@@ -17,7 +17,7 @@ import numpy as np
 from algoperf import logs, registry
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.logs import Outcome, Trial
-from algoperf.runner import experiment
+from algoperf.runner import door, experiment
 from algoperf.runner.settings import Settings
 
 ALGORITHM = "nadamw"
@@ -39,6 +39,9 @@ class Speed:
 
 def check(settings: Settings, path: Path, say: Callable[[str], None] = print) -> None:
     """Calibrates; raises `SlowMachine` if a step takes over 10 % longer than `path` says."""
+    door.check_before_start(settings)  # before the time that measuring takes
+    if path.exists():
+        door.check_file(path, "calibration file")
     recorded = _read(path)
     key, speed = measure(settings)
     before = recorded.get(key)

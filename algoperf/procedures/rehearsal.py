@@ -2,15 +2,18 @@
 
 The runner runs it as any trial, in a process of its own and under all guards, so that what
 ends a rehearsal would end a run. Its logs and its checkpoint lie in a temporary folder; they
-tell how it ended, the memory in use, and the size of the optimizer's state.
+tell how it ended, the memory in use, and the size of the optimizer's state. Then the trial
+is resumed, as if it had been killed after its first evaluation, and must end with the same bits.
 
 `python -m algoperf.procedures.rehearsal FRAMEWORK` prints the parameter counts of all full
 workloads as JSON: apart, because it imports the framework.
 """
 
 import ast
+import dataclasses
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import backend as backends
-from algoperf import logs, registry
+from algoperf import leaves, logs, registry
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.logs import Outcome
@@ -28,12 +31,15 @@ from algoperf.prepared import MANIFEST, Preparation
 from algoperf.rulesets import TuningRuleset
 from algoperf.runner import experiment
 from algoperf.runner.checkpoints import files as checkpoint
+from algoperf.runner.checkpoints import ranks
+from algoperf.runner.checkpoints.state import REFUSAL_FILE
 from algoperf.runner.launch import WrongInput
 from algoperf.runner.settings import Settings, default_data_dir
 from algoperf.runner.supervision.memory import DEVICE_COLUMN, HOST_COLUMN
 
 NUM_STEPS = 3
 _EVAL_PERIOD_STEPS = 2  # evaluates after steps 1 and 3: also what an evaluation leaves
+_MOST_SHOWN = 5  # differences
 _PACKAGES = {
     "jax": {"jax", "flax", "optax", "algoperf.jax_sharding_utils"},
     "pytorch": {"torch", "algoperf.pytorch_utils"},
@@ -64,6 +70,7 @@ class Rehearsal:
     host_bytes: float = math.nan  # most at an evaluation; NaN: not known
     device_bytes: float = math.nan
     state: StateSize | None = None  # None: the state could not be saved
+    resume_problems: tuple[str, ...] = ()  # why a resumed trial would not be the same
 
     @property
     def is_good(self) -> bool:
@@ -113,7 +120,11 @@ def rehearse(
             for place in logs.trial_folders(settings.experiment_dir)
         ]
         if trials and trials[0].outcome is not None:
-            return _result(trials[0])
+            result = _result(trials[0])
+            if not result.is_good:
+                return result
+            problems = tuple(_resume_problems(settings, trials[0]))
+            return dataclasses.replace(result, resume_problems=problems)
     return Rehearsal(workload, None, " ".join(said))
 
 
@@ -150,6 +161,80 @@ def _result(trial: logs.Trial) -> Rehearsal:
     )
 
 
+def _resume_problems(settings: Settings, trial: logs.Trial) -> list[str]:
+    """Why a trial that is killed after its first evaluation and resumed ends differently."""
+    reason = trial.folder / checkpoint.FOLDER / REFUSAL_FILE
+    if reason.is_file():
+        return [f"cannot be resumed: {reason.read_text().strip()}"]
+    if len(_checkpoints(trial)) < 2:
+        return []  # it ended at its first evaluation
+    resumed = _resumed(settings, "resumed")
+    problems = _differences(trial, resumed)
+    if not problems or isinstance(resumed, str):
+        return problems
+    again = _resumed(settings, "resumed-again")
+    if not isinstance(again, str) and _differences(again, resumed):
+        return [
+            "whether a resumed trial is the same cannot be told: two that were resumed alike "
+            f"differ as well, so the computation is not deterministic ({problems[0]})"
+        ]
+    return problems
+
+
+def _resumed(settings: Settings, name: str) -> logs.Trial | str:
+    """The rehearsal, gone on from its first checkpoint; or why it did not go on."""
+    folder = settings.experiment_dir.with_name(name)
+    shutil.copytree(settings.experiment_dir, folder)
+    ((identity, place),) = logs.trial_folders(folder)
+    (place / logs.OUTCOME_FILE).unlink()
+    for path in _checkpoints(logs.read_trial(identity, place))[1:]:
+        shutil.rmtree(path)
+    settings = dataclasses.replace(
+        settings, experiment_dir=folder, on_existing="resume"
+    )
+    said: list[str] = []
+    try:
+        experiment.run(settings, said.append)
+    except WrongInput as error:
+        return str(error)
+    trial = logs.read_trial(identity, place)
+    if trial.outcome not in (Outcome.REACHED, Outcome.NOT_REACHED, Outcome.DIVERGED):
+        return trial.reason or " ".join(said)
+    return trial
+
+
+def _checkpoints(trial: logs.Trial) -> list[Path]:
+    """In the order of steps."""
+    found = (trial.folder / checkpoint.FOLDER).glob("ckpt-*")
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _differences(trial: logs.Trial, resumed: logs.Trial | str) -> list[str]:
+    """What is not bit for bit the same at the end of two trials; at most a few."""
+    if isinstance(resumed, str):
+        return [f"cannot be resumed: {resumed}"]
+    states = [checkpoint.load(_checkpoints(t)[-1]) for t in (trial, resumed)]
+    if states[0].step != states[1].step:
+        return [f"it ended at step {states[0].step}, resumed at step {states[1].step}"]
+    found = leaves.differences(*map(_leaves_of, states))
+    rows = [{k: v for k, v in t.columns.items() if "/" in k} for t in (trial, resumed)]
+    for name in sorted({*rows[0], *rows[1]}):
+        values = [t.metric(name).tobytes() for t in (trial, resumed)]
+        if values[0] != values[1]:
+            found.append(f"the evaluations' {name} differs")
+    more = f" (and {len(found) - _MOST_SHOWN} more)" if len(found) > _MOST_SHOWN else ""
+    shown = [f"differs after a resume: {text}" for text in found[:_MOST_SHOWN]]
+    return [*shown[:-1], shown[-1] + more] if shown else []
+
+
+def _leaves_of(state: checkpoint.Checkpoint) -> leaves.Leaves:
+    arrays, own = ranks.of_rank(0, state.arrays, state.rest["ranks"])
+    random = {"is": "random state", "state": own["random"]}
+    tree = {**own["leaves"]["tree"]}
+    tree["items"] = [*tree["items"], ["harness/random", random]]
+    return arrays, {"tree": tree}
+
+
 def _state_size(checkpoints: Path) -> StateSize | None:
     """Sizes from a checkpoint; every backend begins an array's name with its tree's."""
     paths = sorted(checkpoints.glob("ckpt-*"))
@@ -158,11 +243,10 @@ def _state_size(checkpoints: Path) -> StateSize | None:
     sizes = {"params": 0, "optimizer_state": 0}
     num_params = 0
     for name, array in checkpoint.load(paths[-1]).arrays.items():
-        tree = next((tree for tree in sizes if name.lstrip("['/").startswith(tree)), "")
-        if tree:
+        tree = name.partition("/")[0]
+        if tree in sizes and not name.endswith("/grad"):  # those are counted elsewhere
             sizes[tree] += array.nbytes
-        if tree == "params":
-            num_params += array.size
+            num_params += array.size if tree == "params" else 0
     return StateSize(sizes["optimizer_state"], num_params) if num_params else None
 
 

@@ -26,11 +26,6 @@ _FRAMEWORK_PACKAGES = {
     "jax": ("jax", "flax", "safetensors", "ml_dtypes"),
     "pytorch": ("torch", "safetensors", "ml_dtypes", "array_api_compat"),
 }
-_DATA_PACKAGES = {  # by data set: what its batches and metrics are made with
-    "imagenet": ("simplejpeg",),
-    "librispeech": ("rapidfuzz", "sentencepiece"),
-    "wmt": ("sacrebleu", "sentencepiece"),
-}
 
 
 def check_before_start(settings: Settings) -> None:
@@ -99,10 +94,9 @@ def _check_packages(settings: Settings) -> None:
     """Packages that the framework, the data and the options need."""
     known = check_framework(settings.framework)
     framework = _FRAMEWORK_PACKAGES.get(settings.framework, ())
-    dataset = settings.definition.dataset
     for packages, extra, what in (
         (framework, known.extra, f"Framework {settings.framework!r}"),
-        (_DATA_PACKAGES.get(dataset, ()), "data", f"Workload {settings.workload!r}"),
+        (settings.definition.packages, "data", f"Workload {settings.workload!r}"),
     ):
         missing = [name for name in packages if not is_importable(name)]
         if missing:

@@ -12,6 +12,7 @@ from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner.fairness import environment
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
 DATA_DIR_VARIABLE = "ALGOPERF_DATA_DIR"
@@ -173,7 +174,8 @@ class Settings:
     @property
     def environment(self) -> Mapping[str, str]:
         """Variables that a trial's process starts with, unless the user has set them."""
-        return self.definition.environment.get(self.framework, {})
+        own = self.definition.environment.get(self.framework, {})
+        return {**environment.for_trial(self.framework), **own}
 
     @property
     def rules(self) -> Ruleset:

@@ -195,6 +195,8 @@ class _Run:
             ending = ending_of(error)
             self._keep_traceback(error)
         finally:
+            if log is not None:
+                log.flush_scalars()
             observers.close()
         if self.office is not None:
             self.office.tell(

@@ -1,11 +1,14 @@
 """The raw Parquet files: which there are, and the texts of their rows."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algoperf.errors import BadData, MissingDependency, near
+from algoperf import input_files, packages
+from algoperf.errors import BadData, near
+from algoperf.input_files import GET_AGAIN, in_one_line
 
 COLUMN = "text"
 _ROWS_AT_ONCE = 1_000
@@ -21,14 +24,8 @@ Licence: ODC-By 1.0, and the terms of use of Common Crawl."""
 
 def pyarrow() -> tuple[Any, Any]:
     """The packages pyarrow and pyarrow.parquet, which only preparing needs."""
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "Preparing fineweb_edu needs the package 'pyarrow', which is not "
-            "installed. Install it: pip install 'algoperf[data]'."
-        ) from None
+    names = "pyarrow", "pyarrow.parquet"
+    arrow, parquet = (packages.load(name, "Preparing fineweb_edu") for name in names)
     return arrow, parquet
 
 
@@ -43,50 +40,43 @@ class Block:
 
     def texts(self) -> Iterator[str]:
         """The text of each row; `BadData` names the file and row of a bad one."""
-        arrow, parquet = pyarrow()
+        arrow, _ = pyarrow()
         row = self.first_row
-        try:
-            with parquet.ParquetFile(self.path) as file:
-                batches = file.iter_batches(
-                    _ROWS_AT_ONCE, row_groups=self.groups, columns=[COLUMN]
-                )
+        with _opened(self.path) as file:
+            batches = file.iter_batches(
+                _ROWS_AT_ONCE, row_groups=self.groups, columns=[COLUMN]
+            )
+            try:
                 for batch in batches:
                     for value in batch.column(0):
                         yield self._text(value, row)
                         row += 1
-        except (arrow.ArrowException, OSError) as error:
-            raise BadData(
-                f"{self.path} is damaged after row {row:,} ({error}). Delete the file "
-                "and download it again."
-            ) from error
+            except (arrow.ArrowException, OSError) as error:
+                raise BadData(
+                    f"{self.path} is damaged after row {row:,} "
+                    f"({in_one_line(error)}). {GET_AGAIN}"
+                ) from error
 
     def _text(self, value: Any, row: int) -> str:
         try:
             text = value.as_py()
         except UnicodeDecodeError as error:
             raise BadData(
-                f"{self.path}, row {row:,}: the text is not UTF-8 ({error}). Delete "
-                "the file and download it again."
+                f"{self.path}, row {row:,}: the text is not UTF-8 ({error}). {GET_AGAIN}"
             ) from error
         if text is None:
-            raise BadData(
-                f"{self.path}, row {row:,} has no text. Delete the file and download "
-                "it again."
-            )
+            raise BadData(f"{self.path}, row {row:,} has no text. {GET_AGAIN}")
         return str(text)
 
 
 def find_files(raw: Path) -> list[Path]:
     """All Parquet files below a folder, sorted by path."""
-    if not raw.is_dir():
-        raise BadData(f"There is no folder {raw} with raw files.\n{RAW_HELP}")
-    paths = sorted(path for path in raw.rglob("*.parquet") if path.is_file())
+    input_files.check_raw_folder(raw, RAW_HELP)
+    below = (entry.path for entry in input_files.files_below(raw))
+    paths = [path for path in below if path.suffix == ".parquet"]
     if not paths:
-        there = sorted(path.name for path in raw.iterdir())
-        raise BadData(
-            f"{raw} has no Parquet file.{near('000_00000.parquet', there)} It has: "
-            f"{', '.join(there[:20]) or 'nothing'}.\n{RAW_HELP}"
-        )
+        name = "000_00000.parquet"
+        raise input_files.not_found(raw, "no Parquet file", RAW_HELP, name=name)
     return paths
 
 
@@ -95,21 +85,28 @@ def blocks_of(path: Path, rows_at_least: int) -> list[Block]:
 
     Reads the file's footer; `BadData` where that is damaged or there is no text.
     """
-    arrow, parquet = pyarrow()
-    try:
-        with parquet.ParquetFile(path) as file:
-            _check_schema(path, file.schema_arrow, arrow)
-            sizes = [
-                file.metadata.row_group(group).num_rows
-                for group in range(file.metadata.num_row_groups)
-            ]
-    except (arrow.ArrowException, OSError) as error:
-        raise BadData(
-            f"{path} is no whole Parquet file ({error}). A file of some hundred bytes is "
-            "a pointer of Git LFS: fetch what it stands for. Else delete it and "
-            "download it again."
-        ) from error
+    with _opened(path) as file:
+        _check_schema(path, file.schema_arrow)
+        metadata = file.metadata
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     return _grouped(path, sizes, rows_at_least)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile`; `BadData` where its footer is damaged."""
+    arrow, parquet = pyarrow()
+    with input_files.opened(path) as content:
+        try:
+            file = parquet.ParquetFile(content)
+        except (arrow.ArrowException, OSError) as error:
+            raise BadData(
+                f"{path} is no whole Parquet file ({in_one_line(error)}). A file of some "
+                "hundred bytes is a pointer of Git LFS: fetch what it stands for. "
+                f"Otherwise: {GET_AGAIN}"
+            ) from error
+        with file:
+            yield file
 
 
 def _grouped(path: Path, sizes: list[int], rows_at_least: int) -> list[Block]:
@@ -123,7 +120,8 @@ def _grouped(path: Path, sizes: list[int], rows_at_least: int) -> list[Block]:
     return blocks
 
 
-def _check_schema(path: Path, schema: Any, arrow: Any) -> None:
+def _check_schema(path: Path, schema: Any) -> None:
+    arrow, _ = pyarrow()
     names = ", ".join(schema.names)
     if COLUMN not in schema.names:
         raise BadData(

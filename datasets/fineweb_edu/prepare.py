@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress
 from algoperf.errors import BadData
@@ -32,11 +33,14 @@ from .tokens import TokenFolder
 
 __all__ = [
     "FORMAT_VERSION",
+    "PACKAGES",
     "RAW_HELP",
     "expand_embedded",
     "prepare",
     "space_needed",
 ]
+
+PACKAGES = ("pyarrow", "tiktoken")
 
 _BLOCK_ROWS = 20_000
 _SHARD_CHUNKS = 65_536  # 134 MB
@@ -61,7 +65,7 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     del subset  # taken for the whole
     packed = math.inf
     if raw is not None:
-        packed = sum(path.stat().st_size for path in find_files(raw))
+        packed = sum(map(input_files.size_bytes, find_files(raw)))
     parts = (_FULL_BYTES, _FULL_SCRATCH_BYTES)
     return int(sum(min(part, _SPACE_FACTOR * packed) for part in parts))
 
@@ -85,7 +89,7 @@ def prepare(
     length = tokenizer.chunk_length(merges)
     files = find_files(raw)
     preparation.identify(
-        raw_bytes={str(p.relative_to(raw)): p.stat().st_size for p in files},
+        raw_bytes={str(p.relative_to(raw)): input_files.size_bytes(p) for p in files},
         tokenizer=hashlib.sha256(merges).hexdigest(),
         chunks={split: splits.size(split) for split in SPLITS},
     )

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.definition import Split
-from algoperf.errors import BadData
+from algoperf.definition import Split, materialised
 from algoperf.prepared import PreparedData
 
 DATASET = "fineweb_edu"
@@ -65,22 +64,18 @@ def read_split(data: PreparedData, split: Split) -> Chunks:
 
     `eval_train` is the first training chunks, so it reads the train files.
     """
-    stored: Split = "train" if split == "eval_train" else split
+    stored = materialised(split)
     shard_chunks, length = (
-        int(data.facts[name]) for name in ("shard_chunks", "chunk_length")
+        data.fact(name, int) for name in ("shard_chunks", "chunk_length")
     )
     count = data.counts[stored]
-    names = [shard_name(stored, i) for i in range(-(-count // shard_chunks))]
-    shards = tuple(_mapped(data, name) for name in names)
+    names = [shard_name(stored, i) for i in range(-(-count // max(shard_chunks, 1)))]
+    shards = tuple(map(data.array, names))
     sizes = [shard_chunks] * (len(names) - 1) + [
         count - (len(names) - 1) * shard_chunks
     ]
     if [shard.shape for shard in shards] != [(n, length) for n in sizes[: len(names)]]:
-        raise BadData(
-            f"{data.folder}: the {stored} files do not hold the {count:,} chunks of "
-            f"{length:,} tokens that the manifest promises. Delete the folder and run "
-            f"`algoperf prepare {data.folder.name}`."
-        )
+        raise data.incomplete(stored, f"chunks of {length:,} tokens")
     return Chunks(shards, shard_chunks, length)
 
 
@@ -90,15 +85,4 @@ def document_offsets(data: PreparedData, split: Split) -> np.ndarray:
     The last entry is the number of tokens, at which the last document is cut off.
     Models of this benchmark read across documents, and do not need it.
     """
-    return _mapped(data, offsets_name(split))
-
-
-def _mapped(data: PreparedData, name: str) -> np.ndarray:
-    try:
-        # A plain view of the mapped file: np.memmap's own indexing is slower.
-        return np.asarray(np.load(data.path(name), mmap_mode="r"))
-    except ValueError as error:
-        raise BadData(
-            f"{data.path(name)} is damaged ({error}). Delete that file and run "
-            f"`algoperf prepare {data.folder.name}` again; it writes this part anew."
-        ) from error
+    return data.array(offsets_name(split))

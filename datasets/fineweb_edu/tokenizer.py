@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from algoperf.errors import BadData, MissingDependency
+from algoperf import input_files, packages
+from algoperf.errors import BadData
 
 END_OF_TEXT = "<|endoftext|>"
 # GPT-2's rule that cuts text into pieces before merges are applied.
@@ -33,7 +34,10 @@ def load_merges(path: Path) -> bytes:
 
     `BadData` unless these are the merges of GPT-2 or of the shipped novels.
     """
-    merges = path.read_bytes() if path.exists() else gpt2_merges()
+    merges = gpt2_merges()
+    if input_files.is_file(path):
+        with input_files.opened(path) as file:
+            merges = file.read()
     digest = hashlib.sha256(merges).hexdigest()
     if digest not in _CHUNK_LENGTHS:
         raise BadData(
@@ -53,13 +57,7 @@ class Tokenizer:
 
     def __init__(self, merges: bytes) -> None:
         """merges: the content of a `vocab.bpe`."""
-        try:
-            import tiktoken
-        except ModuleNotFoundError:
-            raise MissingDependency(
-                "Preparing fineweb_edu needs the package 'tiktoken', which is not "
-                "installed. Install it: pip install 'algoperf[data]'."
-            ) from None
+        tiktoken = packages.load("tiktoken", "Preparing fineweb_edu")
         ranks = token_ranks(merges)
         self.end_of_text = len(ranks)
         self.vocab_size = len(ranks) + 1

@@ -277,7 +277,9 @@ def test_a_folder_without_parquet_files(tmp_path):
 def test_a_truncated_file(raw, tmp_path):
     path = raw / FILES[1]
     path.write_bytes(path.read_bytes()[:-20])
-    fails(raw, tmp_path, FILES[1], "no whole Parquet file", "download it again")
+    fails(
+        raw, tmp_path, FILES[1], "no whole Parquet file", "get the official file again"
+    )
 
 
 def test_a_pointer_of_git_lfs(raw, tmp_path):
@@ -555,3 +557,20 @@ def test_blocks_are_whole_row_groups(raw):
     ]
     texts = [text for block in blocks for text in block.texts()]
     assert texts == [page(i) for i in range(100)]
+
+
+def test_links_are_followed_and_litter_is_passed_over(raw, tmp_path):
+    """The cache of Hugging Face's client holds links to its files."""
+    first = run(raw, tmp_path / "first")
+    for i, name in enumerate(FILES):
+        (raw / name).rename(tmp_path / f"blob-{i}")
+        (raw / name).symlink_to(tmp_path / f"blob-{i}")
+    (raw / "sample/10BT/._000_00000.parquet").write_bytes(b"litter")
+    again = run(raw, tmp_path / "out")
+    assert again.manifest.files == first.manifest.files
+
+
+def test_a_link_to_nothing_is_said(raw, tmp_path):
+    (raw / FILES[0]).unlink()
+    (raw / FILES[0]).symlink_to(tmp_path / "gone")
+    fails(raw, tmp_path, FILES[0], "is a link to", "does not exist")

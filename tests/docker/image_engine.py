@@ -175,6 +175,8 @@ class Engine:
             "--network=none",
             "--read-only",
             "--tmpfs=/tmp",
+            # Two threads that wait for each other stand still on a machine that is busy otherwise.
+            "--env=OMP_NUM_THREADS=1",
             f"--user={user}",
             *(f"--volume={host}:{inside}" for host, inside in volumes.items()),
             *options,

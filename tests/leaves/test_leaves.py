@@ -1,14 +1,10 @@
 """States of plain Python and NumPy: what changes its structure comes back exactly."""
 
 import collections
-import contextlib
-import dataclasses
 import datetime
 import decimal
-import enum
 import functools
 import importlib
-import itertools
 import json
 import logging
 import math
@@ -18,103 +14,31 @@ import random
 import sys
 import threading
 import types
-import typing
 import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from kept_states import (
+    Color,
+    Data,
+    Dict,
+    Flag,
+    Frozen,
+    List,
+    Number,
+    Pair,
+    Plain,
+    Slots,
+    Typed,
+    counter,
+    of,
+    restore,
+    round_trip,
+    save,
+)
 
 from algoperf.errors import BadCheckpoint
-from algoperf.leaves import MISSING, Reader, Writer, differences, names
-
-
-def save(state):
-    """Leaves as they come back from a file."""
-    arrays, rest = Writer().leaves(state)
-    return arrays, json.loads(json.dumps(rest, allow_nan=False))
-
-
-def restore(saved, template=MISSING):
-    return Reader(saved[0]).state(saved[1], template)
-
-
-def round_trip(state, template=MISSING):
-    """The state restored; saved again, it must be the same in every bit."""
-    saved = save(state)
-    restored = restore(saved, template)
-    again = save(restored)
-    assert differences(saved, again) == []
-    assert saved[1]["tree"] == again[1]["tree"]
-    return restored
-
-
-class Color(enum.Enum):
-    RED = 1
-    GREEN = 2
-
-
-class Number(enum.IntEnum):
-    ONE = 1
-
-
-class Flag(enum.Flag):
-    A = 1
-    B = 2
-
-
-Pair = collections.namedtuple("Pair", "first second")
-
-
-class Typed(typing.NamedTuple):
-    x: object
-    y: object = 1
-
-    def norm(self):
-        return abs(self.x)
-
-
-@dataclasses.dataclass
-class Data:
-    a: object
-    b: object = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frozen:
-    a: object
-    b: int = 0
-
-
-class Plain:
-    def __init__(self):
-        raise AssertionError("restoring runs no code of the class")
-
-    @classmethod
-    def new(cls, **attributes):
-        value = object.__new__(cls)
-        vars(value).update(attributes)
-        return value
-
-
-class Slots:
-    __slots__ = ("x", "y")
-
-
-class Dict(dict):
-    pass
-
-
-class List(list):
-    pass
-
-
-def of(cls, *arguments, **attributes):
-    value = cls(*arguments)
-    vars(value).update(attributes)
-    return value
-
+from algoperf.leaves import MISSING, names
 
 VALUES = {
     "numbers": [0, -1, 2**63, -(10**400), True, None, 0.1, -0.0, math.inf, -math.inf],
@@ -253,15 +177,6 @@ def test_slots_without_value_stay_without():
 
 def test_attributes_that_only_the_template_has_are_gone():
     assert vars(round_trip(Plain.new(a=1), Plain.new(a=0, b=2))) == {"a": 1}
-
-
-def counter(start):
-    def count():
-        nonlocal start
-        start += 1
-        return start
-
-    return count
 
 
 @pytest.mark.parametrize("fresh", [{"f": counter(0)}, {}, {"f": None}])
@@ -432,214 +347,3 @@ def test_code_that_was_executed_from_text_needs_a_template():
     assert restore(saved, {"f": made(0)})["f"]() == 3
     with pytest.raises(BadCheckpoint, match="'f'"):
         restore(saved, {})
-
-
-def nested():
-    value = []
-    for _ in range(100_000):
-        value = [value]
-    return value
-
-
-def sharing():
-    array = np.zeros(4)
-    return {"all": array, "part": array[1:]}
-
-
-class Error(Exception):
-    pass
-
-
-REFUSED = {  # what: (state, path, type or reason)
-    "an open file": (
-        lambda: {"s": {"log": open("/dev/null")}},  # noqa: SIM115
-        "s/log",
-        "TextIOWrapper",
-    ),
-    "a generator": (lambda: {"it": (i for i in [])}, "it", "generator"),
-    "an iterator": (lambda: [iter([1])], "[0]", "list_iterator"),
-    "a count": (lambda: [itertools.count()], "[0]", "itertools.count"),
-    "an object without state": (lambda: [object()], "[0]", "object"),
-    "a thread": (lambda: {"t": threading.Thread()}, "t/", "cannot be saved"),
-    "an error": (lambda: [Error()], "[0]", "Error"),
-    "a number of its own class": (lambda: [type("N", (int,), {})(1)], "[0]", "N"),
-    "arrays of objects": (lambda: [np.array([None])], "[0]", "numpy.ndarray"),
-    "arrays of texts": (lambda: [np.array(["a"])], "[0]", "numpy.ndarray"),
-    "structured arrays": (lambda: [np.zeros(1, "i4,f4")], "[0]", "numpy.ndarray"),
-    "masked arrays": (lambda: [np.ma.masked_array([1])], "[0]", "MaskedArray"),
-    "shared memory": (sharing, "part", "share memory"),
-    "a deep state": (nested, "", "nested too deeply"),
-    "a weak set": (lambda: [weakref.WeakSet([Error])], "[0]", "it calls back"),
-    "a queue": (lambda: {"q": __import__("queue").SimpleQueue()}, "q", "SimpleQueue"),
-    "a memory map": (lambda: [memoryview(b"a")], "[0]", "memoryview"),
-}
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_saved_is_refused_with_path_and_type(what):
-    make, path, said = REFUSED[what]
-    with pytest.raises(BadCheckpoint) as caught:
-        save(make())
-    assert path in str(caught.value) and said in str(caught.value)
-
-
-class Watching:
-    """Tells of every method that somebody calls."""
-
-    calls: typing.ClassVar[list[str]] = []
-
-    def __getattribute__(self, name):
-        Watching.calls.append(name)
-        return object.__getattribute__(self, name)
-
-    @property
-    def __class__(self):
-        Watching.calls.append("__class__")
-        return dict
-
-    def __reduce_ex__(self, version):
-        Watching.calls.append("__reduce_ex__")
-
-    def state_dict(self):
-        raise AssertionError
-
-    load_state_dict = __getstate__ = __deepcopy__ = __len__ = __bool__ = state_dict
-    __eq__ = __iter__ = __getitem__ = __call__ = __array__ = state_dict
-    __hash__ = None
-
-
-class WatchingDict(dict):
-    def items(self):
-        raise AssertionError
-
-    __iter__ = __len__ = __getitem__ = keys = get = __eq__ = items
-    __hash__ = None
-
-
-def test_nothing_of_a_submissions_classes_runs_while_a_state_is_saved():
-    value = object.__new__(Watching)
-    object.__getattribute__(value, "__dict__")["a"] = 1
-    Watching.calls.clear()
-    save({"x": value, "d": WatchingDict(a=1)})
-    assert Watching.calls == []
-
-
-def test_leaves_are_copies():
-    state = {"a": np.zeros(2), "l": [1]}
-    arrays, rest = Writer().leaves(state)
-    state["a"] += 1
-    state["l"].append(2)
-    assert not arrays["a"].any()
-    restored = Reader(arrays).state(rest, MISSING)
-    restored["a"] += 1
-    assert not arrays["a"].any()
-
-
-def test_paths_read_like_paths_and_are_never_the_same():
-    state = {
-        "a/b": np.zeros(1),
-        "a": {"b": np.ones(1)},
-        1: np.ones(2),
-        "1": [np.ones(3)],
-    }
-    assert set(save(state)[0]) == {"a~1b", "a/b", "[1]", "1/[0]"}
-    round_trip(state)
-
-
-def test_differences_are_told_with_paths():
-    first = save({"ema": {"w": np.zeros(2)}, "n": 1, "l": [1], "t": (1, 2)})
-    second = save({"ema": {"w": np.ones(2)}, "n": 2, "l": [1, 2], "t": [1, 2]})
-    assert differences(first, second) == [
-        "ema/w: value differs",
-        "n: value differs: 1 and 2",
-        "l: list has 1 and 2 members",
-        "t: type differs: tuple and list",
-    ]
-
-
-STATE = {"a": {"b": np.zeros(2)}, "l": [1, (2,)], "d": Data(1), "f": counter(0)}
-
-
-def test_an_array_that_is_lost_or_too_many_is_refused_with_its_path():
-    arrays, rest = save(STATE)
-    with pytest.raises(BadCheckpoint, match="'other'"):
-        restore(({**arrays, "other": np.zeros(1)}, rest))
-    with pytest.raises(BadCheckpoint, match="no array for 'a/b'"):
-        restore(({}, rest))
-
-
-def test_a_checkpoint_without_structure_is_refused():
-    with pytest.raises(BadCheckpoint, match="older version"):
-        restore(({}, {"['step']": {"value": 3}}))
-
-
-def places(node, path=()):
-    """Paths of keys and indices to every part of JSON."""
-    yield path
-    children = node.items() if isinstance(node, dict) else ()
-    children = enumerate(node) if isinstance(node, list) else children
-    for key, child in children:
-        yield from places(child, (*path, key))
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_a_damaged_structure_is_refused_or_harmless(data):
-    """No error but `BadCheckpoint`, whatever a byte of the structure has become."""
-    arrays, rest = save(STATE)
-    path = data.draw(st.sampled_from([p for p in places(rest["tree"]) if p]))
-    parent = functools.reduce(lambda node, key: node[key], path[:-1], rest["tree"])
-    junk = st.sampled_from([None, 7, "junk", [], {}, {"is": "list"}, {"same": 99}])
-    if data.draw(st.booleans()):
-        del parent[path[-1]]
-    else:
-        parent[path[-1]] = data.draw(junk)
-    with contextlib.suppress(BadCheckpoint):
-        restore((arrays, rest), {"a": {"b": np.zeros(2)}})
-
-
-PLAIN = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.binary(max_size=4),
-    st.complex_numbers(),
-    st.sampled_from([*Color, Flag.A, Flag.A | Flag.B]),
-)
-KEYS = st.one_of(st.integers(), st.text(max_size=3), st.tuples(st.integers()))
-ARRAYS = st.builds(
-    lambda shape, dtype: np.arange(math.prod(shape)).reshape(shape).astype(dtype),
-    st.lists(st.integers(0, 3), max_size=3),
-    st.sampled_from(["float32", "int64", "bool", "complex64", "uint8"]),
-)
-
-
-def containers(children):
-    lists = st.lists(children, max_size=3)
-    return st.one_of(
-        lists,
-        lists.map(tuple),
-        lists.map(lambda x: [x, x]),  # the same object twice
-        st.dictionaries(KEYS, children, max_size=3),
-        st.dictionaries(KEYS, children, max_size=3).map(collections.OrderedDict),
-        st.builds(lambda x, n: collections.deque(x, n), lists, st.integers(0, 3)),
-        st.builds(Pair, children, children),
-        st.builds(Data, children, children),
-        st.builds(Frozen, children),
-        st.builds(lambda x: Plain.new(x=x), children),
-        st.builds(lambda x: functools.partial(print, x), children),
-        st.builds(lambda x: of(List, [x], note=x), children),
-        st.builds(counter, children),
-    )
-
-
-STATES = st.recursive(st.one_of(PLAIN, ARRAYS), containers, max_leaves=12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(STATES, STATES)
-def test_any_state_comes_back_whatever_the_template_is(state, template):
-    round_trip(state, template)

@@ -139,6 +139,11 @@ BROKEN = {
     "a wrong declaration": (b"# -*- coding: nonsense -*-\n", "nonsense"),
     "null bytes": (b"x = 1\n\0\n", "null bytes"),
     "an unclosed bracket": (b"x = (1,\n", "was never closed"),
+    "a return outside of a function": (b"x = 1\nreturn\n", "line 2: 'return' outside"),
+    "a late future import": (
+        b"x = 1\nfrom __future__ import annotations",
+        "line 2: from ",
+    ),
     "a notebook": (b'{"cells": [1, 2}', "line 1: "),
     "Python 2": (b"print 'x'\n", "Missing parentheses"),
     "deep nesting": (b"x = " + b"(" * 500 + b")" * 500, "too many nested"),
@@ -151,7 +156,7 @@ def test_a_file_that_is_no_python_is_one_sentence(what, tmp_path):
     path = tmp_path / "submission.py"
     path.write_bytes(data)
     with pytest.raises(BadSubmission) as caught:
-        submission.load(path)
+        submission.check_source(path)
     text = str(caught.value)
     assert said in text and str(path) in text and len(text.splitlines()) == 1
 

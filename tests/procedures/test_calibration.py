@@ -1,6 +1,7 @@
 """The gate before a run: as fast as recorded, or refused."""
 
 import json
+import os
 
 import pytest
 
@@ -45,6 +46,16 @@ def test_a_slower_machine_is_refused_and_the_record_stays(toy, measured, tmp_pat
     with pytest.raises(SlowMachine, match=r"12 ms .* recorded .* 10 ms"):
         calibration.check(toy(), path)
     assert path.read_text() == before
+
+
+def test_wrong_input_is_found_before_anything_is_measured(toy, measured, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(BadSettings, match="not a regular file"):
+        calibration.check(toy(), pipe)
+    with pytest.raises(BadSettings, match="There is no submission file"):
+        calibration.check(toy(submission_path=tmp_path / "none"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_file_that_is_no_calibration_is_refused(toy, measured, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import textwrap
@@ -177,14 +176,16 @@ def test_a_missing_package_is_named_with_its_extra(
     refused(settings, said)
 
 
-def test_every_package_that_is_looked_for_is_imported_by_what_needs_it():
-    root = registry.wing_folder("datasets")
-    for dataset, packages in door._DATA_PACKAGES.items():
-        folders = [root / dataset, *root.parent.glob(f"workloads/*{dataset}*")]
+def test_every_package_that_is_looked_for_is_used_by_what_needs_it():
+    wings = registry.wing_folder("datasets").parent
+    for definition in registry.base_definitions().values():
+        folders = (
+            wings / "datasets" / definition.dataset,
+            wings / "workloads" / definition.folder,
+        )
         texts = [path.read_text() for f in folders for path in f.rglob("*.py")]
-        for package in packages:
-            imported = re.compile(rf"^\s+(?:import|from) {package}\b", re.MULTILINE)
-            assert any(map(imported.search, texts)), (dataset, package)
+        for package in definition.packages:
+            assert any(package in text for text in texts), (definition.name, package)
 
 
 SUBMISSION = """

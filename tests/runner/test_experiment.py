@@ -84,7 +84,7 @@ def test_the_metrics_equal_a_direct_computation(toy):
     (folder,) = (trial.folder / checkpoint.FOLDER).iterdir()
     params = checkpoint.load(folder).arrays
     inputs, labels = toy_workload.examples("validation")
-    logits = inputs @ params["/params/weight"] + params["/params/bias"]
+    logits = inputs @ params["params/weight"] + params["params/bias"]
     assert trial.metric("validation/accuracy")[0] == np.mean(
         logits.argmax(-1) == labels
     )

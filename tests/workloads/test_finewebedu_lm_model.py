@@ -365,3 +365,17 @@ def test_the_full_model_starts_at_the_published_loss_on_random_tokens(framework)
     found = metrics.summarise([outputs])
     assert found["loss"] == pytest.approx(11.03, abs=0.03)
     assert found["num_examples"] == 2
+
+
+@pytest.mark.slow
+def test_pytorch_compiles_without_a_break():
+    torch = pytest.importorskip("torch")
+    workload, backend = workload_of("pytorch")
+    module, _ = workload.init_model_fn(backend.keys(key_numbers(0, "init"))[0])
+    tokens = torch.tensor(BATCH["inputs"])
+    eager, _ = module(tokens)
+    module.compile(fullgraph=True, dynamic=False)
+    compiled, _ = module(tokens)
+    torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
+    compiled.sum().backward()
+    assert all(p.grad is not None for p in module.parameters() if p.ndim != 2)

@@ -1,1 +1,1 @@
-"""What the two LibriSpeech workloads share: audio front end, masking, subsampling, outputs."""
+"""What the two LibriSpeech workloads share: input pipeline, front end, masking, metrics."""

@@ -1,18 +1,18 @@
 """What the definitions of both speech workloads share: data, batches, loss, metric.
 
 Numbers: the published rules of versions 0.5, 0.6 and 1.0, and the benchmark paper (arXiv
-2306.07179). The word error rate is in the published units: see the data set's README.md.
+2306.07179). The word error rate is in the published units: see the README.md beside this file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from algoperf.datasets.librispeech.config import DataConfig
 from algoperf.datasets.librispeech.tokenizer import SMALL_VOCABULARY_SIZE
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
 
+from .config import DataConfig
 from .spec_augment import SpecAugment
 
 
@@ -36,6 +36,7 @@ def speech(**fields: Any) -> WorkloadDefinition:
     """The definition of a workload on LibriSpeech; fields: what is its own."""
     return WorkloadDefinition(
         dataset="librispeech",
+        packages=("rapidfuzz", "sentencepiece"),
         loss_type=LossType.CTC_LOSS,
         splits=Splits(train=263_840, eval_train=5_376, validation=5_348, test=2_472),
         eval_period_seconds=1_440,

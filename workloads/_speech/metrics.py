@@ -4,9 +4,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from algoperf.datasets.librispeech.wer import summarise
-
 from .outputs import outputs
+from .wer import summarise
 
 __all__ = ["outputs", "summarise", "summariser"]
 

@@ -8,7 +8,6 @@ import numpy as np
 from algoperf import pipeline
 from algoperf.backend import Arrays
 from algoperf.datasets.fastmri import reader
-from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
 from . import masks
@@ -34,10 +33,9 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     data = PreparedData.requested(request, reader)
     slices = reader.read_split(data, request.split)
     if slices.side != request.config.side:
-        raise BadData(
-            f"{request.folder} has images of {slices.side}x{slices.side} pixels; the "
-            f"workload's have {request.config.side}x{request.config.side}. Delete the "
-            "folder and prepare it from the right files."
+        raise data.unfit(
+            f"has images of {slices.side}x{slices.side} pixels; the workload's have "
+            f"{request.config.side}x{request.config.side}"
         )
     chosen = pipeline.chosen_examples(request, len(slices), _EVAL_TRAIN_SEED)
     cache = None

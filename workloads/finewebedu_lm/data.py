@@ -23,12 +23,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     An epoch visits all training chunks in an order drawn from the seed. eval_train is
     the first ones in stored order, the same in every run.
     """
-    data = PreparedData.open(
-        request.folder,
-        dataset=reader.DATASET,
-        format_version=reader.FORMAT_VERSION,
-        splits=request.splits,
-    )
+    data = PreparedData.requested(request, reader)
     _check(data, request.config)
     chunks = reader.read_split(data, request.split)
     return pipeline.ExampleBatches(request, reader_of(request, chunks))
@@ -59,6 +54,5 @@ def _check(data: PreparedData, config: DataConfig) -> None:
         raise BadData(
             f"{data.folder} was prepared with a vocabulary of {found[0]} tokens, in "
             f"chunks of {found[1]}; the workload has {config.vocab_size} and "
-            f"{config.sequence_length + 1}. Delete the folder and run `algoperf prepare "
-            f"{data.folder.name}`."
+            f"{config.sequence_length + 1}. Delete the folder and run {data.command}."
         )

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from algoperf.datasets.imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
+
+from .._imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 
 EXPANSION = 4  # channels of a block, in multiples of its width
 
@@ -37,6 +38,7 @@ DEFINITION = WorkloadDefinition(
     name="imagenet_resnet",
     title="ImageNet images, ResNet-50",
     dataset="imagenet",
+    packages=("simplejpeg",),
     target=_target(1 - 0.22569, 1 - 0.3440),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     splits=Splits(

@@ -1,5 +1,5 @@
-"""Batches of ImageNet: those of the data set, see `algoperf.datasets.imagenet.batches`."""
+"""Batches of ImageNet, the same for both of its workloads."""
 
-from algoperf.datasets.imagenet.batches import open_batches
+from .._imagenet.data import open_batches
 
 __all__ = ["open_batches"]

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from algoperf.datasets.imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 from algoperf.definition import Limits, Splits, Target, Variant, WorkloadDefinition
 from algoperf.spec import LossType
+
+from .._imagenet.config import ENVIRONMENT, MEAN, STDDEV, DataConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ DEFINITION = WorkloadDefinition(
     name="imagenet_vit",
     title="ImageNet images, vision transformer S/16",
     dataset="imagenet",
+    packages=("simplejpeg",),
     target=_target(1 - 0.22691, 1 - 0.3481),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     splits=Splits(

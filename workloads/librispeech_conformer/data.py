@@ -1,5 +1,5 @@
-"""Batches of utterances: those of the data set."""
+"""Batches of utterances, the same for both speech workloads."""
 
-from algoperf.datasets.librispeech.batches import open_batches
+from .._speech.data import open_batches
 
 __all__ = ["open_batches"]

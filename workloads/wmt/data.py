@@ -32,10 +32,9 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     data = PreparedData.requested(request, reader)
     vocab_size = data.facts.get("vocab_size")
     if vocab_size != request.config.vocab_size:
-        raise BadData(
-            f"{data.folder} was prepared with a vocabulary of {vocab_size} tokens; the "
-            f"workload has {request.config.vocab_size}. Delete the folder and run "
-            f"{data.command}."
+        raise data.unfit(
+            f"was prepared with a vocabulary of {vocab_size} tokens; the workload has "
+            f"{request.config.vocab_size}"
         )
     pairs = reader.read_split(data, request.split)
     if request.is_training:

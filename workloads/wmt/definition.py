@@ -49,6 +49,7 @@ DEFINITION = WorkloadDefinition(
     name="wmt",
     title="WMT German to English, Transformer",
     dataset="wmt",
+    packages=("sacrebleu", "sentencepiece"),
     target=_target(30.8491, 30.7219),
     loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
     # 5,906,184 pairs before those that are too long are left out; 24 batches of

@@ -12,7 +12,7 @@ from algoperf.runner.checkpoints import files
 from algoperf.runner.checkpoints.state import REFUSAL_FILE, TrialCheckpoints
 from algoperf.runner.clock import Clock
 from algoperf.runner.observers import Observers
-from algoperf.runner.supervision.watchdog import Progress
+from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.runner.trial_parts import TrialState
 
 
@@ -23,7 +23,7 @@ def parts(tmp_path):
         log=TrialLog(tmp_path),
         clock=Clock(),
         observers=Observers(),
-        progress=Progress(),
+        heartbeat=Heartbeat(),
         identity={},
         save_checkpoints=True,
     )

@@ -12,13 +12,13 @@ pytest.importorskip("rapidfuzz")
 import librispeech_raw as made
 
 from algoperf.datasets.librispeech.tokenizer import END, Tokenizer, train
-from algoperf.datasets.librispeech.wer import (
+from algoperf.errors import BadData
+from algoperf.workloads._speech.wer import (
     printed_form,
     published_word_errors,
     summarise,
     word_errors,
 )
-from algoperf.errors import BadData
 
 WORDS = made.TEXT.split()
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from algoperf.datasets.imagenet.crop import Box
-from algoperf.datasets.imagenet.resize import Scratch, _blocks, taps
-from algoperf.datasets.imagenet.resize import resize as resize_into
+from algoperf.workloads._imagenet.crop import Box
+from algoperf.workloads._imagenet.resize import Scratch, _blocks, taps
+from algoperf.workloads._imagenet.resize import resize as resize_into
 
 SIZES = [(375, 224), (500, 224), (224, 224), (100, 224), (63, 32), (32, 32), (5, 8)]
 

@@ -8,11 +8,12 @@ import pytest
 pytest.importorskip("PIL")
 
 from algoperf import pipeline, registry
-from algoperf.datasets.imagenet import batches, jpeg, prepare, reader
-from algoperf.datasets.imagenet.crop import centre_box
+from algoperf.datasets.imagenet import jpeg, prepare, reader
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.prepared import Preparation, PreparedData
+from algoperf.workloads._imagenet import data as batches
+from algoperf.workloads._imagenet.crop import centre_box
 
 MINI = registry.definition("imagenet_resnet_mini").splits
 PLAIN = batches.DataConfig(image_size=32, resize_size=36, num_classes=19)

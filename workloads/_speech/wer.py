@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from algoperf.datasets.librispeech.reader import TOKENIZER
+from algoperf.datasets.librispeech.tokenizer import Tokenizer
 from algoperf.errors import MissingDependency
-
-from .reader import TOKENIZER
-from .tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

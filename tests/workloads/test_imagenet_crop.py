@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from algoperf.datasets.imagenet import crop
-from algoperf.datasets.imagenet.crop import Box
+from algoperf.workloads._imagenet import crop
+from algoperf.workloads._imagenet.crop import Box
 
 
 class Scripted:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from algoperf.datasets.imagenet import augment
+from algoperf.workloads._imagenet import augment
 
 FACTOR = 1.9
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from algoperf import pipeline
 from algoperf.backend import Arrays
-from algoperf.errors import BadData
+from algoperf.datasets.librispeech import reader
 from algoperf.prepared import PreparedData
 
-from . import reader
 from .config import DataConfig
 
 # eval_train is the same training utterances in every run, whatever its seed.
@@ -44,11 +43,10 @@ def _check(
     )
     limits = config.vocab_size, config.max_samples, config.max_tokens
     if found[0] != limits[0] or found[1] > limits[1] or found[2] > limits[2]:
-        raise BadData(
-            f"{data.folder} has a vocabulary of {found[0]:,}, and utterances of up to "
-            f"{found[1]:,} samples and {found[2]:,} tokens; the workload has room for "
-            f"{limits[0]:,}, {limits[1]:,} and {limits[2]:,}. It is not this "
-            "workload's data: delete the folder and prepare it from the right files."
+        raise data.unfit(
+            f"has a vocabulary of {found[0]:,}, and utterances of up to {found[1]:,} "
+            f"samples and {found[2]:,} tokens; the workload has room for {limits[0]:,}, "
+            f"{limits[1]:,} and {limits[2]:,}. It is not this workload's data"
         )
 
 

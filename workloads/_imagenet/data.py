@@ -15,11 +15,10 @@ import numpy as np
 
 from algoperf import pipeline
 from algoperf.backend import Arrays
-from algoperf.errors import BadData
+from algoperf.datasets.imagenet import jpeg, reader
 from algoperf.pipeline import DataRequest
 from algoperf.prepared import PreparedData
 
-from . import jpeg, reader
 from .augment import randaugment
 from .config import MEAN, STDDEV, DataConfig
 from .crop import Box, centre_box, training_box
@@ -222,10 +221,9 @@ def open_batches(request: DataRequest) -> pipeline.Batches:
     config: DataConfig = request.config or DataConfig()
     images = reader.read_split(data, request.split)
     if images.num_classes != config.num_classes:
-        raise BadData(
-            f"{request.folder} has images of {images.num_classes:,} classes; the "
-            f"workload needs {config.num_classes:,}. Delete the folder and prepare it "
-            "from the right files."
+        raise data.unfit(
+            f"has images of {images.num_classes:,} classes; the workload needs "
+            f"{config.num_classes:,}"
         )
     return ImageBatches(request, images)
 

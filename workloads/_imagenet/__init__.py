@@ -1,0 +1,1 @@
+"""What both ImageNet workloads share: the input pipeline."""
