@@ -93,6 +93,8 @@ class Trial:
                 optimizer_key,
             )
             p.backend.synchronize(state.optimizer_state)
+        with self._clock.setup(), self._attribute_errors_to("init_optimizer_state"):
+            self._checkpoints.started_with(state)
         if saved is not None:
             with self._clock.setup():
                 self._earlier_data_wait = self._checkpoints.restore(saved, state)
