@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf.errors import BadLogs
+from algoperf.paths import shown
 
 _LARGEST = 2**28  # bytes; the longest published logs have 1 MB
 _KINDS = {
@@ -32,16 +33,16 @@ def read_regular(path: str | Path) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise BadLogs(f"{path} is {_kind(status)}, not a regular file.")
+            raise BadLogs(f"{shown(path)} is {_kind(status)}, not a regular file.")
         if status.st_size > _LARGEST:
             raise BadLogs(
-                f"{path} has {status.st_size:,} bytes; at most {_LARGEST:,} are read. Is "
+                f"{shown(path)} has {status.st_size:,} bytes; at most {_LARGEST:,} are read. Is "
                 "it the right file?"
             )
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise BadLogs(f"{path} cannot be read: {error.strerror}.") from None
+        raise BadLogs(f"{shown(path)} cannot be read: {error.strerror}.") from None
 
 
 def _kind(status: os.stat_result) -> str:
@@ -66,7 +67,7 @@ def write_atomically(
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise BadLogs(
-            f"Could not write {path}: {error.strerror}. What was there before is intact; "
+            f"Could not write {shown(path)}: {error.strerror}. What was there before is intact; "
             f"{remedy}"
         ) from error
 
@@ -110,10 +111,10 @@ def check_output(path: Path) -> None:
         return
     except OSError as error:
         raise BadLogs(
-            f"Could not write {path}: {error.strerror}. Give another path."
+            f"Could not write {shown(path)}: {error.strerror}. Give another path."
         ) from None
     if not stat.S_ISREG(status.st_mode):
         raise BadLogs(
-            f"Could not write {path}: it is {_kind(status)}. Give the path of a file, or - for "
-            "standard output."
+            f"Could not write {shown(path)}: it is {_kind(status)}. Give the path of a "
+            "file, or - for standard output."
         )

@@ -21,6 +21,8 @@ _TRIAL_FOLDER = re.compile(r"trial_([0-9]+)")
 # A study that was renamed, which must not be ranked as a submission.
 _ODD_STUDY = re.compile(r"study[ _.-]?[0-9].*", re.IGNORECASE | re.DOTALL)
 
+_LONGEST_LINK = 1_024  # bytes
+
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "@eaDir", "System Volume Information"}
 _COPY_WORD = "copy|kopie|copie|copia|kopia|backup|bak"
 _BACKUP = re.compile(
@@ -214,6 +216,9 @@ class _Search:
                 return True
             if entry.is_symlink() and not os.path.exists(entry.path):
                 self._leave_out(entry.path, "is a link to nothing")
+            elif target := _link_as_text(entry):
+                why = f"is a file that names the folder {target}; make it a link"
+                self._leave_out(entry.path, why)
         except OSError as error:
             raise BadLogs(
                 f"{entry.path} is a link that cannot be followed: {error.strerror}. "
@@ -247,6 +252,17 @@ class _Search:
 
 def _loop(link: str, folder: str) -> BadLogs:
     return BadLogs(f"{link} leads back to {folder}: a loop of links. Remove the link.")
+
+
+def _link_as_text(entry: "os.DirEntry[str]") -> str:
+    """The folder that a file names, as git writes links where it may make none; or empty."""
+    if not entry.is_file() or entry.stat().st_size > _LONGEST_LINK:
+        return ""
+    with open(entry.path, "rb") as file:
+        text = os.fsdecode(file.read())
+    is_path = "/" in text and not set("\0\n") & set(text)
+    folder = os.path.join(os.path.dirname(entry.path), text)
+    return text if is_path and os.path.isdir(folder) else ""
 
 
 def _why_left_out(name: str, siblings: set[str]) -> str:

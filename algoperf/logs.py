@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from algoperf.evaluations import (
 )
 from algoperf.files import read_regular, write_atomically, write_json
 from algoperf.log_folders import TrialId, find_trials
+from algoperf.paths import shown
 
 __all__ = [
     "STEP",
@@ -44,6 +46,7 @@ __all__ = [
     "Trial",
     "TrialId",
     "TrialLog",
+    "check_folder",
     "read",
     "read_outcome",
     "read_trial",
@@ -338,8 +341,7 @@ def scan(directory: Path) -> Scan:
 
     BadLogs names the folder or file that cannot be read.
     """
-    if not os.path.isdir(directory):
-        raise BadLogs(_no_folder(directory))
+    check_folder(directory)
     found = find_trials(directory)
     trials: dict[TrialId, Trial] = {}
     for identity, folder in found.trials:
@@ -361,13 +363,19 @@ def scan(directory: Path) -> Scan:
     return Scan(ordered, tuple(found.left_out))
 
 
-def _no_folder(path: Path) -> str:
-    if os.path.isfile(path):
-        return (
-            f"{path} is a file, not a folder. Give the folder that holds the logs; unpack "
-            "an archive first."
+def check_folder(path: Path) -> None:
+    """BadLogs if that is no folder of logs that can be looked into."""
+    remedy = "Give the folder that holds the logs"
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise BadLogs(f"{shown(path)} is not a folder. {remedy}.") from None
+    except OSError as error:  # a loop of links, or a name that is too long
+        raise BadLogs(f"{shown(path)}: {error.strerror}. {remedy}.") from None
+    if not stat.S_ISDIR(mode):
+        raise BadLogs(
+            f"{shown(path)} is a file, not a folder. {remedy}; unpack an archive first."
         )
-    return f"{path} is not a folder. Give the folder that holds the logs."
 
 
 def read(directory: Path) -> list[Trial]:

@@ -8,7 +8,7 @@ error.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from algoperf.definition import Target
@@ -89,11 +89,6 @@ def make_pool(
     if not trials:
         raise BadLogs("There are no trials to score.")
     rules = ruleset(rules) if isinstance(rules, str) else rules
-    if num_studies is not None and not 1 <= num_studies <= MOST_STUDIES:
-        raise BadSettings(
-            f"The number of studies must be between 1 and {MOST_STUDIES:,}, not "
-            f"{num_studies}."
-        )
     notes = _left_out_notes(left_out)
     tuning = tuning or _tuning(trials, notes)
     known = find_targets(trials, rules, tuning, targets)
@@ -101,31 +96,12 @@ def make_pool(
         trials, rules, known, base_workloads, held_out, notes
     )
     counted = [t for t in trials if t.id.workload in {*bases, *held}]
-    metrics = {n: _judged_by(known.workloads[n].target, rules) for n in (*bases, *held)}
-    checks.require_one_that_counts(counted, metrics)
     names = _entry_names(counted)
     all_studies = _arrange(counted, names)
-    wanted = num_studies or min(_most_evaluated(all_studies), rules.studies(tuning))
-    studies = {key: _first(found, wanted) for key, found in all_studies.items()}
-    surplus = sum(len(found) - len(studies[key]) for key, found in all_studies.items())
-    if surplus:
-        notes.append(f"only the first {wanted} studies count; left out: {surplus}")
+    wanted = _number_of_studies(num_studies, all_studies, rules.studies(tuning))
+    studies = _first_studies(all_studies, wanted, notes)
     workloads = _with_bases(known.workloads, bases, held)
-    warnings = [
-        *known.conflicts,
-        *checks.uncomparable(counted, rules),
-        *checks.incomplete(
-            all_studies, sorted(set(names.values())), (*bases, *held), rules, tuning
-        ),
-        *checks.unfinished(counted),
-        *checks.unlogged(counted, metrics),
-        *checks.copies(counted, names),
-        *checks.other_budgets(counted, workloads, rules, tuning),
-        *checks.absent_bases(known, bases),
-    ]
-    if strict and warnings:
-        raise BadLogs("Not scored, because of --strict:\n- " + "\n- ".join(warnings))
-    return Pool(
+    pool = Pool(
         ruleset=rules,
         tuning=tuning,
         tier=_one_tier(workloads.values()),
@@ -138,9 +114,35 @@ def make_pool(
         num_trials=max(
             (len(t) for s in studies.values() for t in s.values()), default=0
         ),
-        warnings=tuple(warnings),
         notes=tuple(notes),
     )
+    found = [*known.conflicts, *_warnings(pool, counted, names, all_studies)]
+    found += checks.absent_bases(known, bases)
+    if strict and found:
+        raise BadLogs("Not scored, because of --strict:\n- " + "\n- ".join(found))
+    return replace(pool, warnings=tuple(found))
+
+
+def _warnings(
+    pool: Pool,
+    trials: Sequence[Trial],
+    names: Mapping[tuple[str, str], str],
+    studies: "_Studies",
+) -> list[str]:
+    """What may mislead about trials that count; BadLogs if none can have reached anything."""
+    rules, tuning = pool.ruleset, pool.tuning
+    metrics = {n: _judged_by(pool.target(n), rules) for n in pool.scored_workloads}
+    checks.require_one_that_counts(trials, metrics)
+    return [
+        *checks.uncomparable(trials, rules),
+        *checks.incomplete(
+            studies, pool.submissions, pool.scored_workloads, rules, tuning
+        ),
+        *checks.unfinished(trials),
+        *checks.unlogged(trials, metrics),
+        *checks.copies(trials, names),
+        *checks.other_budgets(trials, pool.workloads, rules, tuning),
+    ]
 
 
 def _left_out_notes(left_out: Sequence[str]) -> list[str]:
@@ -309,18 +311,33 @@ def _arrange(
     return studies
 
 
-def _most_evaluated(
-    studies: Mapping[tuple[str, str], Mapping[int, Sequence[Trial]]],
-) -> int:
-    """The largest number of studies on a workload that have evaluations; at least 1."""
-    counts = (
-        sum(any(t.num_evaluations for t in study) for study in found.values())
-        for found in studies.values()
-    )
-    return max(1, max(counts, default=0))
+_Studies = Mapping[tuple[str, str], Mapping[int, Sequence[Trial]]]
 
 
-def _first(
-    found: Mapping[int, Sequence[Trial]], count: int
-) -> dict[int, Sequence[Trial]]:
-    return {number: found[number] for number in sorted(found)[:count]}
+def _number_of_studies(given: int | None, studies: _Studies, of_rules: int) -> int:
+    """As given; else the largest number that have evaluations, at most the ruleset's."""
+    if given is None:
+        counts = (
+            sum(any(t.num_evaluations for t in study) for study in found.values())
+            for found in studies.values()
+        )
+        return min(max(1, *counts), of_rules)
+    if not 1 <= given <= MOST_STUDIES:
+        raise BadSettings(
+            f"The number of studies must be between 1 and {MOST_STUDIES:,}, not {given}."
+        )
+    return given
+
+
+def _first_studies(
+    studies: _Studies, count: int, notes: list[str]
+) -> dict[tuple[str, str], dict[int, Sequence[Trial]]]:
+    """The first ones by number; notes how many are left out."""
+    kept = {
+        key: {number: found[number] for number in sorted(found)[:count]}
+        for key, found in studies.items()
+    }
+    surplus = sum(len(found) - len(kept[key]) for key, found in studies.items())
+    if surplus:
+        notes.append(f"only the first {count} studies count; left out: {surplus}")
+    return kept

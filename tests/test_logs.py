@@ -157,21 +157,6 @@ def test_a_damaged_file_is_one_message_when_a_trial_is_resumed(folder):
         TrialLog(folder, preemptions=1, keep_steps=1)
 
 
-def logged(folder, *steps: int) -> TrialLog:
-    log = TrialLog(folder)
-    for step in steps:
-        log.add_evaluation(row(step, **{"test/loss": step / 10, "test/x": math.nan}))
-    return log
-
-
-def without_rows(path: Path, *steps: int) -> None:
-    """Takes rows out of a file, as a disk that lost a write does."""
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text(
-        "".join(li for li in lines if li.split(",")[0] not in map(str, steps))
-    )
-
-
 def test_scalars_are_written_at_the_next_evaluation(folder):
     log = TrialLog(folder)
     log.append_scalar_metrics({"loss": 0.5}, 1)

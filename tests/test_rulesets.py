@@ -101,6 +101,16 @@ def test_list_shows_limits_and_evaluation_periods_of_version_1(capsys):
         assert "16,114    120,000    644" in lines[name]
 
 
+def test_list_has_a_dash_for_what_a_ruleset_lacks(capsys):
+    assert cli.main(["list", "--ruleset", "v0.5"]) == 0
+    (line,) = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("finewebedu_lm ")
+    ]
+    assert line.split()[5:9] == ["-", "-", "-", "-"]
+
+
 def test_the_default_is_the_papers():
     assert rulesets.DEFAULT_RULESET == "paper"
 

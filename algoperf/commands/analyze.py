@@ -1,6 +1,7 @@
 """`algoperf analyze`: the analyses of the benchmark paper and others, over logs."""
 
 import argparse
+from pathlib import Path
 
 from algoperf import registry
 from algoperf.commands import output, scoring_options
@@ -17,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=scoring_options.path,
+        type=Path,
         metavar="FILE",
         help="write tables and figures as a report, in the format that FILE ends in: "
         ".html, .md, .json, .csv or .tex",
     )
     parser.add_argument(
         "--figures",
-        type=scoring_options.path,
+        type=Path,
         metavar="DIR",
         help="also write figures (SVG)",
     )

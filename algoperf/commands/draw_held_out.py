@@ -13,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rules",
-        "--ruleset",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
         help="default: %(default)s",

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 
 from algoperf import registry, rulesets
-from algoperf.commands import output
 from algoperf.definition import WorkloadDefinition
 
 _HEADER = (
@@ -27,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ruleset",
-        "--rules",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
         help="ruleset whose budgets are shown (default: %(default)s)",
@@ -40,15 +38,15 @@ def execute(options: argparse.Namespace) -> int:
     shown = [
         definition
         for definition in registry.definitions().values()
-        if (options.variants or definition.is_base or definition.tier == "mini")
-        and rules.limits in definition.limits
+        if options.variants or definition.is_base or definition.tier == "mini"
     ]
-    output.say(table([_HEADER, *(_row(definition, rules) for definition in shown)]))
+    print(table([_HEADER, *(_row(definition, rules) for definition in shown)]))
     return 0
 
 
 def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, ...]:
-    target, limits = definition.target, definition.limits_of(rules)
+    """A dash stands for what the ruleset or the workload does not have."""
+    target, limits = definition.target, definition.limits.get(rules.limits)
     sign = ">" if target.better == "higher" else "<"
     return (
         definition.name,
@@ -56,9 +54,9 @@ def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, 
         target.metric,
         f"{sign} {target.validation:g}",
         "-" if target.test is None else f"{sign} {target.test:g}",
-        f"{limits.budget_seconds:,.0f}",
-        f"{limits.step_hint:,}",
-        f"{definition.eval_period_for(rules):,g}",
+        f"{limits.budget_seconds:,.0f}" if limits else "-",
+        f"{limits.step_hint:,}" if limits else "-",
+        f"{definition.eval_period_for(rules):,g}" if limits else "-",
         definition.title,
     )
 

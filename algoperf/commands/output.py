@@ -19,10 +19,8 @@ def say(text: str, *, end: str = "\n") -> None:
     has read enough.
     """
     stream = sys.stdout
-    # Somebody may have put the null device in the place of a stream that was closed.
-    if stream is None or (
-        sys.__stdout__ is None and getattr(stream, "name", None) == os.devnull
-    ):
+    # The command line puts the null device in the place of a stream that was closed.
+    if stream is None or sys.__stdout__ is None:
         raise BadSettings("Standard output is closed; nothing can be printed.")
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:

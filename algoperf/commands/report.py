@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=scoring_options.path,
+        type=Path,
         metavar="FILE",
         help="default: report with the format's ending; -: standard output",
     )

@@ -1,6 +1,7 @@
 """`algoperf score`: ranks submissions from their logs."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from algoperf import registry
@@ -12,13 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring_options.add_arguments(parser)
     parser.add_argument(
         "--json",
-        type=scoring_options.path,
+        type=Path,
         metavar="FILE",
         help="also write the leaderboard; with - it is printed instead of the tables",
     )
     parser.add_argument(
         "--figure",
-        type=scoring_options.path,
+        type=Path,
         metavar="FILE",
         help="also write the performance profiles (SVG); with - they are printed instead",
     )

@@ -1,12 +1,12 @@
 """The arguments that all commands over scored logs share, and the leaderboard they ask for."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from algoperf import logs, registry
+from algoperf.commands.arguments import whole_number
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 
 _MOST_STUDIES = 1_000
@@ -15,10 +15,9 @@ _MOST_STUDIES = 1_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the folder of logs, and what decides how they are scored."""
     add = parser.add_argument
-    add("directory", type=path, metavar="DIR", help="folder that holds the logs")
+    add("directory", type=Path, metavar="DIR", help="folder that holds the logs")
     add(
         "--rules",
-        "--ruleset",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
         help="default: %(default)s",
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--targets",
-        type=path,
+        type=Path,
         metavar="FILE",
         help="JSON file of targets and workloads; default: the workloads' definitions, "
         "then what the logs record",
@@ -81,26 +80,14 @@ def leaderboard(options: argparse.Namespace) -> Any:
     )
 
 
-def path(text: str) -> Path:
-    """A path, with `~` and variables expanded; an empty one would be the current folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(os.path.expanduser(os.path.expandvars(text)))
-
-
 def count(most: int) -> Callable[[str], int]:
     """A whole number from 1 to `most`."""
 
     def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} is not a whole number"
-            ) from None
+        value = whole_number(text)
         if not 1 <= value <= most:
             raise argparse.ArgumentTypeError(
-                f"must be between 1 and {most:,}, not {text[:40]}"
+                f"must be between 1 and {most:,}, not {value}"
             )
         return value
 

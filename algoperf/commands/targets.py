@@ -1,6 +1,7 @@
 """`algoperf targets`: sets a workload's targets by the benchmark's procedure."""
 
 import argparse
+from pathlib import Path
 
 from algoperf.commands import output, scoring_options
 from algoperf.procedures import target_setting
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
         "--data-dir",
-        type=scoring_options.path,
+        type=Path,
         default=default_data_dir(),
         metavar="DIR",
         help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",

@@ -5,10 +5,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 from algoperf import registry
-from algoperf.commands import output, scoring_options
+from algoperf.commands import output
 from algoperf.errors import BadSettings
 
 _CLEAR, _HOME, _END_OF_LINE, _END = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument(
         "directory",
-        type=scoring_options.path,
+        type=Path,
         metavar="DIR",
         help="folder that holds the logs",
     )

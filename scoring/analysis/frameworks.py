@@ -20,6 +20,7 @@ from ..leaderboard import Leaderboard
 from ..report.document import Section
 from ..tables import NONE, Cell, DataTable, number_cell, percent_cell, plain_table
 
+_PAIRS_NOTE = "The points of a pair have the colour of its JAX submission."
 _FRAMEWORK_WORDS = {"jax", "torch", "pytorch"}
 
 
@@ -146,10 +147,11 @@ def report(board: Leaderboard) -> Section:
             _ratios_table(board, ratios, factors),
             _scores_table(board, factors),
         ]
-        blocks.append(Charts([_ratios_chart(board, ratios)], list(ratios)))
+        chart, note = _ratios_chart(board, found, ratios), _PAIRS_NOTE
     else:
-        names = [entry.submission for entry in board.entries]
-        blocks.append(Charts([_steps_chart(board)], names))
+        chart, note = _steps_chart(board), ""
+    names = [entry.submission for entry in board.entries]
+    blocks.append(Charts([chart], names, note=note))
     if waits := _waits(board):
         blocks.append(waits)
     return Section(
@@ -227,19 +229,24 @@ def _scores_table(board: Leaderboard, factors: Mapping[str, float]) -> DataTable
 
 
 def _ratios_chart(
-    board: Leaderboard, ratios: Mapping[str, Mapping[str, float]]
+    board: Leaderboard,
+    found: Sequence[Pair],
+    ratios: Mapping[str, Mapping[str, float]],
 ) -> Chart:
     workloads = board.pool.scored_workloads
-    curves = [
-        Curve(
-            series,
-            [i + 1.0 for i in range(len(workloads))],
-            [of[w] for w in workloads],
-            kind="points",
-            tips=[f"{name}\n{w}: {of[w]:.3f}" for w in workloads],
+    names = [entry.submission for entry in board.entries]
+    curves = []
+    for pair in found:
+        of = ratios[pair.algorithm]
+        curves.append(
+            Curve(
+                names.index(pair.jax),
+                [i + 1.0 for i in range(len(workloads))],
+                [of[w] for w in workloads],
+                kind="points",
+                tips=[f"{pair.algorithm}\n{w}: {of[w]:.3f}" for w in workloads],
+            )
         )
-        for series, (name, of) in enumerate(ratios.items())
-    ]
     return Figure(
         title="Time per step, PyTorch over JAX",
         description="The ratios of the table, a point for each algorithm and workload.",

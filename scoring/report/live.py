@@ -11,7 +11,7 @@ from pathlib import Path
 
 from algoperf import logs, registry
 from algoperf.definition import Target
-from algoperf.errors import AlgoPerfError, BadLogs
+from algoperf.errors import AlgoPerfError
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial, TrialId
 
 from ..tables import aligned, duration, printable
@@ -63,10 +63,7 @@ class Watcher:
     """Reads a folder of logs again and again, and only the trials that have changed."""
 
     def __init__(self, directory: Path) -> None:
-        if not directory.is_dir():
-            raise BadLogs(
-                f"{directory} is not a folder. Give the folder that holds the logs."
-            )
+        logs.check_folder(directory)
         self._directory = directory.resolve()
         self._known: dict[Path, tuple[object, Progress]] = {}
 

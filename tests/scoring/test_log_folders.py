@@ -72,6 +72,16 @@ def test_a_broken_link_is_noted(root, run):
     assert status == 0 and "left out: three is a link to nothing" in out
 
 
+def test_a_link_that_a_checkout_made_a_text_file_is_noted(root, run):
+    shutil.move(root / "logs/two", root / "elsewhere")
+    (root / "logs/two").write_text("../elsewhere")
+    (root / "logs/README").write_text("and/or")
+    status, out, _ = run()
+    assert status == 0 and set(ranked(out)) == {"one"}
+    assert "left out: two is a file that names the folder ../elsewhere" in out
+    assert "README" not in out
+
+
 def test_a_folder_that_is_reached_twice_counts_once(root, run):
     (root / "logs/a_latest").symlink_to(root / "logs/one")
     status, out, _ = run()

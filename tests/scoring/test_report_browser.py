@@ -238,7 +238,7 @@ def test_the_legend_hides_a_submission_everywhere(report: Page):
         "[...document.querySelectorAll('.legend button[data-s=\"0\"]')]"
         ".map(b => b.getAttribute('aria-pressed'))"
     )
-    assert pressed == ["false", "false"]
+    assert len(pressed) > 2 and set(pressed) == {"false"}
 
 
 def test_pointing_at_a_step_tells_its_workload(report: Page):
