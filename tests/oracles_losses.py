@@ -3,8 +3,7 @@
 Every function returns the keys of `spec.LossReturn`. Definitions, where the published
 benchmark leaves room:
 
-- Without a mask, `n_valid_examples` is the batch length, also where `per_example` is
-  2-D.
+- Without a mask, `n_valid_examples` is the number of elements of `per_example`.
 - A mask has the shape of `per_example` or of its leading axes. It multiplies, and where
   it is 0 the loss is 0 whatever labels and logits hold, NaN included.
 - Smoothing is y <- (1 - a) y + a / K. For the sigmoid, K is the size of the labels'
@@ -23,7 +22,7 @@ Result = dict[str, Any]
 
 def _masked(per_example: np.ndarray, mask: Any | None) -> Result:
     if mask is None:
-        count = float(len(per_example))
+        count = float(per_example.size)
     else:
         mask = np.asarray(mask, np.float64)
         mask = mask.reshape(mask.shape + (1,) * (per_example.ndim - mask.ndim))
