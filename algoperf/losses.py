@@ -16,7 +16,7 @@ def check_labels(labels: Shape, logits: Shape) -> None:
     labels, logits = tuple(labels), tuple(logits)
     if labels not in (logits, logits[:-1]):
         raise AlgoPerfError(
-            f"Labels have shape {labels}, logits {logits}. Softmax cross-entropy takes "
+            f"Labels have shape {labels}, logits {logits}; softmax cross-entropy takes "
             f"class numbers of shape {logits[:-1]} or distributions of shape {logits}."
         )
 
@@ -31,13 +31,46 @@ def check_equal_shapes(labels: Shape, logits: Shape) -> None:
         )
 
 
+def ctc_parts(labels: Any, logits: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """(targets, paddings) and (scores, paddings), once their shapes are found to fit."""
+    for name, pair in (("labels", labels), ("logits", logits)):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise AlgoPerfError(
+                f"CTC takes a pair (values, paddings) as {name}, and got {_told(pair)}."
+            )
+    (targets, target_paddings), (scores, frame_paddings) = labels, logits
+    shapes = [
+        tuple(x.shape) for x in (targets, target_paddings, scores, frame_paddings)
+    ]
+    of_targets, of_target_paddings, of_scores, of_frame_paddings = shapes
+    is_right = (len(of_targets), len(of_scores)) == (2, 3)
+    is_right = is_right and of_targets == of_target_paddings
+    is_right = is_right and of_scores[:2] == of_frame_paddings
+    if not is_right or of_targets[0] != of_scores[0]:
+        raise AlgoPerfError(
+            f"CTC got targets of shape {of_targets} with paddings {of_target_paddings}, "
+            f"and scores of shape {of_scores} with paddings {of_frame_paddings}; it takes "
+            "[batch, tokens] twice, [batch, frames, classes] and [batch, frames]."
+        )
+    return (targets, target_paddings), (scores, frame_paddings)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"{len(value)} values"
+    shape = getattr(value, "shape", None)
+    return (
+        type(value).__name__ if shape is None else f"an array of shape {tuple(shape)}"
+    )
+
+
 def check_mask(mask: Shape, losses: Shape) -> None:
     """A mask has the shape of `per_example`, or of its leading axes."""
     mask, losses = tuple(mask), tuple(losses)
     if mask != losses[: len(mask)]:
         raise AlgoPerfError(
-            f"The mask has shape {mask}, the losses {losses}. Give one weight for each "
-            "loss, or for each example."
+            f"The mask has shape {mask}, the losses {losses}; give one weight for each "
+            f"loss, or for each example (shape {losses[:1]})."
         )
 
 

@@ -95,8 +95,11 @@ class LossReturn(NamedTuple):
     """Documents the keys of the mapping that `Workload.loss_fn` returns."""
 
     summed: Tensor  # scalar: sum of per_example after masking
-    n_valid_examples: Tensor  # scalar: sum of the mask, or size of per_example
-    per_example: Tensor  # loss of each example, 0 where masked
+    # Scalar: the sum of the mask over all elements of per_example, without one their number
+    # (CTC: the number of target tokens).
+    n_valid_examples: Tensor
+    # Loss of each example, 0 where masked: [batch], of sequences [batch, length], of several
+    # labels [batch, labels].
 
 
 class MetricsLogger(Protocol):

@@ -49,7 +49,7 @@ def clicks(definition: WorkloadDefinition, size: int) -> dict[str, Any]:
     integers = np.log1p(rng.geometric(0.1, (size, criteo1tb_reader.NUM_INTEGERS)))
     return {
         "inputs": np.concatenate([integers, buckets], axis=1).astype(np.float32),
-        "targets": (rng.random((size, 1)) < 0.03).astype(np.float32),
+        "targets": (rng.random(size) < 0.03).astype(np.float32),
     }
 
 

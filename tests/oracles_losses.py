@@ -3,8 +3,7 @@
 Every function returns the keys of `spec.LossReturn`. Definitions, where the published
 benchmark leaves room:
 
-- Without a mask, `n_valid_examples` is the number of elements of `per_example`: where it
-  is 2-D, of tokens or tasks.
+- Without a mask, `n_valid_examples` is the number of elements of `per_example`.
 - A mask has the shape of `per_example` or of its leading axes. It multiplies, and where
   it is 0 the loss is 0 whatever labels and logits hold, NaN included.
 - Smoothing is y <- (1 - a) y + a / K. For the sigmoid, K is the size of the labels'

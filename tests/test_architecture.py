@@ -26,12 +26,8 @@ FRAMEWORKS = {
     "pytorch": {"torch", "torchvision", "torchaudio"},
 }
 HELPERS = {"algoperf.jax_sharding_utils": "jax", "algoperf.pytorch_utils": "pytorch"}
-MODEL_PARTS = (
-    "batch_norm",
-    "layers",
-    "initializers",
-    "output_layer",
-)  # what models are made of
+# What models are made of.
+MODEL_PARTS = ("batch_norm", "layers", "initializers", "output_layer", "weights")
 PUBLIC_TO_SUBMISSIONS = {"algoperf.spec", *HELPERS}
 
 

@@ -115,6 +115,49 @@ def Dense(
     )
 
 
+def DenseGeneral(
+    features: int | Sequence[int],
+    *,
+    axis: int | Sequence[int] = -1,
+    use_bias: bool = True,
+    kernel_init: Initializer = _LECUN_NORMAL,
+    bias_init: Initializer = _ZEROS,
+    kernel_type: ParameterType = ParameterType.WEIGHT,
+    bias_type: ParameterType = ParameterType.BIAS,
+    name: str | None = None,
+) -> nn.DenseGeneral:
+    """A dense layer from the axes `axis` to one or several: an attention's heads.
+
+    `kernel` is [*inputs, *features], `bias` [*features]. They are initialised as those of
+    the dense layer that has one axis instead: the fans are those of all heads.
+    """
+    return nn.DenseGeneral(
+        features,
+        axis=axis,
+        use_bias=use_bias,
+        dtype=compute_dtype(),
+        kernel_init=typed(kernel_init, kernel_type),
+        bias_init=typed(bias_init, bias_type),
+        dot_general_cls=lambda: _product_of_matrices,
+        name=name,
+    )
+
+
+def _product_of_matrices(
+    x: jax.Array, kernel: jax.Array, axes: Any, precision: Any = None
+) -> jax.Array:
+    """The product over the last axes of `x` and the first of `kernel`, as a matrix's.
+
+    With several axes XLA's CPU code transposes more, at 3 % of the Transformer's memory
+    traffic.
+    """
+    summed = len(axes[0][0])
+    rows, columns = x.shape[: x.ndim - summed], kernel.shape[summed:]
+    inputs = math.prod(kernel.shape[:summed])
+    matrices = x.reshape(*rows, inputs), kernel.reshape(inputs, -1)
+    return jnp.matmul(*matrices, precision=precision).reshape(*rows, *columns)
+
+
 def Conv(
     features: int,
     kernel_size: Sequence[int],

@@ -1,9 +1,10 @@
 """The five losses and their output activations in JAX; traceable, differentiable.
 
 Every loss takes logits, never probabilities, computes in float32 and returns the keys
-of `spec.LossReturn`. A mask has the shape of `per_example` or of its leading axes. It
-multiplies, and where it is 0 labels and logits are replaced before they are used, so
-that a NaN or an infinity there reaches neither the loss nor the gradient.
+of `spec.LossReturn`. Without a mask every element of `per_example` counts as valid. A
+mask has the shape of `per_example` or of its leading axes. It multiplies, and where it
+is 0 labels and logits are replaced before they are used, so that a NaN or an infinity
+there reaches neither the loss nor the gradient.
 """
 
 from collections.abc import Callable
@@ -139,8 +140,9 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
     An utterance whose targets do not fit into its frames has loss 0 and no tokens; how
     many there are is in the extra entry `n_infeasible`.
     """
-    targets, target_paddings = labels
-    scores, frame_paddings = logits
+    (targets, target_paddings), (scores, frame_paddings) = shared.ctc_parts(
+        labels, logits
+    )
     targets = jnp.asarray(targets)
     is_token = jnp.asarray(target_paddings) == 0
     is_frame = jnp.asarray(frame_paddings) == 0

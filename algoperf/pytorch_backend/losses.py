@@ -1,9 +1,10 @@
 """The five losses and their output activations, in PyTorch; differentiable.
 
 Every loss takes logits, never probabilities, computes in at least float32 and returns
-the keys of `spec.LossReturn`. A mask has the shape of `per_example` or of its leading
-axes. It multiplies, and where it is 0 labels and logits are replaced before they are
-used, so that a NaN or an infinity there reaches neither the loss nor the gradient.
+the keys of `spec.LossReturn`. Without a mask every element of `per_example` counts as
+valid. A mask has the shape of `per_example` or of its leading axes. It multiplies, and
+where it is 0 labels and logits are replaced before they are used, so that a NaN or an
+infinity there reaches neither the loss nor the gradient.
 """
 
 from collections.abc import Callable
@@ -155,8 +156,9 @@ def ctc_loss(
     at least 1. An utterance whose targets do not fit into its frames has loss 0 and no
     tokens; how many there are is in the extra entry `n_infeasible`.
     """
-    targets, is_token = labels[0], labels[1] == 0
-    scores, is_frame = _as_float(logits[0]), logits[1] == 0
+    (targets, target_paddings), (scores, paddings) = shared.ctc_parts(labels, logits)
+    is_token, is_frame = target_paddings == 0, paddings == 0
+    scores = _as_float(scores)
     weights = _expand(mask, targets.shape[:1])
     if weights is None:
         weights = torch.ones(targets.shape[:1], device=scores.device)

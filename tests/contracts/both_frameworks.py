@@ -6,7 +6,6 @@ prints the step's results as JSON: the contract tests compare numbers of devices
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,30 +81,17 @@ def pytorch_weights(
 ) -> dict[str, np.ndarray]:
     """JAX parameters (or gradients) by path -> PyTorch's by name.
 
-    The default: the same module names, kernels transposed. A model whose parameters differ
-    more defines `weights_from_jax(config, arrays)` in its model_pytorch.py.
+    By the default rule, or the `weights_from_jax(config, arrays)` of the model.
     """
+    from algoperf.pytorch_backend.weights import from_jax
+
     model = part(definition, "model_pytorch")
     if hasattr(model, "weights_from_jax"):
         converted: dict[str, np.ndarray] = model.weights_from_jax(
             definition.model, arrays
         )
         return converted
-    return {
-        torch_name(path): to_torch_layout(path, array) for path, array in arrays.items()
-    }
-
-
-def torch_name(path: str) -> str:
-    return re.sub(r"(kernel|scale|embedding)$", "weight", path).replace("/", ".")
-
-
-def to_torch_layout(path: str, array: np.ndarray) -> np.ndarray:
-    """Dense [in, out] -> [out, in]; convolution [*window, in, out] -> [out, in, *window]."""
-    if not path.endswith("kernel"):
-        return array
-    window = range(array.ndim - 2)
-    return array.transpose(array.ndim - 1, array.ndim - 2, *window)
+    return from_jax(arrays)
 
 
 def jax_step(

@@ -120,6 +120,36 @@ def test_metrics_include_the_target_metric_and_the_number_of_examples(
 
 @each_workload
 @each_framework
+def test_losses_are_one_number_for_each_weight_and_all_count_without_a_mask(
+    name, framework, prepared, data_dir
+):
+    definition, backend = prepared(name), load(framework)
+    workload = both.bound(definition, backend)
+    params, state = init(workload, backend)
+    batch = both.batches(definition, data_dir, "validation").batch(0)
+    placed = backend.place(batch)
+    mode = spec.ForwardPassMode.EVAL
+
+    def loss(params, mask):
+        key = backend.keys(key_numbers(0, "contract"))[0]
+        logits, _ = workload.model_fn(params, placed, state, mode, key, False)
+        return workload.loss_fn(placed["targets"], logits, mask)
+
+    if framework == "jax":
+        import jax
+
+        loss = jax.jit(loss)
+    weighted, whole = loss(params, placed["weights"]), loss(params, None)
+    shape = tuple(weighted["per_example"].shape)
+    # A product that broadcasts, [16, 1] * [16], would pair every loss with every weight.
+    assert shape[: batch["weights"].ndim] == batch["weights"].shape
+    assert tuple(whole["per_example"].shape) == shape
+    if definition.loss_type is not spec.LossType.CTC_LOSS:
+        assert float(whole["n_valid_examples"]) == np.prod(shape)
+
+
+@each_workload
+@each_framework
 def test_parameter_types_have_the_structure_of_the_parameters(
     name, framework, prepared
 ):

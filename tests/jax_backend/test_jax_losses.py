@@ -166,6 +166,51 @@ def test_shapes_that_would_broadcast_are_refused(loss_type, labels, logits, mask
         losses.loss(loss_type, labels, logits, mask)
 
 
+@pytest.mark.parametrize(
+    ("targets", "paddings", "scores", "frames"),
+    [
+        ((4, 3), (4, 1), (4, 6, 5), (4, 6)),
+        ((4, 3), (4, 3), (4, 6, 5), (4, 1)),
+        ((4, 3), (4, 3), (1, 6, 5), (1, 6)),
+        ((4,), (4,), (4, 6, 5), (4, 6)),
+        ((4, 3), (4, 3), (4, 5), (4, 5)),
+    ],
+)
+def test_shapes_of_ctc_that_would_broadcast_are_refused(
+    targets, paddings, scores, frames
+):
+    labels, logits = (
+        (np.ones(targets), np.ones(paddings)),
+        (np.ones(scores), np.ones(frames)),
+    )
+    with pytest.raises(AlgoPerfError, match=r"targets of shape \(4,.* scores of shape"):
+        losses.loss(LossType.CTC_LOSS, labels, logits)
+
+
+@pytest.mark.parametrize("labels", [np.ones((4, 3)), (np.ones((4, 3)),) * 3])
+def test_ctc_without_paddings_is_refused(labels):
+    logits = np.ones((4, 6, 5)), np.ones((4, 6))
+    with pytest.raises(AlgoPerfError, match="pair"):
+        losses.loss(LossType.CTC_LOSS, labels, logits)
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "labels", "logits", "count"),
+    [
+        (LossType.SOFTMAX_CROSS_ENTROPY, (3, 4), (3, 4, 5), 12),  # tokens
+        (LossType.SOFTMAX_CROSS_ENTROPY, (3, 4, 5), (3, 4, 5), 12),
+        (LossType.SIGMOID_CROSS_ENTROPY, (3, 4), (3, 4), 12),  # labels
+        (LossType.SIGMOID_CROSS_ENTROPY, (3,), (3,), 3),
+        (LossType.MEAN_ABSOLUTE_ERROR, (3, 4, 5), (3, 4, 5), 3),  # images
+    ],
+)
+def test_without_a_mask_every_loss_counts(loss_type, labels, logits, count):
+    result = losses.loss(loss_type, 0 * np.ones(labels), np.ones(logits))
+    assert result["n_valid_examples"] == count
+    masked = losses.loss(loss_type, 0 * np.ones(labels), np.ones(logits), np.ones(3))
+    assert masked["n_valid_examples"] == count
+
+
 def ctc_batch():
     """Utterances: plain, repeated tokens that just fit, empty, too long, no frames."""
     scores = normal(5, 6, 4)

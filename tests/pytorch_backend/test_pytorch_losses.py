@@ -152,6 +152,53 @@ def test_shapes_that_would_broadcast_are_refused(loss_type, labels, logits, mask
         losses.loss(loss_type, torch.ones(labels), torch.ones(logits), mask)
 
 
+@pytest.mark.parametrize(
+    ("targets", "paddings", "scores", "frames"),
+    [
+        ((4, 3), (4, 1), (4, 6, 5), (4, 6)),
+        ((4, 3), (4, 3), (4, 6, 5), (4, 1)),
+        ((4, 3), (4, 3), (1, 6, 5), (1, 6)),
+        ((4,), (4,), (4, 6, 5), (4, 6)),
+        ((4, 3), (4, 3), (4, 5), (4, 5)),
+    ],
+)
+def test_shapes_of_ctc_that_would_broadcast_are_refused(
+    targets, paddings, scores, frames
+):
+    labels, logits = (
+        (torch.ones(targets), torch.ones(paddings)),
+        (torch.ones(scores), torch.ones(frames)),
+    )
+    with pytest.raises(AlgoPerfError, match=r"targets of shape \(4,.* scores of shape"):
+        losses.loss(LossType.CTC_LOSS, labels, logits)
+
+
+@pytest.mark.parametrize("labels", [torch.ones((4, 3)), (torch.ones((4, 3)),) * 3])
+def test_ctc_without_paddings_is_refused(labels):
+    logits = torch.ones((4, 6, 5)), torch.ones((4, 6))
+    with pytest.raises(AlgoPerfError, match="pair"):
+        losses.loss(LossType.CTC_LOSS, labels, logits)
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "labels", "logits", "count"),
+    [
+        (LossType.SOFTMAX_CROSS_ENTROPY, (3, 4), (3, 4, 5), 12),  # tokens
+        (LossType.SOFTMAX_CROSS_ENTROPY, (3, 4, 5), (3, 4, 5), 12),
+        (LossType.SIGMOID_CROSS_ENTROPY, (3, 4), (3, 4), 12),  # labels
+        (LossType.SIGMOID_CROSS_ENTROPY, (3,), (3,), 3),
+        (LossType.MEAN_ABSOLUTE_ERROR, (3, 4, 5), (3, 4, 5), 3),  # images
+    ],
+)
+def test_without_a_mask_every_loss_counts(loss_type, labels, logits, count):
+    result = losses.loss(loss_type, 0 * torch.ones(labels), torch.ones(logits))
+    assert result["n_valid_examples"] == count
+    masked = losses.loss(
+        loss_type, 0 * torch.ones(labels), torch.ones(logits), torch.ones(3)
+    )
+    assert masked["n_valid_examples"] == count
+
+
 def utterances():
     """Four utterances: ordinary, with repeats, without tokens, too long for its frames."""
     targets = np.array([[1, 2, 3], [2, 2, 0], [0, 0, 0], [1, 1, 1]])

@@ -97,9 +97,9 @@ def test_a_training_batch_has_the_documented_arrays(folder):
     batch = open_batches(folder).batch(0)
     assert set(batch) == {"inputs", "targets"}
     assert (batch["inputs"].shape, batch["inputs"].dtype) == ((4, 39), np.float32)
-    assert (batch["targets"].shape, batch["targets"].dtype) == ((4, 1), np.float32)
+    assert (batch["targets"].shape, batch["targets"].dtype) == ((4,), np.float32)
     parity = batch["inputs"][:, 0] % 2
-    np.testing.assert_array_equal(batch["targets"][:, 0], parity)
+    np.testing.assert_array_equal(batch["targets"], parity)
 
 
 def test_files_are_shuffled_and_rows_follow_each_other_within_a_file(folder):
@@ -247,7 +247,7 @@ def test_data_of_another_size_are_refused(folder):
 
 def outputs(loss, weights):
     batch = {"weights": np.array(weights, np.float32)}
-    per_example = np.array(loss, np.float32)[:, np.newaxis]
+    per_example = np.array(loss, np.float32)
     return metrics.outputs(np, None, batch, per_example)
 
 

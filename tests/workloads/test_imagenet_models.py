@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import re
 import subprocess
 import sys
 
@@ -117,21 +116,6 @@ def nested(arrays):
     return tree
 
 
-def to_pytorch(definition, arrays):
-    """JAX arrays by path, as PyTorch's by name."""
-    model = model_of(definition, "pytorch")
-    if hasattr(model, "weights_from_jax"):
-        return model.weights_from_jax(definition.model, arrays)
-    return {
-        re.sub(r"(kernel|scale)$", "weight", path).replace("/", "."): np.moveaxis(
-            array, (-1, -2), (0, 1)
-        )
-        if path.endswith("kernel")
-        else array
-        for path, array in arrays.items()
-    }
-
-
 def random_weights(workload):
     """JAX parameters by path, far from the initial ones (which are zero at the head)."""
     rng = np.random.default_rng(0)
@@ -165,6 +149,8 @@ def initial_statistics(definition, batch):
 def jax_results(definition, weights, batch, train):
     import jax
 
+    from algoperf.pytorch_backend.weights import from_jax
+
     workload = bound(definition, "jax")
     key = load("jax").keys(np.array([[0, 1]]))[0]
     state = initial_statistics(definition, batch)
@@ -181,16 +167,18 @@ def jax_results(definition, weights, batch, train):
 
     grads, (logits, new_state) = jax.device_get(results(nested(weights)))
     statistics = flat(new_state.get("batch_stats", {}))
-    return logits, to_pytorch(definition, flat(grads)), statistics
+    return logits, from_jax(flat(grads)), statistics
 
 
 def pytorch_module(definition, weights):
     import torch
 
+    from algoperf.pytorch_backend.weights import from_jax
+
     module = model_of(definition, "pytorch").build(definition.model)
     state = {
         name: torch.tensor(np.ascontiguousarray(array))
-        for name, array in to_pytorch(definition, weights).items()
+        for name, array in from_jax(weights).items()
     }
     _, unexpected = module.load_state_dict(state, strict=False)
     assert not unexpected

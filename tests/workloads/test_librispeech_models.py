@@ -13,10 +13,13 @@ from algoperf import backend as backends
 from algoperf import registry, rulesets, spec
 from algoperf.workload import Workload
 from algoperf.workloads._speech import mel
+from tests.closeness import assert_close
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
 pytest.importorskip("flax")
+
+from algoperf.pytorch_backend.weights import from_jax  # noqa: E402
 
 SMALL = {
     "librispeech_conformer": {
@@ -113,17 +116,16 @@ def flat(tree, prefix=""):
     }
 
 
-def as_pytorch(params):
+def as_pytorch(params, name):
     """Names and layouts of the PyTorch models."""
-    named = {}
-    for path, array in flat(params).items():
-        head, _, leaf = path.rpartition(".")
-        if leaf == "kernel":
-            window = range(array.ndim - 2)
-            array = array.transpose(array.ndim - 1, array.ndim - 2, *window)
-        leaf = "weight" if leaf in ("kernel", "scale") else leaf
-        named[f"{head}.{leaf}"] = torch.tensor(np.ascontiguousarray(array))
-    return named
+    definition = small(name)
+    model = module(definition, "model_pytorch")
+    arrays = {path.replace(".", "/"): array for path, array in flat(params).items()}
+    if hasattr(model, "weights_from_jax"):
+        converted = model.weights_from_jax(definition.model, arrays)
+    else:
+        converted = from_jax(arrays)
+    return {k: torch.tensor(np.ascontiguousarray(v)) for k, v in converted.items()}
 
 
 @functools.cache
@@ -148,7 +150,7 @@ def jax_run(name, train=False, total=9_000, lengths=LENGTHS):
 def pytorch_run(name, params, batch, train=False):
     backend, workload = bound(small(name), "pytorch")
     net, _ = initial(backend, workload)
-    net.load_state_dict(as_pytorch(params), strict=False)
+    net.load_state_dict(as_pytorch(params, name), strict=False)
     mode = spec.ForwardPassMode.TRAIN if train else spec.ForwardPassMode.EVAL
     placed, key = backend.place(batch), backend.keys(KEY)[0]
     with torch.no_grad():
@@ -157,11 +159,6 @@ def pytorch_run(name, params, batch, train=False):
         )
     loss = workload.loss_fn(placed["targets"], logits)
     return net, [x.numpy() for x in logits], loss
-
-
-def assert_close(actual, expected):
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * scale)
 
 
 @each_name
@@ -284,7 +281,7 @@ def test_variants_differ_from_their_base(name):
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
-        net.load_state_dict(as_pytorch(params), strict=False)
+        net.load_state_dict(as_pytorch(params, name), strict=False)
         other, _ = net(tuple(torch.tensor(x) for x in noise()["inputs"]))
     assert not np.allclose(other.numpy(), ours, atol=1e-3)
 

@@ -70,27 +70,20 @@ class InJax:
 class InPytorch:
     def __init__(self, config):
         torch = pytest.importorskip("torch")
+        from algoperf.pytorch_backend.weights import from_jax
         from algoperf.workloads.wmt import model_pytorch
 
         module = model_pytorch.build(config).eval()
 
         def outputs(params, batch):
-            weights = {
-                torch_name(path): torch.tensor(a.T if path.endswith("kernel") else a)
-                for path, a in params.items()
-            }
-            module.load_state_dict(weights)
+            weights = from_jax(params)
+            module.load_state_dict({k: torch.tensor(a) for k, a in weights.items()})
             tensors = {key: torch.tensor(rows) for key, rows in batch.items()}
             with torch.no_grad():
                 found = model_pytorch.outputs(module, tensors)
             return {key: tensor.numpy() for key, tensor in found.items()}
 
         self.outputs = outputs
-
-
-def torch_name(path):
-    *parents, leaf = path.split("/")
-    return ".".join([*parents, "bias" if leaf == "bias" else "weight"])
 
 
 FRAMEWORKS = {"jax": InJax, "pytorch": InPytorch}

@@ -65,20 +65,20 @@ class _Network:
         return self.norm(name, x + function(x))
 
     def attention(self, name, x, memory, causal):
-        queries = x @ self.p[f"{name}/query/kernel"]
-        keys = memory @ self.p[f"{name}/key/kernel"]
-        values = memory @ self.p[f"{name}/value/kernel"]
-        size = self.config.width // self.config.heads
-        mixed = np.zeros_like(queries)
+        """Kernels have axes (width, heads, size), that of the output the same reversed."""
+        kernels = [self.p[f"{name}/{k}/kernel"] for k in ("query", "key", "value")]
+        result = np.zeros_like(x)
         for head in range(self.config.heads):
-            part = slice(head * size, (head + 1) * size)
+            of_query, of_key, of_value = (kernel[:, head] for kernel in kernels)
+            keys, values = memory @ of_key, memory @ of_value
             for i in range(len(x)):
                 last = i + 1 if causal else len(memory)
-                query = queries[i, part] * self.config.attention_temperature
-                scores = keys[:last, part] @ query / np.sqrt(size)
+                query = x[i] @ of_query * self.config.attention_temperature
+                scores = keys[:last] @ query / np.sqrt(keys.shape[1])
                 weights = np.exp(scores - scores.max())
-                mixed[i, part] = weights / weights.sum() @ values[:last, part]
-        return mixed @ self.p[f"{name}/out/kernel"]
+                mixed = weights / weights.sum() @ values[:last]
+                result[i] += mixed @ self.p[f"{name}/out/kernel"][head]
+        return result
 
     def dense(self, name, x):
         return x @ self.p[f"{name}/kernel"] + self.p[f"{name}/bias"]

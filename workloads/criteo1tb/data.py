@@ -22,8 +22,8 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     """The batches of one split of the prepared data in `request.folder`.
 
     Each is `inputs` float32 [batch, 39]: ln(1 + x) of 13 integers, at least 0, then
-    buckets of 26 categories, whole numbers from 0 to 4e7; `targets` float32 [batch, 1],
-    0 or 1; and in evaluation `weights` float32 [batch], 0 for padding.
+    buckets of 26 categories, whole numbers from 0 to 4e7; `targets` float32 [batch], 0
+    or 1; and in evaluation `weights` float32 [batch], 0 for padding.
     """
     config = request.config if request.config is not None else DataConfig()
     data = PreparedData.requested(request, reader)
@@ -128,6 +128,6 @@ class RowBatches:
         if self._exact_ids:
             exact = reader.exact_buckets(inputs, extras)
             inputs[:, reader.NUM_INTEGERS :] = exact % EXACT_BUCKETS
-        targets = reader.labels_of(extras)[:, np.newaxis]
+        targets = reader.labels_of(extras)
         batch = {"inputs": inputs, "targets": targets}
         return batch if self._size is None else pipeline.pad_rows(batch, num_rows)

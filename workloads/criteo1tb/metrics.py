@@ -12,7 +12,7 @@ def outputs(
     """A batch's summed loss and number of examples, two arrays of shape [1].
 
     xp: the array namespace. batch: `weights` [batch], 0 for padding; per_example: the
-    loss, float32 [batch, 1], already 0 for padding. As published, a batch is summed in
+    loss, float32 [batch], already 0 for padding. As published, a batch is summed in
     float32; a split has tens of millions of examples, which stay on the devices.
     """
     is_real = batch["weights"] > 0

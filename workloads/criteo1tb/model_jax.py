@@ -66,7 +66,7 @@ class DLRM(nn.Module):
     def __call__(
         self, inputs: jax.Array, *, train: bool, dropout_rate: Any
     ) -> jax.Array:
-        """inputs: float32 [batch, 39], see data.py; logits: [batch, 1]."""
+        """inputs: float32 [batch, 39], see data.py; logits: [batch]."""
         config, call = self.config, {"train": train, "dropout_rate": dropout_rate}
         integers = inputs[:, :NUM_INTEGERS]
         buckets = inputs[:, NUM_INTEGERS:].astype(jnp.int32)
@@ -83,7 +83,7 @@ class DLRM(nn.Module):
         x = jnp.concatenate([x, crossed], axis=1)
         top = MLP(config.top, _GLOROT_NORMAL, config, has_dropout=True, name="top")
         output = _dense(1, _GLOROT_NORMAL, name="output", is_output=True)
-        return output(top(x, **call))
+        return output(top(x, **call))[:, 0]
 
 
 def _dense(
@@ -124,5 +124,5 @@ def example_batch(config: ModelConfig) -> dict[str, np.ndarray]:
     """A batch of one, with the shapes and dtypes of `data.open_batches`."""
     return {
         "inputs": np.zeros((1, NUM_INPUTS), np.float32),
-        "targets": np.zeros((1, 1), np.float32),
+        "targets": np.zeros(1, np.float32),
     }

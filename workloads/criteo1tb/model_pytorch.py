@@ -75,7 +75,7 @@ class DLRM(nn.Module):
         self.register_buffer("pairs", rows * number + columns, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs: float32 [batch, 39], see data.py; logits: [batch, 1]."""
+        """inputs: float32 [batch, 39], see data.py; logits: [batch]."""
         integers, buckets = inputs[:, :NUM_INTEGERS], inputs[:, NUM_INTEGERS:]
         x = self.bottom(integers)  # [batch, bottom[-1]]
         embeddings = self.embedding(buckets.int() % self.num_embeddings)
@@ -84,7 +84,7 @@ class DLRM(nn.Module):
             crossed = self._dot_products(x, embeddings)
         else:
             crossed = embeddings.flatten(1)
-        return self.output(self.top(torch.cat([x, crossed], dim=1)))
+        return self.output(self.top(torch.cat([x, crossed], dim=1)))[:, 0]
 
     def _dot_products(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """Products of all pairs and squares, the upper triangle row by row.

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from algoperf.pytorch_backend import layers
+from algoperf.pytorch_backend import layers, weights
 from algoperf.pytorch_backend.initializers import lecun_normal
 from algoperf.spec import ParameterType
 
@@ -143,18 +143,10 @@ def build(config: ModelConfig) -> nn.Module:
 def weights_from_jax(
     config: ModelConfig, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """JAX's parameters by path as PyTorch's by name: kernels transposed."""
+    """See `weights.from_jax`; transposed convolutions are [in, out, *window] here."""
     return {
-        path.replace("/", ".")
-        .replace("kernel", "weight")
-        .replace("scale", "weight"): _in_layout(path, array)
-        for path, array in arrays.items()
+        name: array.swapaxes(0, 1)
+        if name.startswith("upsampling") and array.ndim == 4
+        else array
+        for name, array in weights.from_jax(arrays).items()
     }
-
-
-def _in_layout(path: str, array: np.ndarray) -> np.ndarray:
-    """[h, w, in, out] -> [out, in, h, w], of transposed convolutions [in, out, h, w]."""
-    if array.ndim != 4:
-        return array
-    is_transposed = path.startswith("upsampling")
-    return array.transpose((2, 3, 0, 1) if is_transposed else (3, 2, 0, 1))

@@ -43,13 +43,12 @@ def _projection(
     axis: int | tuple[int, ...] = -1,
     name: str,
 ) -> nn.DenseGeneral:
-    """A dense layer with heads as an axis of their own; fans are those of all heads."""
-    return nn.DenseGeneral(
+    return layers.DenseGeneral(
         features,
         axis=axis,
-        dtype=layers.compute_dtype(),
-        kernel_init=layers.typed(_XAVIER, type),
-        bias_init=layers.typed(_ZEROS, ParameterType.ATTENTION_BIAS),
+        kernel_init=_XAVIER,
+        kernel_type=type,
+        bias_type=ParameterType.ATTENTION_BIAS,
         name=name,
     )
 

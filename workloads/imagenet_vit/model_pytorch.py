@@ -1,9 +1,5 @@
 """A vision transformer in PyTorch; `model_jax.py` defines the same function."""
 
-import re
-from collections.abc import Mapping
-
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -171,30 +167,3 @@ class VisionTransformer(nn.Module):
 def build(config: ModelConfig) -> nn.Module:
     """The module."""
     return VisionTransformer(config)
-
-
-def weights_from_jax(
-    config: ModelConfig, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Parameters of `model_jax.py` by slash-separated path -> those of this module.
-
-    There an attention's heads are an axis of their own: of a query's, key's or value's
-    kernel and bias the second-last and last, of the output's kernel the first.
-    """
-    return {_name(path): _array(path, array) for path, array in arrays.items()}
-
-
-def _name(path: str) -> str:
-    return re.sub(r"(kernel|scale)$", "weight", path).replace("/", ".")
-
-
-def _array(path: str, array: np.ndarray) -> np.ndarray:
-    if re.search(r"(query|key|value)/bias$", path):
-        return array.reshape(-1)
-    if not path.endswith("kernel"):
-        return array
-    if re.search(r"(query|key|value)/kernel$", path):
-        return array.reshape(len(array), -1).T
-    if path.endswith("out/kernel"):
-        return array.reshape(-1, array.shape[-1]).T
-    return np.moveaxis(array, (-1, -2), (0, 1))

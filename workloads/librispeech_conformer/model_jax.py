@@ -65,13 +65,14 @@ class Attention(nn.Module):
         """As `FeedForward`."""
         config = self.config
         y = LayerNorm(name="norm")(x)
-        query = self._heads(y, "query", ParameterType.ATTENTION_Q)
-        key = self._heads(y, "key", ParameterType.ATTENTION_K)
-        value = self._heads(y, "value", ParameterType.ATTENTION_V)
+        heads = config.heads, config.width // config.heads
+        query = _projection(heads, ParameterType.ATTENTION_Q, name="query")(y)
+        key = _projection(heads, ParameterType.ATTENTION_K, name="key")(y)
+        value = _projection(heads, ParameterType.ATTENTION_V, name="value")(y)
         gain = self.param(
             "query_gain",
             layers.typed(nn.initializers.zeros_init(), ParameterType.WEIGHT),
-            (config.width // config.heads,),
+            heads[1:],
         )
         # Softplus is ln 2 at 0: the factor is 1 at first.
         query *= (nn.softplus(gain) / math.log(2)).astype(query.dtype)
@@ -80,22 +81,28 @@ class Attention(nn.Module):
         y = jax.nn.dot_product_attention(
             query, key, value, mask=is_key[:, None, None, :]
         )
-        y = config.attention_temperature * y.reshape(x.shape)
-        y = self._projected(y, "output", ParameterType.ATTENTION_OUT)
+        output = _projection(
+            config.width, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="output"
+        )
+        y = output(config.attention_temperature * y)
         return layers.stored(x + layers.Dropout()(y, rate, train=self.train))
 
-    def _projected(self, x: jax.Array, name: str, type: ParameterType) -> jax.Array:
-        return _Dense(
-            self.config.width,
-            kernel_type=type,
-            bias_type=ParameterType.ATTENTION_BIAS,
-            name=name,
-        )(x)
 
-    def _heads(self, x: jax.Array, name: str, type: ParameterType) -> jax.Array:
-        """[batch, frames, heads, width of a head]."""
-        y = self._projected(x, name, type)
-        return y.reshape(*x.shape[:2], self.config.heads, -1)
+def _projection(
+    features: int | tuple[int, ...],
+    type: ParameterType,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    name: str,
+) -> nn.DenseGeneral:
+    return layers.DenseGeneral(
+        features,
+        axis=axis,
+        kernel_init=XAVIER,
+        kernel_type=type,
+        bias_type=ParameterType.ATTENTION_BIAS,
+        name=name,
+    )
 
 
 class DepthwiseConvolution(nn.Module):

@@ -14,13 +14,14 @@ from flax import linen as nn
 from algoperf.jax_backend import layers
 from algoperf.spec import ParameterType
 
-_GATES = 4  # input, forget, cell, output: in this order in all arrays
+_GATES = ("i", "f", "g", "o")  # input, forget, cell, output: in this order everywhere
+_LECUN_NORMAL = nn.initializers.lecun_normal()
 
 
-def _orthogonal_gates(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def _orthogonal_gates(key: Any, shape: tuple[int, int]) -> jax.Array:
     """[hidden, 4 * hidden]: one orthogonal matrix for each gate."""
     hidden, _ = shape
-    normal = jax.random.normal(key, (_GATES, hidden, hidden), dtype)
+    normal = jax.random.normal(key, (len(_GATES), hidden, hidden))
     return jax.vmap(_orthogonal)(normal).transpose(1, 0, 2).reshape(shape)
 
 
@@ -40,26 +41,52 @@ def _orthogonal(columns: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(columns))
 
 
-class _Recurrent(nn.Module):
-    """Just the weights of the recurrent product."""
+class _Gate(nn.Module):
+    """The weights of one gate, not its product: that is one for all gates."""
+
+    use_bias: bool
 
     @nn.compact
-    def __call__(self, hidden: int) -> jax.Array:
-        init = layers.typed(_orthogonal_gates, ParameterType.WEIGHT)
-        kernel = self.param("kernel", init, (hidden, _GATES * hidden), jnp.float32)
-        return kernel.astype(layers.compute_dtype() or kernel.dtype)
+    def __call__(self, initial: jax.Array) -> tuple[jax.Array, ...]:
+        """The kernel, and a bias if there is to be one; initial: of the kernel."""
+        init = layers.typed(lambda key: initial, ParameterType.WEIGHT)
+        kernel = self.param("kernel", init)
+        if not self.use_bias:
+            return (kernel,)
+        zeros = layers.typed(nn.initializers.zeros_init(), ParameterType.BIAS)
+        return kernel, self.param("bias", zeros, initial.shape[-1:], jnp.float32)
 
 
 class _Direction(nn.Module):
-    """The parameters of one direction."""
+    """The parameters of one direction, named as those of Flax's LSTM cells.
+
+    `ii`, `if`, `ig`, `io` are the gates' kernels for the inputs; `hi`, `hf`, `hg`, `ho`
+    those for the hidden state, with the biases.
+    """
 
     hidden: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Gates' inputs [batch, frames, 4 * hidden] and the recurrent weights."""
-        gates = layers.Dense(_GATES * self.hidden, name="input")(x)
-        return gates, _Recurrent(name="recurrent")(self.hidden)
+        (kernel,) = self._gates("i", x.shape[-1], _LECUN_NORMAL)
+        recurrent, bias = self._gates("h", self.hidden, _orthogonal_gates)
+        dtype = layers.compute_dtype()
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=dtype)
+        return x @ kernel + bias, recurrent.astype(dtype or recurrent.dtype)
+
+    def _gates(self, side: str, inputs: int, init: Any) -> list[jax.Array]:
+        """Kernels [inputs, 4 * hidden] and, of the state's side, biases [4 * hidden]."""
+        shape = inputs, len(_GATES) * self.hidden
+        # Drawn at once: eight draws for each layer would take 3 times as long to compile.
+        drawn = jnp.zeros(shape)
+        if self.is_initializing():
+            drawn = init(self.make_rng("params"), shape)
+        gates = [
+            _Gate(use_bias=side == "h", name=f"{side}{gate}")(part)
+            for gate, part in zip(_GATES, _split(drawn), strict=True)
+        ]
+        return [jnp.concatenate(part, axis=-1) for part in zip(*gates, strict=True)]
 
 
 class BidirectionalLstm(nn.Module):
@@ -108,7 +135,7 @@ def _run(
         return (h, c), (h, c, jnp.concatenate([i, f, g, o], axis=-1))
 
     _, directions, batch, width = gates.shape
-    zero = jnp.zeros((directions, batch, width // _GATES), jnp.float32)
+    zero = jnp.zeros((directions, batch, width // len(_GATES)), jnp.float32)
     results: tuple[jax.Array, jax.Array, jax.Array]
     _, results = jax.lax.scan(step, (zero, zero), (gates, mask))
     return results
@@ -153,7 +180,7 @@ lstm.defvjp(_forward, _backward)
 
 
 def _split(gates: jax.Array) -> list[jax.Array]:
-    return jnp.split(gates, _GATES, axis=-1)
+    return jnp.split(gates, len(_GATES), axis=-1)
 
 
 def _product(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:

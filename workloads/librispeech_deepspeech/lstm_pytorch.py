@@ -4,21 +4,24 @@ One set of biases, as in the JAX model. PyTorch's own bidirectional layer would 
 lengths on the host, a synchronisation in each layer.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from algoperf.pytorch_backend import layers
 
-_GATES = 4  # input, forget, cell, output: in this order in all arrays
+_GATES = "ifgo"  # input, forget, cell, output: in this order in all arrays
 
 
 def _orthogonal_gates(
     weight: Tensor, generator: Generator, fan_in: int, fan_out: int
 ) -> None:
     """weight: [4 * hidden, hidden]: one orthogonal matrix for each gate."""
-    for gate in weight.chunk(_GATES):
+    for gate in weight.chunk(len(_GATES)):
         nn.init.orthogonal_(gate, generator=generator)
 
 
@@ -27,9 +30,9 @@ class _Direction(nn.Module):
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
-        self.input = layers.Linear(features, _GATES * hidden)
+        self.input = layers.Linear(features, len(_GATES) * hidden)
         self.recurrent = layers.Linear(
-            hidden, _GATES * hidden, bias=False, weight_init=_orthogonal_gates
+            hidden, len(_GATES) * hidden, bias=False, weight_init=_orthogonal_gates
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,3 +128,22 @@ def reversed_order(mask: Tensor) -> Tensor:
 
 def _taken(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order.expand(x.shape))
+
+
+def with_joined_gates(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters of `lstm_jax.py` by path, with those of the four gates side by side.
+
+    `ii`, `if`, `ig` and `io` become `input`; `hi`, `hf`, `hg` and `ho` `recurrent`, but
+    for their biases, which are `input`'s here. The other paths stay as they are.
+    """
+    joined: dict[str, np.ndarray] = {}
+    for path, array in arrays.items():
+        found = re.fullmatch(r"(.*/(?:for|back)wards)/([ih])i/(kernel|bias)", path)
+        if found:
+            direction, side, leaf = found.groups()
+            parts = [arrays[f"{direction}/{side}{gate}/{leaf}"] for gate in _GATES]
+            product = "recurrent" if (side, leaf) == ("h", "kernel") else "input"
+            joined[f"{direction}/{product}/{leaf}"] = np.concatenate(parts, axis=-1)
+        elif not re.search(r"/(for|back)wards/[ih][fgo]/", path):
+            joined[path] = array
+    return joined

@@ -5,11 +5,12 @@ Dropout, in training, is after the subsampling and in the feed-forward layers.
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algoperf.pytorch_backend import layers
+from algoperf.pytorch_backend import layers, weights
 
 from .._speech.modules_pytorch import (
     XAVIER,
@@ -21,9 +22,9 @@ from .._speech.modules_pytorch import (
     masked,
 )
 from .definition import ModelConfig
-from .lstm_pytorch import BidirectionalLstm
+from .lstm_pytorch import BidirectionalLstm, with_joined_gates
 
-__all__ = ["build", "forward"]
+__all__ = ["build", "forward", "weights_from_jax"]
 
 _ACTIVATIONS: Mapping[str, Activation] = {"relu": functional.relu, "tanh": torch.tanh}
 
@@ -102,3 +103,10 @@ class DeepSpeech(SpeechModel):
 def build(config: ModelConfig) -> nn.Module:
     """The module."""
     return DeepSpeech(config)
+
+
+def weights_from_jax(
+    config: ModelConfig, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """See `weights.from_jax`; LSTM gates are parameters of their own in JAX."""
+    return weights.from_jax(with_joined_gates(arrays))

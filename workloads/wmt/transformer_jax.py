@@ -25,15 +25,13 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "tanh": jnp.tanh,
 }
+_XAVIER = nn.initializers.xavier_uniform()
 _Dense = functools.partial(
-    layers.Dense,
-    kernel_init=nn.initializers.xavier_uniform(),
-    bias_init=nn.initializers.normal(1e-6),
+    layers.Dense, kernel_init=_XAVIER, bias_init=nn.initializers.normal(1e-6)
 )
-
-
-def _projection(width: int, type: ParameterType) -> nn.Dense:
-    return _Dense(width, use_bias=False, kernel_type=type)
+_Projection = functools.partial(
+    layers.DenseGeneral, kernel_init=_XAVIER, use_bias=False
+)
 
 
 class Attention(nn.Module):
@@ -43,16 +41,19 @@ class Attention(nn.Module):
 
     def setup(self) -> None:
         """Makes the projections."""
-        width = self.config.width
-        self.query = _projection(width, ParameterType.ATTENTION_Q)
-        self.key = _projection(width, ParameterType.ATTENTION_K)
-        self.value = _projection(width, ParameterType.ATTENTION_V)
-        self.out = _projection(width, ParameterType.ATTENTION_OUT)
+        width, number = self.config.width, self.config.heads
+        heads = number, width // number
+        self.query = _Projection(heads, kernel_type=ParameterType.ATTENTION_Q)
+        self.key = _Projection(heads, kernel_type=ParameterType.ATTENTION_K)
+        self.value = _Projection(heads, kernel_type=ParameterType.ATTENTION_V)
+        self.out = _Projection(
+            width, axis=(-2, -1), kernel_type=ParameterType.ATTENTION_OUT
+        )
         self.dropout = layers.Dropout()
 
     def keys_values(self, x: jax.Array) -> KeysValues:
         """x: [batch, n, width]; see the module for the layout."""
-        keys, values = self._heads(self.key(x)), self._heads(self.value(x))
+        keys, values = self.key(x), self.value(x)  # [batch, n, heads, head width]
         return keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3)
 
     def __call__(
@@ -60,7 +61,7 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """x: [batch, m, width]; bias: [batch, 1, m or 1, n], added to scores."""
         keys, values = seen
-        queries = self._heads(self.query(x)) * self.config.attention_temperature
+        queries = self.query(x) * self.config.attention_temperature
         queries = queries.transpose(0, 2, 1, 3)  # [batch, heads, m, head width]
         scores = jnp.einsum("bhmd,bhdn->bhmn", queries, keys)
         scale = (self.config.width // self.config.heads) ** -0.5
@@ -69,11 +70,7 @@ class Attention(nn.Module):
         probabilities = self.dropout(probabilities.astype(x.dtype), rate, train=train)
         # An einsum to [batch, m, heads, head width] takes XLA four times as long on a CPU.
         mixed = (probabilities @ values).transpose(0, 2, 1, 3)
-        out = self.out(mixed.reshape(x.shape))
-        return self.dropout(out, rate, train=train)
-
-    def _heads(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:2], self.config.heads, -1)
+        return self.dropout(self.out(mixed), rate, train=train)
 
 
 class Mlp(nn.Module):
