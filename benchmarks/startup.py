@@ -4,6 +4,7 @@
 
 The bare script imports the framework, reads the same prepared data, and takes one step of the same
 perceptron with the framework's own AdamW. Both stamp the clock when the step's result is there.
+Also printed: the submission time that the trial was charged until its first evaluation.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from algoperf import cli, registry
+from algoperf import cli, logs, registry
 
 STAMP = "ALGOPERF_BENCHMARK_STAMP"  # environment variable: file that takes the time
 
@@ -131,14 +132,17 @@ def main() -> None:
         run += ["--trials", "1", "--studies", "1", "--data-dir", name]
         run += ["--search-space", str(space), "--experiment-dir", str(folder / "logs")]
         script = [sys.executable, str(folder / "bare.py"), str(folder / "mnist_mini")]
-        ours, theirs = [], []
+        ours, theirs, charged = [], [], []
         for _ in range(options.rounds):
             theirs.append(seconds_to_stamp(script, folder))
             ours.append(seconds_to_stamp(run, folder))
+            (trial,) = logs.read(folder / "logs")
+            charged.append(float(trial.columns[logs.SUBMISSION_SECONDS][0]))
     ratio = statistics.median(ours) / statistics.median(theirs)
     print(
         f"{framework}: algoperf run {statistics.median(ours):.2f} s, bare script "
-        f"{statistics.median(theirs):.2f} s to the end of step 1, ratio {ratio:.2f}"
+        f"{statistics.median(theirs):.2f} s to the end of step 1, ratio {ratio:.2f}; "
+        f"charged until the first evaluation: {statistics.median(charged):.2f} s"
     )
 
 

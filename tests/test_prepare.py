@@ -13,6 +13,7 @@ from privileges import unprivileged
 
 from algoperf import cli, download
 from algoperf.datasets.mnist import prepare as mnist
+from algoperf.errors import BadData
 from algoperf.journal import Journal
 
 COMMAND = [sys.executable, "-m", "algoperf.cli", "prepare"]
@@ -304,7 +305,7 @@ def test_a_raw_folder_that_may_not_be_written_is_no_fault_of_the_network(
 ):
     monkeypatch.setattr(download, "_TIMEOUT_SECONDS", 1)
     tmp_path.chmod(0o500)
-    with unprivileged(), pytest.raises(cli.AlgoPerfError, match="Cannot write"):
+    with unprivileged(), pytest.raises(BadData, match="Cannot write"):
         download.fetch("http://localhost:9/x", tmp_path / "sub" / "x", attempts=1)
     tmp_path.chmod(0o700)
 

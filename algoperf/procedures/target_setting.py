@@ -33,7 +33,7 @@ class TargetSearch:
     algorithm: str
     point: dict[str, object]
     validation_values: tuple[float, ...]  # of the repeats: each one's best
-    test_values: tuple[float, ...]  # of the repeats: each one's best
+    test_values: tuple[float, ...]  # likewise; empty where there is no test target
 
 
 def best_value(trial: Trial, target: Target, split: str) -> float:
@@ -48,6 +48,8 @@ def targets_from(repeats: Sequence[Trial], target: Target) -> Target:
     """The targets that repeats of the best point set; `target` gives metric and direction."""
     validation = [best_value(trial, target, "validation") for trial in repeats]
     median = statistics.median(validation)
+    if target.test is None:
+        return Target(target.metric, median, None, target.better)
     # The median itself counts as reached here: targets must be beaten strictly, later.
     tests = [
         best_value(trial, target, "test")
@@ -115,7 +117,9 @@ def search(
         name,
         point,
         tuple(best_value(trial, target, "validation") for trial in repeats),
-        tuple(best_value(trial, target, "test") for trial in repeats),
+        ()
+        if target.test is None
+        else tuple(best_value(trial, target, "test") for trial in repeats),
     )
 
 

@@ -9,6 +9,7 @@ from algoperf import plugins
 from algoperf.backend import Arrays, Backend, MetricsModule
 from algoperf.definition import EVALUATION_SPLITS, SPLIT_PREFIX, Split
 from algoperf.errors import BadData
+from algoperf.manifest import prepare_command
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import DataModule
 from algoperf.workload import Workload
@@ -60,8 +61,8 @@ class Evaluator:
         if counted != expected:
             raise BadData(
                 f"Evaluating {self._workload.name} on {split} counted {counted} examples "
-                f"instead of {expected}. Prepare the data again: `algoperf prepare "
-                f"{self._workload.name}`."
+                f"instead of {expected}. Remove {self._folder} and prepare the data again: "
+                f"{prepare_command(self._folder)}."
             )
         return metrics
 

@@ -34,10 +34,13 @@ def describe() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the code, `-dirty` if files differ from it; `unknown` outside git."""
+    """The commit of the code, `-dirty` if files differ from it; `unknown` outside git.
+
+    An image without git says in the variable ALGOPERF_COMMIT what it was built from.
+    """
     # A virtual environment may lie inside the repository of another project.
     if not _git("ls-files", "--error-unmatch", "__init__.py"):
-        return "unknown"
+        return os.environ.get("ALGOPERF_COMMIT") or "unknown"
     described = _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return described or "unknown"
 

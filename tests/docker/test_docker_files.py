@@ -74,7 +74,8 @@ def test_the_frameworks_stay_apart_and_the_device_decides_the_build() -> None:
 
 
 def test_all_files_pin_the_torch_of_the_makefile() -> None:
-    (version,) = re.findall(r"torch==([\d.]+)", (ROOT / "Makefile").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    (version,) = set(re.findall(r"torch==([\d.]+)", makefile))
     for name in ("torch", "both", "cuda"):
         assert _pins(name)["torch"].split("+")[0] == version
     assert f"torch={version} " in (DOCKER / "constraints.sh").read_text()
