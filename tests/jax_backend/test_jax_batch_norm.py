@@ -10,6 +10,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from algoperf.jax_backend.batch_norm import BatchNorm  # noqa: E402
 from algoperf.spec import ParameterType as T  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 
 
 def layer(virtual=None):
@@ -37,9 +38,9 @@ def test_training_uses_statistics_of_virtual_batches(batch_size, virtual, padded
         variables(), x, train=True, mask=mask, mutable=["batch_stats"]
     )
     expected, mean, var = oracle.normalised(x, mask, virtual)
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(state["batch_stats"]["mean"], mean, rtol=1e-5)
-    np.testing.assert_allclose(state["batch_stats"]["var"], var, rtol=1e-5)
+    assert_close(y, expected)
+    assert_close(state["batch_stats"]["mean"], mean, tolerance=FLOAT32_SHORT)
+    assert_close(state["batch_stats"]["var"], var, tolerance=FLOAT32_SHORT)
 
 
 def test_evaluation_uses_running_statistics():
@@ -47,7 +48,7 @@ def test_evaluation_uses_running_statistics():
     scale, bias = oracle.scale_and_bias()
     y = layer().apply(variables(), x, train=False)
     expected = x / np.sqrt(1 + oracle.EPSILON) * (oracle.OFFSET + scale) + bias
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    assert_close(y, expected, tolerance=FLOAT32_SHORT)
 
 
 def test_values_under_the_mask_change_no_other_output():

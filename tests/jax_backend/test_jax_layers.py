@@ -10,6 +10,7 @@ from flax import linen as nn  # noqa: E402
 
 from algoperf.jax_backend import layers  # noqa: E402
 from algoperf.spec import ParameterType as T  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 
 KEY = jax.random.PRNGKey(0)
 
@@ -67,7 +68,7 @@ def test_a_convolution_with_one_point_is_a_convolution(strides):
         return jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
 
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        lambda a, b: assert_close(a, b, tolerance=FLOAT32_SHORT),
         results(layer),
         results(plain),
     )
@@ -78,7 +79,7 @@ def test_layer_norm_is_stable_for_a_large_mean():
     module = layers.LayerNorm()
     y = module.apply(module.init(KEY, x), x)
     exact = np.arange(8.0) - 3.5
-    np.testing.assert_allclose(y[0], exact / exact.std(), rtol=1e-3)
+    assert_close(y[0], exact / exact.std(), tolerance=1e-3)
 
 
 def test_layers_compute_in_the_dtype_of_their_context_and_keep_float32_parameters():

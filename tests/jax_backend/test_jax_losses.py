@@ -13,6 +13,7 @@ from algoperf.errors import AlgoPerfError  # noqa: E402
 from algoperf.jax_backend import losses  # noqa: E402
 from algoperf.spec import LossType  # noqa: E402
 from tests import oracles_losses as oracles  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 
 ORACLES = {
     LossType.SOFTMAX_CROSS_ENTROPY: oracles.softmax_cross_entropy,
@@ -36,7 +37,7 @@ def distribution(*shape):
 def assert_same(result, expected):
     assert set(result) == set(expected)
     for key, value in expected.items():
-        np.testing.assert_allclose(result[key], value, rtol=1e-5, atol=1e-5)
+        assert_close(result[key], value, tolerance=FLOAT32_SHORT)
 
 
 def assert_agrees(loss_type, labels, logits, mask=None, smoothing=0.0):
@@ -289,7 +290,7 @@ def test_output_activations_follow_the_loss_type():
     }
     for loss_type, values in expected.items():
         result = losses.output_activation(loss_type, z)
-        np.testing.assert_allclose(result, values, rtol=1e-5)
+        assert_close(result, values, tolerance=FLOAT32_SHORT)
 
 
 def test_the_ctc_activation_hands_on_paddings():
@@ -297,5 +298,5 @@ def test_the_ctc_activation_hands_on_paddings():
     probabilities, same = losses.output_activation(
         LossType.CTC_LOSS, (normal(1, 2, 3), paddings)
     )
-    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-6)
+    assert_close(probabilities.sum(axis=-1), np.ones((1, 2)), tolerance=FLOAT32_SHORT)
     assert same is paddings

@@ -15,6 +15,7 @@ from algoperf.errors import AlgoPerfError  # noqa: E402
 from algoperf.jax_backend import make_backend  # noqa: E402
 from algoperf.spec import ForwardPassMode, ParameterType  # noqa: E402
 from tests import oracles_losses as oracles  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 from tests.jax_backend import tiny_model  # noqa: E402
 
 TRAIN, EVAL = ForwardPassMode.TRAIN, ForwardPassMode.EVAL
@@ -181,7 +182,7 @@ def test_evaluate_gives_masked_losses_and_the_metric_outputs_in_numpy(bound, var
     logits, _ = forward(bound, variables, EVAL, rng=None)
     expected = oracles.softmax_cross_entropy(batch["targets"], logits, batch["weights"])
     assert all(type(value) is np.ndarray for value in outputs.values())
-    np.testing.assert_allclose(outputs["loss"], expected["per_example"], rtol=1e-5)
+    assert_close(outputs["loss"], expected["per_example"], tolerance=FLOAT32_SHORT)
     assert set(outputs) == {"loss", "correct"}
 
 
@@ -203,10 +204,10 @@ def test_a_model_file_may_replace_forward_and_outputs():
     variables = bound.init(KEY)
     doubled, state = forward(bound, variables, TRAIN)
     expected, _ = forward(plain, variables, EVAL)
-    np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-6)
+    assert_close(doubled, 2 * expected, tolerance=FLOAT32_SHORT)
     assert state == {"batch_stats": "new"}
     total = bound.evaluate(*variables, tiny_model.batch())["total"]
-    np.testing.assert_allclose(total.item(), tiny_model.batch()["inputs"].sum(), 1e-4)
+    assert_close(total.item(), tiny_model.batch()["inputs"].sum())
 
 
 def test_bf16_computes_in_bfloat16_with_float32_parameters_and_logits():
@@ -218,4 +219,4 @@ def test_bf16_computes_in_bfloat16_with_float32_parameters_and_logits():
     assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype("float32")}
     assert rounded.dtype == jnp.float32
     assert not np.array_equal(exact, rounded)
-    np.testing.assert_allclose(exact, rounded, atol=0.05)
+    assert_close(exact, rounded, tolerance=0.05)

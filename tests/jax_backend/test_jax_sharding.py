@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.closeness import assert_close
+
 pytest.importorskip("jax")
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +130,7 @@ def test_a_batch_that_cannot_be_cut_is_refused_by_name(eight):
 
 @pytest.mark.parametrize("part", ["loss", "gradient", "state", "outputs"])
 def test_eight_devices_compute_what_one_computes(one, eight, part):
-    assert flatten(eight[part]) == pytest.approx(flatten(one[part]), rel=1e-4, abs=1e-6)
+    assert_close(flatten(eight[part]), flatten(one[part]))
 
 
 def flatten(tree):

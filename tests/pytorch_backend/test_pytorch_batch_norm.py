@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from algoperf.pytorch_backend.batch_norm import BatchNorm  # noqa: E402
 from algoperf.pytorch_backend.initializers import constant  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 from tests.pytorch_backend import batch_norm_worker as worker  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +26,9 @@ def test_training_uses_statistics_of_virtual_batches(case):
     x, mask = oracle.example(batch_size, padded)
     found = worker.step(case, 0, 1)
     expected, mean, var = oracle.normalised(x, mask, virtual)
-    np.testing.assert_allclose(found["y"], expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found["mean"], mean, rtol=1e-5)
-    np.testing.assert_allclose(found["var"], var, rtol=1e-5)
+    assert_close(found["y"], expected)
+    assert_close(found["mean"], mean, tolerance=FLOAT32_SHORT)
+    assert_close(found["var"], var, tolerance=FLOAT32_SHORT)
 
 
 def test_the_feature_axis_may_be_any():
@@ -35,7 +36,7 @@ def test_the_feature_axis_may_be_any():
     inputs = torch.from_numpy(x)
     last = worker.layer(4)(inputs)
     second = worker.layer(4, feature_axis=1)(inputs.movedim(-1, 1))
-    torch.testing.assert_close(second.movedim(1, -1), last)
+    assert_close(second.movedim(1, -1), last, tolerance=FLOAT32_SHORT)
 
 
 def test_evaluation_uses_running_statistics():
@@ -43,7 +44,7 @@ def test_evaluation_uses_running_statistics():
     scale, bias = oracle.scale_and_bias()
     y = worker.layer(None).eval()(torch.from_numpy(x)).detach()
     expected = x / np.sqrt(1 + oracle.EPSILON) * (oracle.OFFSET + scale) + bias
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    assert_close(y, expected, tolerance=FLOAT32_SHORT)
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -75,19 +76,19 @@ def test_two_processes_compute_what_one_does(case, two_processes):
     one, two = worker.step(case, 0, 1), two_processes(case)
     for name in ("y", "gradient"):
         joined = np.concatenate([part[name] for part in two])
-        np.testing.assert_allclose(joined, one[name], rtol=1e-3, atol=1e-3)
+        assert_close(joined, one[name])
     summed = sum(part["weight_gradient"] for part in two)
-    np.testing.assert_allclose(summed, one["weight_gradient"], rtol=1e-4, atol=1e-2)
+    assert_close(summed, one["weight_gradient"])
     for name in ("mean", "var"):
-        np.testing.assert_allclose(two[0][name], one[name], rtol=1e-5)
+        assert_close(two[0][name], one[name], tolerance=FLOAT32_SHORT)
         np.testing.assert_array_equal(two[0][name], two[1][name])
 
 
 def test_a_compiled_layer_has_no_graph_break():
     x, mask = (torch.from_numpy(array) for array in oracle.example(8, padded=True))
     norm = torch.compile(worker.layer(4), fullgraph=True, backend="eager")
-    torch.testing.assert_close(norm(x, mask), worker.layer(4)(x, mask))
-    torch.testing.assert_close(norm(x), worker.layer(4)(x))
+    assert_close(norm(x, mask), worker.layer(4)(x, mask), tolerance=FLOAT32_SHORT)
+    assert_close(norm(x), worker.layer(4)(x), tolerance=FLOAT32_SHORT)
 
 
 def test_the_scale_starts_as_asked():

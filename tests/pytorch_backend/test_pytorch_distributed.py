@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.closeness import FLOAT32_SHORT, assert_close
+
 torch = pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +84,7 @@ def test_gradients_equal_those_of_one_process(one, two, rate):
     names = [name for name in one if name.startswith(f"gradient/{rate}")]
     assert len(names) == 4
     for name in names:
-        np.testing.assert_allclose(two[0][name], one[name], rtol=1e-5, atol=1e-7)
+        assert_close(two[0][name], one[name], tolerance=FLOAT32_SHORT)
         np.testing.assert_array_equal(two[0][name], two[1][name])
 
 
@@ -95,8 +97,8 @@ def test_dropout_takes_part_in_that_comparison(one):
 def test_every_process_has_the_outputs_of_the_global_batch_in_order(one, two, name):
     for seen in two:
         assert len(seen[f"evaluate/{name}"]) == 16
-        np.testing.assert_allclose(
-            seen[f"evaluate/{name}"], one[f"evaluate/{name}"], rtol=1e-5
+        assert_close(
+            seen[f"evaluate/{name}"], one[f"evaluate/{name}"], tolerance=FLOAT32_SHORT
         )
 
 

@@ -13,6 +13,7 @@ from algoperf.errors import BadSubmission  # noqa: E402
 from algoperf.pytorch_backend import initializers, layers, rng  # noqa: E402
 from algoperf.pytorch_backend.dropout import Dropout, configure  # noqa: E402
 from algoperf.spec import ParameterType  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -64,7 +65,7 @@ def test_conv2d_equals_jax(size, kernel, stride, groups):
         "SAME",
         feature_group_count=groups,
     )
-    np.testing.assert_allclose(layer(x).detach(), expected, atol=1e-5)
+    assert_close(layer(x).detach(), expected, tolerance=FLOAT32_SHORT)
 
 
 @pytest.mark.parametrize(("padding", "rows"), [("VALID", 6), ((1, 2), 8)])

@@ -9,6 +9,7 @@ from algoperf.errors import AlgoPerfError  # noqa: E402
 from algoperf.pytorch_backend import losses  # noqa: E402
 from algoperf.spec import LossType  # noqa: E402
 from tests import oracles_losses as oracles  # noqa: E402
+from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 
 ORACLES = {
     LossType.SOFTMAX_CROSS_ENTROPY: oracles.softmax_cross_entropy,
@@ -43,7 +44,7 @@ def check(loss_type, labels, logits, mask=None, smoothing=0.0):
     expected = ORACLES[loss_type](labels, logits, mask, smoothing)
     assert set(result) == set(expected)
     for name, value in expected.items():
-        np.testing.assert_allclose(result[name], value, rtol=1e-5, atol=1e-5)
+        assert_close(result[name], value, tolerance=FLOAT32_SHORT)
     return result
 
 

@@ -1,6 +1,5 @@
 """SAM's second gradient: where it is taken, and what it leaves alone."""
 
-import numpy as np
 import pytest
 from tiny_workloads import (
     GivenGradientsJax,
@@ -11,6 +10,8 @@ from tiny_workloads import (
     submission,
 )
 from update_rule_oracles import POINTS
+
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 POINT = hyperparameters({**POINTS["sam"], "warmup_factor": 0.0})
 
@@ -64,7 +65,7 @@ def test_a_gradient_of_zero_leaves_finite_parameters(framework):
     _, params = step(module, workload, params, POINT, batch, state, 1)
     bias = params["bias"] if framework == "jax" else params.bias.detach().numpy()
     decayed = 1.0 - POINT.learning_rate * POINT.weight_decay
-    np.testing.assert_allclose(bias, [decayed, decayed], rtol=1e-6)
+    assert_close(bias, [decayed, decayed], tolerance=FLOAT32_SHORT)
 
 
 def test_pytorch_moves_the_parameters_back_to_the_last_bit():

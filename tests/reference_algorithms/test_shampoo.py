@@ -12,6 +12,7 @@ from algoperf.reference_algorithms.distributed_shampoo.blocks import (
     Limits,
     merged_shape,
 )
+from tests.closeness import assert_close
 
 SMALL = Limits(merged=6, block=4, skipped_above=9)
 CONSTANTS = Constants(
@@ -111,7 +112,7 @@ def test_roots_are_those_of_the_eigenvalues(way, order):
     roots, errors = roots_of(way, matrices, order)
     for matrix, root in zip(matrices, roots, strict=True):
         expected = inverse_root(matrix, order)
-        np.testing.assert_allclose(root, expected, atol=2e-3 * np.abs(expected).max())
+        assert_close(root, expected, tolerance=2e-3)
     assert errors.max() < 1e-3
 
 
@@ -121,7 +122,7 @@ def test_roots_of_very_small_and_large_statistics_have_their_scale(framework):
     roots, _ = roots_of(framework, matrices, 4)
     for matrix, root in zip(matrices, roots, strict=True):
         expected = inverse_root(matrix, 4)
-        np.testing.assert_allclose(root, expected, atol=1e-3 * np.abs(expected).max())
+        assert_close(root, expected, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -201,9 +202,7 @@ def test_blocks_of_matrices_follow_the_published_rule(run, tolerance):
     path, expected = run(params, gradients), expected_path(params, gradients)
     for ours, theirs in zip(path, expected, strict=True):
         for name, value in theirs.items():
-            np.testing.assert_allclose(
-                ours[name], value, rtol=tolerance, atol=tolerance, err_msg=name
-            )
+            assert_close(ours[name], value, name, tolerance=tolerance)
 
 
 def test_preconditioning_changes_what_is_not_skipped_and_nothing_else():

@@ -17,6 +17,7 @@ from tiny_workloads import (
 
 import algoperf
 import algoperf.submission
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 TEMPLATE = Path(algoperf.__file__).parents[1] / "submissions" / "template"
 POINT = hyperparameters({"learning_rate": 0.5, "momentum": 0.9, "weight_decay": 0.0})
@@ -72,7 +73,7 @@ def test_pytorch_template_trains(pytorch_losses):
 
 
 def test_templates_take_the_same_steps(jax_losses, pytorch_losses):
-    np.testing.assert_allclose(jax_losses, pytorch_losses, rtol=1e-5)
+    assert_close(jax_losses, pytorch_losses, tolerance=FLOAT32_SHORT)
 
 
 def test_first_step_follows_the_mean_over_valid_examples():
@@ -81,7 +82,7 @@ def test_first_step_follows_the_mean_over_valid_examples():
     state = start(module, workload, params, POINT)
     _, params = step(module, workload, params, POINT, batch, state, 0)
     for name, gradient in global_mean_gradient(batch).items():
-        np.testing.assert_allclose(params[name], -0.5 * gradient, rtol=1e-5, atol=1e-7)
+        assert_close(params[name], -0.5 * gradient, tolerance=FLOAT32_SHORT)
 
 
 def test_search_space_has_the_hyperparameters_that_the_template_reads():

@@ -24,6 +24,8 @@ from update_rule_oracles import (
     random_problem,
 )
 
+from tests.closeness import FLOAT32_SHORT, assert_close
+
 FRAMEWORKS = ("jax", "pytorch")
 
 
@@ -99,7 +101,7 @@ def test_gradient_is_the_mean_over_valid_examples_only(framework):
     _, params = step(module, workload, params, point, batch, state, 0)
     expected = global_mean_gradient(classification_batch())
     for name, value in arrays_of(params).items():
-        np.testing.assert_allclose(value, -expected[name], rtol=1e-5, atol=1e-7)
+        assert_close(value, -expected[name], tolerance=FLOAT32_SHORT)
 
 
 @pytest.mark.parametrize("weights", ["absent", "none"])
@@ -115,7 +117,7 @@ def test_without_weights_every_example_counts(framework, weights):
     everyone = {**classification_batch(), "weights": np.ones(16)}
     expected = global_mean_gradient(everyone)
     for name, value in arrays_of(params).items():
-        np.testing.assert_allclose(value, -expected[name], rtol=1e-5, atol=1e-7)
+        assert_close(value, -expected[name], tolerance=FLOAT32_SHORT)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

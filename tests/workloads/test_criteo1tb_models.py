@@ -9,6 +9,7 @@ import pytest
 from algoperf import registry
 from algoperf.workloads.criteo1tb import metrics
 from algoperf.workloads.criteo1tb.definition import DEFINITION, ModelConfig
+from tests.closeness import assert_close
 
 # Published sizes of the models.
 NUM_PARAMETERS = {
@@ -189,7 +190,7 @@ def test_the_model_is_the_published_one():
         )
     )(tree)
     expected = numpy_dlrm(params, inputs, SMALL)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    assert_close(logits, expected)
 
 
 VARIANTS = {
@@ -230,7 +231,7 @@ def test_variants_compute_the_same_in_both_frameworks(variant):
     )(params)
     ours = module(torch.tensor(inputs)).detach().numpy()
     assert ours.shape == (6,)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert_close(ours, theirs)
 
 
 def test_residual_layers_begin_with_the_second():

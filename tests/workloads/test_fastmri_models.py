@@ -9,6 +9,7 @@ import pytest
 from algoperf import registry
 from algoperf.spec import ParameterType
 from algoperf.workloads.fastmri.definition import ModelConfig
+from tests.closeness import FLOAT64, assert_close
 
 SMALL = ModelConfig(channels=2, depth=1)
 VARIANTS = {
@@ -148,7 +149,7 @@ def test_both_frameworks_compute_the_same_images(twins, sides):
     )
     ours = model(torch.tensor(inputs)).detach().numpy()
     assert ours.shape == inputs.shape
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert_close(ours, theirs)
 
 
 def test_both_frameworks_have_the_same_gradients(twins):
@@ -177,7 +178,7 @@ def test_both_frameworks_have_the_same_gradients(twins):
     model.float()
     assert found.keys() == expected.keys()
     for name, grad in found.items():
-        np.testing.assert_allclose(grad, expected[name], atol=1e-9, err_msg=name)
+        assert_close(grad, expected[name], name, tolerance=FLOAT64)
 
 
 def test_dropout_drops_whole_channels_in_jax():
@@ -240,7 +241,7 @@ def test_full_size_models_compute_the_same_images(name):
     inputs = np.random.default_rng(0).normal(size=(1, 320, 320)).astype(np.float32)
     theirs = module.apply(variables, inputs, train=False, dropout_rate=0.0)
     ours = model(torch.tensor(inputs)).detach().numpy()
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert_close(ours, theirs)
 
 
 @pytest.mark.slow
@@ -250,4 +251,4 @@ def test_the_pytorch_model_compiles_in_one_graph():
     inputs = torch.randn(2, 16, 16)
     expected = model(inputs)
     compiled = torch.compile(model, fullgraph=True, dynamic=False)
-    torch.testing.assert_close(compiled(inputs), expected, rtol=1e-4, atol=1e-4)
+    assert_close(compiled(inputs), expected)

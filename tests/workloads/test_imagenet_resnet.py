@@ -7,6 +7,7 @@ import pytest
 
 from algoperf import registry
 from algoperf.workloads.imagenet_resnet.definition import ModelConfig
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 TINY = ModelConfig(
     image_size=32, num_classes=5, stages=(1, 1), width=4, virtual_batch_size=4
@@ -60,7 +61,7 @@ def test_the_pytorch_model_is_the_network_written_by_hand():
         tensor.uniform_(-0.5, 0.5) if is_matrix else tensor.uniform_(0.5, 1.5)
     inputs = torch.randn(2, 32, 32, 3)
     expected = logits_by_hand(tensors, inputs)
-    torch.testing.assert_close(module(inputs), expected, rtol=1e-4, atol=1e-4)
+    assert_close(module(inputs), expected)
 
 
 @pytest.mark.parametrize(
@@ -100,5 +101,5 @@ def test_examples_of_another_virtual_batch_change_nothing():
     inputs = torch.randn(8, 32, 32, 3)
     changed = torch.cat([inputs[:4], 3 * inputs[4:] + 1])
     before, after = module(inputs), module(changed)
-    torch.testing.assert_close(before[:4], after[:4])
+    assert_close(before[:4], after[:4], tolerance=FLOAT32_SHORT)
     assert not torch.allclose(before[4:], after[4:])

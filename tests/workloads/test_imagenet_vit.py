@@ -9,6 +9,7 @@ import pytest
 
 from algoperf.workloads.imagenet_vit.definition import ModelConfig
 from algoperf.workloads.imagenet_vit.positions import sin_cos_positions
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 TINY = ModelConfig(
     image_size=16,
@@ -30,7 +31,7 @@ def test_positions_are_sines_and_cosines_of_column_then_row():
         waves = [math.sin(x * angle), math.cos(x * angle)]
         waves += [math.sin(y * angle), math.cos(y * angle)]
         found = positions[y * 5 + x, k::96]
-        np.testing.assert_allclose(found, waves, rtol=1e-5, atol=1e-6)
+        assert_close(found, waves, tolerance=FLOAT32_SHORT)
 
 
 def pytorch_model(config=TINY):
@@ -80,7 +81,7 @@ def test_a_block_is_the_encoder_layer_of_pytorch(norm):
         }
     )
     x = torch.randn(3, 4, TINY.width)
-    torch.testing.assert_close(block(x), peer(x), rtol=1e-4, atol=1e-4)
+    assert_close(block(x), peer(x))
 
 
 def test_the_gate_multiplies_the_activated_layer():
@@ -89,7 +90,7 @@ def test_the_gate_multiplies_the_activated_layer():
     x = torch.randn(2, 4, TINY.width)
     hidden = torch.nn.functional.gelu(mlp.hidden(x), approximate="tanh")
     expected = mlp.output(hidden * mlp.gate(hidden))
-    torch.testing.assert_close(mlp(x), expected)
+    assert_close(mlp(x), expected, tolerance=FLOAT32_SHORT)
 
 
 def test_the_probe_starts_within_the_limit_of_a_row_vector():

@@ -13,6 +13,7 @@ from algoperf.errors import BadData
 from algoperf.prepared import Preparation, PreparedData
 from algoperf.workloads.mnist import data, metrics
 from algoperf.workloads.mnist.definition import DEFINITION, ModelConfig
+from tests.closeness import assert_close
 
 MINI = registry.definition("mnist_mini")
 
@@ -210,7 +211,7 @@ def test_both_frameworks_compute_the_same_logits(folder):
     theirs = model_jax.build(ModelConfig()).apply(
         {"params": params}, inputs, train=True, dropout_rate=0.0
     )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert_close(ours, theirs)
 
 
 def test_the_output_layer_is_marked_in_pytorch():

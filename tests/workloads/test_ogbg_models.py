@@ -15,6 +15,7 @@ from algoperf import registry, rulesets, spec
 from algoperf.workload import Workload
 from algoperf.workloads.ogbg import metrics
 from algoperf.workloads.ogbg.definition import DEFINITION, ModelConfig
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 TINY = ModelConfig(latent=6, hidden=(5, 7), steps=2, tasks=128)
 
@@ -190,7 +191,7 @@ def test_the_pytorch_model_is_the_network_written_by_hand(activation, small_batc
     placed = backend("pytorch").place(small_batch)
     found = module(placed["inputs"]).detach().numpy()[small_batch["is_graph"]]
     expected = logits_by_hand(config, weights, small_batch)
-    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
@@ -216,7 +217,7 @@ def test_the_jax_model_is_the_network_written_by_hand(activation, small_batch):
     )
     found = np.asarray(call(params, small_batch["inputs"]))[small_batch["is_graph"]]
     expected = logits_by_hand(config, weights, small_batch)
-    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("framework", ["jax", "pytorch"])
@@ -231,7 +232,7 @@ def test_label_smoothing_is_the_published_formula(framework):
     y = 0.9 * targets + 0.1 / 128
     expected = np.maximum(logits, 0) - logits * y + np.log1p(np.exp(-np.abs(logits)))
     per_example = np.asarray(found["per_example"])
-    np.testing.assert_allclose(per_example, expected * weights, rtol=1e-5, atol=1e-6)
+    assert_close(per_example, expected * weights, tolerance=FLOAT32_SHORT)
     assert float(found["n_valid_examples"]) == weights.sum()
     assert float(found["summed"]) == pytest.approx((expected * weights).sum(), rel=1e-5)
 
@@ -262,17 +263,17 @@ def test_pytorch_has_a_deterministic_mode(small_batch):
         logits.sum().backward()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert torch.allclose(logits, plain)
+    assert_close(logits, plain, tolerance=FLOAT32_SHORT)
 
 
 @pytest.mark.slow
 def test_the_pytorch_model_compiles_without_a_graph_break(small_batch):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     module, _ = random_weights(TINY)
     inputs = backend("pytorch").place(small_batch)["inputs"]
     expected = module(inputs)
     module.compile(fullgraph=True, dynamic=False)
-    torch.testing.assert_close(module(inputs), expected, rtol=1e-4, atol=1e-4)
+    assert_close(module(inputs), expected)
 
 
 @pytest.mark.slow

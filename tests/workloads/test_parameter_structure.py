@@ -10,6 +10,7 @@ import pytest
 from algoperf import backend as backends
 from algoperf import registry
 from algoperf.reference_algorithms.muon.matrices import matrix_shape
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 pytest.importorskip("flax")
 
@@ -88,7 +89,7 @@ def test_each_gate_is_initialised_on_its_own():
         if path.endswith("bias"):
             assert not array.any()
         elif path.split("/")[-2].startswith("h"):
-            np.testing.assert_allclose(array.T @ array, np.eye(len(array)), atol=1e-5)
+            assert_close(array.T @ array, np.eye(len(array)), tolerance=FLOAT32_SHORT)
         else:
             assert array.std() == pytest.approx(len(array) ** -0.5, rel=0.05)
             assert np.abs(array).max() < 2.5 * len(array) ** -0.5  # truncated

@@ -19,6 +19,7 @@ from algoperf import registry, spec
 from algoperf.runner.randomness import key_numbers
 from algoperf.workloads.wmt import rows
 from algoperf.workloads.wmt.definition import DEFINITION, ModelConfig
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 PACKAGES = {"jax": "flax", "pytorch": "torch"}
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -187,8 +188,8 @@ def test_positions_are_sines_then_cosines():
     table = rows.sinusoids(256, 1_024)
     k = np.arange(512)
     angles = 37 * 10_000 ** (-k / 511)
-    np.testing.assert_allclose(table[37, :512], np.sin(angles), atol=1e-6)
-    np.testing.assert_allclose(table[37, 512:], np.cos(angles), atol=1e-6)
+    assert_close(table[37, :512], np.sin(angles), tolerance=FLOAT32_SHORT)
+    assert_close(table[37, 512:], np.cos(angles), tolerance=FLOAT32_SHORT)
     assert table.shape == (256, 1_024)
 
 
@@ -216,7 +217,7 @@ def test_logits_are_those_of_the_transcription(framework, variant):
     found = logits_of(framework, config, params, batch)
     for row, (source, target) in zip(found, PAIRS, strict=True):
         expected = oracle.transformer(params, config, source, [0, *target[:-1]])
-        np.testing.assert_allclose(row[: len(target)], expected, rtol=1e-4, atol=1e-4)
+        assert_close(row[: len(target)], expected)
 
 
 @each_framework
@@ -228,7 +229,7 @@ def test_a_pair_in_a_packed_row_is_alone_but_for_the_token_before_it(framework):
     for source, target in PAIRS:
         expected = oracle.transformer(params, TINY, source, [before, *target[:-1]])
         part = found[first : first + len(target)]
-        np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
+        assert_close(part, expected)
         first, before = first + len(target), target[-1]
 
 
@@ -288,7 +289,7 @@ def test_sums_do_not_depend_on_how_logits_are_cut(framework, monkeypatch):
     parts = sums_of(framework, decoded, targets, params)
     assert whole["per_example_loss"][0] > 0 == whole["per_example_loss"][2]
     for key in ("per_example_loss", "num_tokens", "num_correct"):
-        np.testing.assert_allclose(parts[key], whole[key], rtol=1e-5)
+        assert_close(parts[key], whole[key], tolerance=FLOAT32_SHORT)
 
 
 @each_framework
@@ -364,7 +365,7 @@ def test_pytorch_compiles_without_a_break():
     with torch.no_grad():
         compiled = model_pytorch.outputs(module, batch)
     for key, tensor in eager.items():
-        torch.testing.assert_close(compiled[key], tensor, rtol=1e-4, atol=1e-4)
+        assert_close(compiled[key], tensor)
 
 
 @pytest.mark.slow
