@@ -47,25 +47,3 @@ def near(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` when one of `known` is spelt almost like `name`, else nothing."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
-
-
-_MAX_MESSAGE_CHARACTERS = 2_000
-
-
-def describe(error: BaseException) -> str:
-    """`ValueError: its message`, as one text that can be printed and logged.
-
-    Whatever the error is: a message that cannot be made, is huge or has characters that no
-    file can hold (lone surrogates) is replaced, cut or escaped.
-    """
-    try:
-        message = str(error)
-    except BaseException as second:
-        message = f"(its message cannot be shown: {type(second).__name__})"
-    if len(message) > _MAX_MESSAGE_CHARACTERS:
-        left_out = len(message) - _MAX_MESSAGE_CHARACTERS
-        message = (
-            f"{message[:_MAX_MESSAGE_CHARACTERS]} … ({left_out} characters left out)"
-        )
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -192,7 +192,7 @@ def _check_batch_sizes(loaded: submission.Submission, findings: _Findings) -> No
         try:
             size, source = loaded.batch_size(definition)
         except AlgoPerfError as error:
-            is_unknown = isinstance(error.__cause__, ValueError)
+            is_unknown = isinstance(error, submission.UnknownBatchSize)
             if definition.tier == "full" or not is_unknown:
                 findings.problems.append(f"{name}: {error}")
             else:

@@ -9,7 +9,6 @@ is resumed, as if it had been killed after its first evaluation, and must end wi
 workloads as JSON: apart, because it imports the framework.
 """
 
-import ast
 import dataclasses
 import json
 import math
@@ -26,6 +25,7 @@ from algoperf import backend as backends
 from algoperf import leaves, logs, registry
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
+from algoperf.loading.source import Source
 from algoperf.logs import Outcome
 from algoperf.prepared import MANIFEST, Preparation
 from algoperf.rulesets import TuningRuleset
@@ -40,10 +40,6 @@ from algoperf.runner.supervision.memory import DEVICE_COLUMN, HOST_COLUMN
 NUM_STEPS = 3
 _EVAL_PERIOD_STEPS = 2  # evaluates after steps 1 and 3: also what an evaluation leaves
 _MOST_SHOWN = 5  # differences
-_PACKAGES = {
-    "jax": {"jax", "flax", "optax", "algoperf.jax_sharding_utils"},
-    "pytorch": {"torch", "algoperf.pytorch_utils"},
-}
 
 
 @dataclass(frozen=True)
@@ -251,36 +247,18 @@ def _state_size(checkpoints: Path) -> StateSize | None:
 
 
 def framework_of(path: Path) -> tuple[str, str]:
-    """The framework that a submission's file is written for, and how that was told."""
-    imported = _imports(path)
-    users = {
-        framework: imported & packages
-        for framework, packages in _PACKAGES.items()
-        if imported & packages
-    }
-    if len(users) == 1:
-        ((framework, packages),) = users.items()
-        return framework, f"{path.name} imports {min(packages, key=len)}"
+    """The framework that a submission's files are written for, and how that was told."""
+    framework = Source(path).framework()
+    if framework is not None:
+        return framework, f"what {path.name} imports"
     for framework in backends.FRAMEWORKS:
         if path.stem.endswith(f"_{framework}"):
             return framework, f"the name {path.name}"
-    both = "both jax and torch" if users else "neither jax nor torch"
     raise BadSettings(
-        f"Cannot tell which framework {path} is for: it imports {both}. Say it with "
-        f"--framework ({' or '.join(_PACKAGES)}), or leave the rehearsal out with --static."
+        f"Cannot tell from the imports of {path} which framework it is for. Say it with "
+        f"--framework ({' or '.join(backends.FRAMEWORKS)}), or leave the rehearsal out "
+        "with --static."
     )
-
-
-def _imports(path: Path) -> set[str]:
-    """What a file imports: full names, and their first parts."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-            names.add(str(node.module))
-    return names | {name.partition(".")[0] for name in names}
 
 
 def parameter_counts(framework: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from algoperf import logs, paths, prepared
+from algoperf import logs, paths, prepared, submission
 from algoperf.backend import check_framework
 from algoperf.errors import BadData, BadSettings, MissingDependency
 from algoperf.runner import event_files
@@ -35,6 +35,7 @@ def check_before_start(settings: Settings) -> None:
     if settings.search_space is not None:
         check_file(settings.search_space, "search space file")
     _check_packages(settings)
+    submission.check_source(settings.submission_path)
     _check_data(settings)
     _check_experiment_folder(settings)
 

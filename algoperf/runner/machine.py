@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 import algoperf
+from algoperf.loading.source import Source
 
 _PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
 
@@ -58,11 +59,12 @@ def _git(*arguments: str) -> str:
 
 
 def code_digest(submission_path: Path) -> str:
-    """Checksum of all Python files in a submission's folder: whether its code has changed."""
+    """Checksum of a submission's code: all Python files in its folder, and those it imports."""
+    folder = submission_path.parent
     digest = hashlib.sha256()
-    for path in sorted(submission_path.parent.rglob("*.py")):
-        digest.update(str(path.relative_to(submission_path.parent)).encode() + b"\0")
-        digest.update(path.read_bytes() + b"\0")
+    for path in sorted({*folder.rglob("*.py"), *Source(submission_path).files()}):
+        name = os.path.relpath(path, folder)
+        digest.update(os.fsencode(name) + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -11,9 +11,11 @@ from types import TracebackType
 
 import algoperf
 from algoperf import exit_status, spec
-from algoperf.errors import AlgoPerfError, BadCheckpoint, describe
+from algoperf.errors import AlgoPerfError, BadCheckpoint
+from algoperf.loading import published
+from algoperf.loading.blame import describe, line_in
+from algoperf.loading.source import Source
 from algoperf.logs import Outcome
-from algoperf.submission import line_in
 
 TRACEBACK_FILE = "traceback.txt"
 STACKS_FILE = "stacks_{rank}.txt"  # what every thread did when a trial hung
@@ -76,6 +78,8 @@ def attribute_errors_to(
         if _is_not_the_submissions(error, function, is_ours):
             raise
         text = f"{_memory_of(error)}{describe(error)}{line_in(error, path)}"
+        if isinstance(error, AttributeError | ImportError) and path.is_file():
+            text += published.advice(Source(path).outdated()).rstrip(".")
         raise SubmissionError(function, step, text) from error
 
 

@@ -179,10 +179,7 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_every_package_that_is_looked_for_is_used_by_what_needs_it():
     wings = registry.wing_folder("datasets").parent
     for definition in registry.base_definitions().values():
-        folders = (
-            wings / "datasets" / definition.dataset,
-            wings / "workloads" / definition.folder,
-        )
+        folders = (wings / "datasets" / definition.dataset, wings / "workloads")
         texts = [path.read_text() for f in folders for path in f.rglob("*.py")]
         for package in definition.packages:
             assert any(package in text for text in texts), (definition.name, package)
