@@ -73,7 +73,7 @@ def find_files(raw: Path) -> list[Path]:
     """All Parquet files below a folder, sorted by path."""
     input_files.check_raw_folder(raw, RAW_HELP)
     below = (entry.path for entry in input_files.files_below(raw))
-    paths = [path for path in below if path.suffix == ".parquet"]
+    paths = [path for path in below if path.suffix.lower() == ".parquet"]
     if not paths:
         name = "000_00000.parquet"
         raise input_files.not_found(raw, "no Parquet file", RAW_HELP, name=name)

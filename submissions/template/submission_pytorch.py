@@ -21,6 +21,7 @@ BATCH_SIZES = {
     "librispeech_deepspeech": 256,
     "ogbg": 512,
     "wmt": 128,
+    "finewebedu_lm": 64,
 }
 
 

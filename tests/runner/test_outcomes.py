@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from algoperf.runner.outcomes import (
 )
 
 SUBMISSION = """
-import helper
+import outcomes_helper
 
 def update_params():
-    return helper.divide(1, 0)
+    return outcomes_helper.divide(1, 0)
 """
 HELPER = "def divide(a, b):\n    return a / b\n"
 
@@ -42,8 +43,9 @@ def submission(tmp_path, monkeypatch):
     """The module and path of a submission that fails in a sibling file."""
     path = tmp_path / "submission.py"
     path.write_text(SUBMISSION)
-    (tmp_path / "helper.py").write_text(HELPER)
+    (tmp_path / "outcomes_helper.py").write_text(HELPER)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "outcomes_helper", raising=False)
     found = importlib.util.spec_from_file_location("failing_submission", path)
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
@@ -79,7 +81,7 @@ def test_an_error_of_a_submission_names_function_step_and_line(submission):
         module.update_params()
     assert str(caught.value) == (
         "update_params failed at step 12: ZeroDivisionError: division by zero "
-        "(helper.py, line 2)"
+        "(outcomes_helper.py, line 2)"
     )
 
 

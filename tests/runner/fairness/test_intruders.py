@@ -232,12 +232,13 @@ def logger(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path / folder))
         monkeypatch.delitem(sys.modules, name, raising=False)
         module = importlib.import_module(name)
-        monkeypatch.setitem(sys.modules, name, module)
         made.append(module)
         return module
 
     made = []
     yield make
+    for module in made:
+        sys.modules.pop(module.__name__, None)
     for module in made:
         module.GO_ON.set()
 
