@@ -134,9 +134,8 @@ def test_every_block_of_the_page_is_a_command_an_edit_or_an_output():
     ]
 
 
-@pytest.mark.parametrize(
-    "framework", ["jax", pytest.param("pytorch", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["jax", "pytorch"])
 def test_who_follows_the_page_gets_a_leaderboard_with_both(framework, checkout):
     pytest.importorskip(PACKAGES[framework])
     said = follow(framework, checkout)

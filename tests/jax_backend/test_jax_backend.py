@@ -64,7 +64,8 @@ def test_keys_compile_once_whatever_their_number(backend):
     backend.keys(np.zeros((3, 2), np.uint32))
     compiled = backend._unstack._cache_size()
     backend.keys(np.zeros((150, 2), np.uint32))
-    assert backend._unstack._cache_size() == compiled == 1
+    # JAX shares what it has compiled with other backends of this process.
+    assert backend._unstack._cache_size() == compiled >= 1
 
 
 class Graphs(NamedTuple):
