@@ -7,7 +7,7 @@ prints the step's results as JSON: the contract tests compare numbers of devices
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,6 +92,22 @@ def pytorch_weights(
         )
         return converted
     return from_jax(arrays)
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """`function` of each array in nested dicts and tuples, named ones too."""
+    if isinstance(tree, Mapping):
+        return {key: mapped(function, part) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [mapped(function, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return function(tree)
+
+
+def in_float64(x: Any) -> np.ndarray:
+    """As numpy's, and float32 as float64."""
+    array = np.asarray(x)
+    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def jax_step(
