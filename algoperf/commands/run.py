@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     _add_task(parser)
     _add_trials(parser)
+    _add_limits(parser)
     _add_places(parser)
     _add_execution(parser)
 
@@ -102,6 +103,11 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluate every N steps instead of by time, so that a run can be repeated exactly",
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """When a trial is ended that does not end by itself."""
+    add = parser.add_argument
     add(
         "--hang-seconds",
         type=float,

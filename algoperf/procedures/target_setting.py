@@ -116,11 +116,15 @@ def search(
         targets_from(repeats, target),
         name,
         point,
-        tuple(best_value(trial, target, "validation") for trial in repeats),
-        ()
-        if target.test is None
-        else tuple(best_value(trial, target, "test") for trial in repeats),
+        _best_values(repeats, target, "validation"),
+        () if target.test is None else _best_values(repeats, target, "test"),
     )
+
+
+def _best_values(
+    repeats: Sequence[Trial], target: Target, split: str
+) -> tuple[float, ...]:
+    return tuple(best_value(trial, target, split) for trial in repeats)
 
 
 def _best(trials: Sequence[Trial], target: Target) -> Trial:
