@@ -261,7 +261,8 @@ def _unexplained(
 
 def _died(status: int) -> str:
     if status < 0:
-        name = signal.Signals(-status).name
+        known = {number.value for number in signal.Signals}
+        name = signal.Signals(-status).name if -status in known else f"signal {-status}"
         hint = "; often this means that the host ran out of memory"
         return f"the process was killed by {name}{hint if name == 'SIGKILL' else ''}"
     return f"the process exited with status {status} and recorded no outcome"

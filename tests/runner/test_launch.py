@@ -163,3 +163,9 @@ def test_overwrite_leaves_a_trial_that_runs_untouched(
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(toy_in_processes, written):
+    path = written("import os; os.kill(os.getpid(), 40)")
+    _, _, outcome, reason = run(toy_in_processes(submission_path=path))
+    assert outcome is Outcome.INFRASTRUCTURE_CRASHED and "signal 40" in reason
