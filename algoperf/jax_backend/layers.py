@@ -307,3 +307,21 @@ class Dropout(nn.Module):
             return x
         key = self.make_rng("dropout")
         return dropout(x, rate, key, broadcast_dims=self.broadcast_dims)
+
+
+def attention_projection(
+    features: int | Sequence[int],
+    type: ParameterType,
+    *,
+    axis: int | Sequence[int] = -1,
+    name: str,
+) -> nn.DenseGeneral:
+    """A projection of attention with a bias, heads as an axis of their own; Xavier uniform."""
+    return DenseGeneral(
+        features,
+        axis=axis,
+        kernel_init=nn.initializers.xavier_uniform(),
+        kernel_type=type,
+        bias_type=ParameterType.ATTENTION_BIAS,
+        name=name,
+    )

@@ -28,29 +28,20 @@ class Attention(nn.Module):
         """queries: [batch, n, width], memory: [batch, m, width]; [batch, n, width]."""
         width = queries.shape[-1]
         heads = self.num_heads, width // self.num_heads
-        q = _projection(heads, ParameterType.ATTENTION_Q, name="query")(queries)
-        k = _projection(heads, ParameterType.ATTENTION_K, name="key")(memory)
-        v = _projection(heads, ParameterType.ATTENTION_V, name="value")(memory)
+        q = layers.attention_projection(heads, ParameterType.ATTENTION_Q, name="query")(
+            queries
+        )
+        k = layers.attention_projection(heads, ParameterType.ATTENTION_K, name="key")(
+            memory
+        )
+        v = layers.attention_projection(heads, ParameterType.ATTENTION_V, name="value")(
+            memory
+        )
         x = jax.nn.dot_product_attention(q, k, v)  # [batch, n, heads, head width]
-        out = _projection(width, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="out")
+        out = layers.attention_projection(
+            width, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="out"
+        )
         return out(x)
-
-
-def _projection(
-    features: int | tuple[int, ...],
-    type: ParameterType,
-    *,
-    axis: int | tuple[int, ...] = -1,
-    name: str,
-) -> nn.DenseGeneral:
-    return layers.DenseGeneral(
-        features,
-        axis=axis,
-        kernel_init=_XAVIER,
-        kernel_type=type,
-        bias_type=ParameterType.ATTENTION_BIAS,
-        name=name,
-    )
 
 
 class MLP(nn.Module):

@@ -66,9 +66,15 @@ class Attention(nn.Module):
         config = self.config
         y = LayerNorm(name="norm")(x)
         heads = config.heads, config.width // config.heads
-        query = _projection(heads, ParameterType.ATTENTION_Q, name="query")(y)
-        key = _projection(heads, ParameterType.ATTENTION_K, name="key")(y)
-        value = _projection(heads, ParameterType.ATTENTION_V, name="value")(y)
+        query = layers.attention_projection(
+            heads, ParameterType.ATTENTION_Q, name="query"
+        )(y)
+        key = layers.attention_projection(heads, ParameterType.ATTENTION_K, name="key")(
+            y
+        )
+        value = layers.attention_projection(
+            heads, ParameterType.ATTENTION_V, name="value"
+        )(y)
         gain = self.param(
             "query_gain",
             layers.typed(nn.initializers.zeros_init(), ParameterType.WEIGHT),
@@ -81,28 +87,11 @@ class Attention(nn.Module):
         y = jax.nn.dot_product_attention(
             query, key, value, mask=is_key[:, None, None, :]
         )
-        output = _projection(
+        output = layers.attention_projection(
             config.width, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="output"
         )
         y = output(config.attention_temperature * y)
         return layers.stored(x + layers.Dropout()(y, rate, train=self.train))
-
-
-def _projection(
-    features: int | tuple[int, ...],
-    type: ParameterType,
-    *,
-    axis: int | tuple[int, ...] = -1,
-    name: str,
-) -> nn.DenseGeneral:
-    return layers.DenseGeneral(
-        features,
-        axis=axis,
-        kernel_init=XAVIER,
-        kernel_type=type,
-        bias_type=ParameterType.ATTENTION_BIAS,
-        name=name,
-    )
 
 
 class DepthwiseConvolution(nn.Module):
