@@ -9,14 +9,13 @@ Required:
   with one or two examples, usually zeros. Shapes and dtypes matter, values do not.
 
 Optional:
-- `forward(module, variables, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  (logits, new_model_state)` where the default call will not do. `variables` holds
-  `params` and the collections of the model state; `new_model_state` is those
-  collections.
+- `forward(module, variables, batch, context) -> (logits, new_model_state)` where the
+  default call will not do; see `ForwardContext`. `variables` holds `params` and the
+  collections of the model state; `new_model_state` is those collections.
 - `init_variables(module, rngs, batch) -> variables` where the module is not called as
   above.
-- `outputs(module, variables, batch) -> dict[str, array]`: what is evaluated, instead of
-  `metrics.outputs(xp, logits, batch, per_example)`; compiled.
+- `outputs(module, variables, batch, context) -> dict[str, array]`: what is evaluated,
+  instead of `metrics.outputs(xp, logits, batch, per_example)`; compiled.
 """
 
 import functools
@@ -34,9 +33,10 @@ from algoperf import spec
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import losses
 from algoperf.jax_backend.layers import Typed, computing_in
-from algoperf.jax_backend.sharding import get_replicate_sharding
+from algoperf.jax_backend.sharding import get_replicate_sharding, over_devices
 
 
 class BoundModel:
@@ -58,6 +58,7 @@ class BoundModel:
         self._model = model
         self._metrics = metrics
         self._loss_type = definition.loss_type
+        self._config = definition.model
         self._dtype = compute_dtype
         with computing_in(compute_dtype):
             self._module = model.build(definition.model)
@@ -111,10 +112,9 @@ class BoundModel:
                 self._module,
                 {"params": params, **(model_state or {})},
                 batch,
-                train=train,
-                rng=rng,
-                update_batch_norm=update_batch_norm,
-                dropout_rate=dropout_rate,
+                ForwardContext(
+                    self._config, train, rng, update_batch_norm, dropout_rate
+                ),
             )
         updates = train and update_batch_norm and model_state
         return _at_least_float32(logits), new_state if updates else model_state
@@ -185,7 +185,8 @@ class BoundModel:
         if hasattr(self._model, "outputs"):
             variables = {"params": params, **(model_state or {})}
             with computing_in(self._dtype):
-                return self._model.outputs(self._module, variables, batch)
+                context = ForwardContext(self._config, over_devices=over_devices)
+                return self._model.outputs(self._module, variables, batch, context)
         logits, _ = self.forward(
             params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
         )
@@ -204,24 +205,20 @@ def _default_forward(
     module: Any,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, Any]:
     """The default call. Running statistics that are not wanted, `forward` drops."""
     state = {name: value for name, value in variables.items() if name != "params"}
-    rngs = {} if rng is None else {"dropout": rng}
+    rngs = {} if context.rng is None else {"dropout": context.rng}
     result = module.apply(
         variables,
         batch["inputs"],
-        train=train,
-        dropout_rate=dropout_rate,
+        train=context.train,
+        dropout_rate=context.dropout_rate,
         rngs=rngs,
-        mutable=list(state) if train and state else False,
+        mutable=list(state) if context.train and state else False,
     )
-    return result if train and state else (result, state)
+    return result if context.train and state else (result, state)
 
 
 def _is_box(node: Any) -> bool:

@@ -3,11 +3,10 @@
 What a `model_pytorch.py` defines (see `layers` for the conventions of its modules):
 
 - `build(config) -> nn.Module`. By default the module is called with `batch["inputs"]`.
-- optional `forward(module, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  logits` instead of that call. It calls `module(...)`, not its parts, because DDP works
-  through the call. Dropout and batch-norm layers are already set up; the keywords are
-  for the rest.
-- optional `outputs(module, batch) -> {name: tensor}` instead of logits, loss and
+- optional `forward(module, batch, context) -> logits` instead of that call; see
+  `ForwardContext`. It calls `module(...)`, not its parts, because DDP works through the
+  call. Dropout and batch-norm layers are already set up; the context is for the rest.
+- optional `outputs(module, batch, context) -> {name: tensor}` instead of logits, loss and
   `metrics.outputs`. It gets the module itself, without DDP, and runs without gradients.
 """
 
@@ -30,6 +29,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import layers, losses
 from algoperf.pytorch_backend.devices import to_numpy
 from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap, wrap
@@ -174,15 +174,18 @@ class BoundModel:
         with parts.updating_statistics(update_batch_norm), self._execution.autocast():
             if not hasattr(self._model, "forward"):
                 return _at_least_float32(params(batch["inputs"])), None
-            logits = self._model.forward(
-                params,
-                batch,
+            context = self._context(
                 train=train,
                 rng=rng,
                 update_batch_norm=update_batch_norm,
                 dropout_rate=dropout_rate,
             )
+            logits = self._model.forward(params, batch, context)
             return _at_least_float32(logits), None
+
+    def _context(self, **call: Any) -> ForwardContext:
+        config, rank = self._definition.model, self._execution.rank.rank
+        return ForwardContext(config, batch_part=rank, **call)
 
     def check_params(self, params: Any) -> None:
         """See `algoperf.backend.BoundModel.check_params`."""
@@ -238,7 +241,7 @@ class BoundModel:
     def _outputs(self, module: nn.Module, batch: spec.Batch) -> Any:
         if hasattr(self._model, "outputs"):
             with self._execution.autocast():
-                return self._model.outputs(module, batch)
+                return self._model.outputs(module, batch, self._context())
         mode = spec.ForwardPassMode.EVAL
         logits, _ = self.forward(module, batch, None, mode, None, False, 0.0)
         per_example = losses.loss(
