@@ -24,6 +24,7 @@ from algoperf.pipeline import InputQueue
 from algoperf.runner import outcomes, setup
 from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.clock import Clock
 from algoperf.runner.launch import Office, read_launch
 from algoperf.runner.observers import Observers, Scalars
@@ -50,6 +51,7 @@ from algoperf.runner.supervision.watchdog import (
 from algoperf.runner.trial import Trial
 from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
+from algoperf.trial_meta import Devices
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _watchdog(
             office.tell(rank, outcome=ending.outcome.value, reason=ending.reason)
         if rank == 0:
             seconds = supervision.clock.accounting()
-            write_outcome(plan.folder, ending.outcome, ending.reason, seconds)
+            write_outcome(plan.folder, ending.record(seconds))
 
     watch = Watch(
         stacks,
@@ -153,7 +155,7 @@ class _Run:
             identity = setup.identity_of(plan, loaded, backend)
             saved = setup.latest_checkpoint(plan.folder, identity)
             if saved is not None:
-                clock.resume_from(saved.rest["seconds"])
+                clock.resume_from(Snapshot.from_json(saved.rest).seconds)
             log = self._open_log(loaded, saved) if is_first else None
             return self._train(loaded, identity, saved, log)
 
@@ -174,7 +176,7 @@ class _Run:
         with self.watched.intruders.harness():
             observers = setup.observers_of(self.plan, self.site.workload)
         self.site.workload.metrics_logger = Scalars(log.append_scalar_metrics)
-        for warning in self.backend.describe_devices().get("warnings", ()):
+        for warning in Devices.from_json(self.backend.describe_devices()).warnings:
             observers.warn(warning)
         return observers
 
@@ -206,9 +208,7 @@ class _Run:
             seconds = self.supervision.clock.accounting()
             shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
             caveats = outcomes.caveats(shares, self.watched.forbidden.started)
-            log.finish(
-                ending.outcome, ending.reason, seconds, shares=shares, marks=caveats
-            )
+            log.finish(ending.record(seconds, shares, caveats))
         return ending
 
     def _parts(

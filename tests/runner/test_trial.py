@@ -358,8 +358,9 @@ def test_the_accounting_closes(harness, fake_time):
 def test_the_outcome_and_its_reason_are_kept_in_the_log(harness):
     h = harness(max_global_steps=1)
     ending = h.run()
-    h.log.finish(ending.outcome, ending.reason, h.parts.clock.accounting())
-    assert read_outcome(h.folder) == (ending.outcome, ending.reason)
+    h.log.finish(ending.record(h.parts.clock.accounting()))
+    record = read_outcome(h.folder)
+    assert (record.outcome, record.reason) == (ending.outcome, ending.reason)
 
 
 def test_the_slowest_process_is_the_runs_clock(harness):
