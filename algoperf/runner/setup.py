@@ -21,9 +21,9 @@ from algoperf.runner import machine
 from algoperf.runner.checkpoints import files as checkpoint_files
 from algoperf.runner.clock import Clock
 from algoperf.runner.evaluation import Evaluator
-from algoperf.runner.fairness.forbidden import ForbiddenActs
+from algoperf.runner.fairness.audit_hook import AuditHook
 from algoperf.runner.fairness.guards import Guards
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import (
     Observer,
     Observers,
@@ -102,13 +102,13 @@ def _with_counts(settings: Settings) -> WorkloadDefinition:
 class Watched:
     """How things were before any code of the submission ran, to compare with later."""
 
-    intruders: Intruders
+    stray_workers: StrayWorkers
     guards: Guards
-    forbidden: ForbiddenActs
+    audit_hook: AuditHook
 
     def breaches(self) -> list[str]:
         """Of the rules, so far; one sentence each."""
-        return self.guards.find() + self.forbidden.found
+        return self.guards.find() + self.audit_hook.found
 
 
 def watch_for_cheats(
@@ -128,13 +128,13 @@ def watch_for_cheats(
         settings=backend.process_settings,
     )
     datasets = registry.wing_folder("datasets") / workload.definition.dataset
-    forbidden = ForbiddenActs(
+    audit_hook = AuditHook(
         lambda: clock.is_submission,
         data=(settings.data_folder, datasets),
         logs=(settings.experiment_dir / settings.experiment_name,),
         submission=settings.submission_path.parent,
     )
-    return Watched(Intruders(), guards, forbidden)
+    return Watched(StrayWorkers(), guards, audit_hook)
 
 
 @dataclass(frozen=True)

@@ -339,7 +339,7 @@ class Trial:
     def _broken_rule(self) -> Ending | None:
         assert self._queue is not None
         at = f"at the evaluation after step {self.state.global_step}"
-        found = self._p.intruders.find(self._queue.threads)
+        found = self._p.stray_workers.find(self._queue.threads)
         if found:
             return Ending(
                 Outcome.INVALID,

@@ -83,10 +83,10 @@ def run_trial(
         site = setup.bind_workload(plan, backend, supervision.heartbeat)
         supervision.overtime.budget_seconds = site.workload.max_allowed_runtime_sec
         watched = setup.watch_for_cheats(plan, site, backend, supervision.clock)
-        with watched.forbidden, contextlib.ExitStack() as stack:
+        with watched.audit_hook, contextlib.ExitStack() as stack:
             if own_process is not None:
                 watchdog = _watchdog(plan, backend, supervision, own_process)
-                with watched.intruders.harness():
+                with watched.stray_workers.harness():
                     stack.enter_context(watchdog)
             office = own_process.office if own_process else None
             return _Run(plan, backend, site, watched, supervision, office).run()
@@ -173,7 +173,7 @@ class _Run:
     def _observers(self, log: TrialLog | None) -> Observers:
         if log is None:
             return Observers()
-        with self.watched.intruders.harness():
+        with self.watched.stray_workers.harness():
             observers = setup.observers_of(self.plan, self.site.workload)
         self.site.workload.metrics_logger = Scalars(log.append_scalar_metrics)
         for warning in Devices.from_json(self.backend.describe_devices()).warnings:
@@ -207,7 +207,7 @@ class _Run:
         if log is not None:
             seconds = self.supervision.clock.accounting()
             shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
-            caveats = outcomes.caveats(shares, self.watched.forbidden.started)
+            caveats = outcomes.caveats(shares, self.watched.audit_hook.started)
             log.finish(ending.record(seconds, shares, caveats))
         return ending
 
@@ -232,7 +232,7 @@ class _Run:
             clock=supervision.clock,
             log=log,
             observers=observers,
-            intruders=self.watched.intruders,
+            stray_workers=self.watched.stray_workers,
             seed=plan.seed,
             identity=identity,
             max_global_steps=step_hint
@@ -251,7 +251,7 @@ class _Run:
         queue = setup.open_queue(
             self.plan, self.site, self.backend, loaded.batch_size, position
         )
-        self.watched.forbidden.harness_threads = lambda: queue.threads
+        self.watched.audit_hook.harness_threads = lambda: queue.threads
         return queue
 
     def _keep_traceback(self, error: BaseException) -> None:

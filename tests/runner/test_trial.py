@@ -13,7 +13,7 @@ from algoperf.errors import BadCheckpoint
 from algoperf.logs import Outcome, TrialLog, read_outcome
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.runner.clock import Clock, Phase
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
 from algoperf.runner.outcomes import SubmissionError
 from algoperf.runner.trial import Trial
@@ -70,7 +70,7 @@ class Harness:
             clock=Clock(fake_time),
             log=self.log,
             observers=Observers(),
-            intruders=Intruders(),
+            stray_workers=StrayWorkers(),
             seed=1,
             identity={},
             **{"save_checkpoints": False, **changes},
