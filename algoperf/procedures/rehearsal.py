@@ -32,6 +32,7 @@ from algoperf.rulesets import TuningRuleset
 from algoperf.runner import experiment
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.checkpoints.state import REFUSAL_FILE
 from algoperf.runner.launch import WrongInput
 from algoperf.runner.settings import Settings, default_data_dir
@@ -224,7 +225,7 @@ def _differences(trial: logs.Trial, resumed: logs.Trial | str) -> list[str]:
 
 
 def _leaves_of(state: checkpoint.Checkpoint) -> leaves.Leaves:
-    arrays, own = ranks.of_rank(0, state.arrays, state.rest["ranks"])
+    arrays, own = ranks.of_rank(0, state.arrays, Snapshot.from_json(state.rest).ranks)
     random = {"is": "random state", "state": own["random"]}
     tree = {**own["leaves"]["tree"]}
     tree["items"] = [*tree["items"], ["harness/random", random]]
