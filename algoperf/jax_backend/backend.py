@@ -14,7 +14,7 @@ import flax
 import jax
 import jax.extend.backend
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 import optax
 
@@ -81,7 +81,7 @@ class JaxBackend:
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "versions": {
                 "jax": jax.__version__,
-                "jaxlib": jaxlib.__version__,
+                "jaxlib": jaxlib.version.__version__,
                 "flax": flax.__version__,
                 "optax": optax.__version__,
                 "numpy": np.__version__,

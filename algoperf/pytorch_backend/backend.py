@@ -107,7 +107,8 @@ class Backend:
 
     def place(self, batch: Arrays) -> spec.Batch:
         """See `algoperf.backend.Backend`; safe to call from several threads."""
-        return self._place(dict(batch))
+        placed: spec.Batch = self._place(dict(batch))
+        return placed
 
     def bind(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType

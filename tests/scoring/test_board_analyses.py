@@ -27,7 +27,7 @@ INF = math.inf
 def lower(values: list[float], seconds: list[float]):
     """A trial that logged a loss."""
     made = trial("a", "w", [(s, 0.0) for s in seconds])
-    made.columns["validation/loss"] = np.array(values)  # type: ignore[index]
+    made.columns["validation/loss"] = np.array(values)
     return made
 
 
