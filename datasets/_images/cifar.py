@@ -166,8 +166,9 @@ class CifarFiles:
     def _from_binary(
         self, shown: Path, content: bytes
     ) -> tuple[np.ndarray, np.ndarray]:
-        count = self._num_records(shown, len(content))
-        records = np.frombuffer(content, np.uint8).reshape(count, -1)
+        self._num_records(shown, len(content))  # checks the size
+        records = np.frombuffer(content, np.uint8)
+        records = records.reshape(-1, self.layout.label_bytes + IMAGE_BYTES)
         return records[:, self.layout.label_bytes - 1], records[:, -IMAGE_BYTES:]
 
     def _from_pickle(

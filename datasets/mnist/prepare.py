@@ -107,5 +107,10 @@ def prepare(
     writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
 
 
+def embedded_files() -> IdxFiles:
+    """The shipped images, as raw files."""
+    return _files(_EMBEDDED)
+
+
 def _files(raw: Path) -> IdxFiles:
     return IdxFiles(raw, _OFFICIAL, RAW_HELP)

@@ -222,6 +222,16 @@ def test_a_damaged_archive_is_named(tmp_path):
             run("cifar10", tmp_path, tmp_path / "out")
 
 
+def test_an_archive_with_an_empty_batch_is_refused(tmp_path):
+    folder = write("cifar10", tmp_path)
+    (folder / "data_batch_2.bin").write_bytes(b"")
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        tar.add(folder, folder.name)
+    shutil.rmtree(folder)
+    with pytest.raises(BadData, match="has 16 images; 20 are expected"):
+        run("cifar10", tmp_path, tmp_path / "out")
+
+
 def test_a_cut_off_binary_file_is_named(tmp_path):
     path = write("cifar10", tmp_path) / "data_batch_4.bin"
     path.write_bytes(path.read_bytes()[:-1])
