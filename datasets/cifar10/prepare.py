@@ -5,7 +5,7 @@ The names that every data set's `prepare.py` has are explained in `datasets/mnis
 
 from pathlib import Path
 
-from algoperf.datasets._images import cifar, tiles, writing
+from algoperf.datasets._images import cifar, stored_tfds, tiles, writing
 from algoperf.definition import Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.prepared import Preparation
@@ -15,6 +15,7 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "FORMAT_VERSION",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -28,6 +29,8 @@ CIFAR-10, one of these, packed or unpacked:
 From https://www.cs.toronto.edu/~kriz/cifar.html. Made by Krizhevsky, Nair and Hinton, who
 state no licence and ask to cite the technical report "Learning Multiple Layers of Features
 from Tiny Images" (2009)."""
+
+TFDS = ("cifar10",)
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as that page lists it
@@ -85,5 +88,6 @@ def prepare(
     writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
 
 
-def _files(raw: Path) -> cifar.CifarFiles:
-    return cifar.CifarFiles(raw, _OFFICIAL, _LAYOUT, RAW_HELP)
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (cifar.SIDE, cifar.SIDE, 3))
+    return stored or cifar.CifarFiles(raw, _OFFICIAL, _LAYOUT, RAW_HELP)

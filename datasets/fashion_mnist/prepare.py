@@ -6,7 +6,7 @@ The names that every data set's `prepare.py` has are explained in `datasets/mnis
 import shutil
 from pathlib import Path
 
-from algoperf.datasets._images import writing
+from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
 from algoperf.datasets._images.idx_files import IdxFiles
 from algoperf.definition import Splits
@@ -18,6 +18,7 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "FORMAT_VERSION",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -31,6 +32,8 @@ Fashion-MNIST, four files (31 MB), gzip-packed or not:
 From http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/, or from Debian's package
 dataset-fashion-mnist, which installs them in /usr/share/datasets/fashion-mnist. Made by
 Zalando Research; MIT licence."""
+
+TFDS = ("fashion_mnist",)
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _MD5 = {  # as the project's page lists them
@@ -83,5 +86,6 @@ def prepare(
     writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
 
 
-def _files(raw: Path) -> IdxFiles:
-    return IdxFiles(raw, _OFFICIAL, RAW_HELP)
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
+    return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)

@@ -6,6 +6,8 @@ Every `datasets/<name>/prepare.py` has these names, and the command line uses no
 `PACKAGES`: what it imports beside numpy, from the extra `data` (checked first); absent
 if nothing.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
+`TFDS`: the data sets of tensorflow-datasets that `--from tfds` needs; absent if it is not
+read. `prepare` and `space_needed` then take the folder that they are in as `raw`.
 `download(raw, progress)`: fetches them into the folder `raw`; absent where a licence
 must be accepted first.
 `expand_embedded(raw)`: writes the small real data that are shipped (the `_mini`
@@ -26,7 +28,7 @@ data set if `raw` is None.
 import shutil
 from pathlib import Path
 
-from algoperf.datasets._images import writing
+from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
 from algoperf.datasets._images.idx_files import IdxFiles
 from algoperf.definition import Splits
@@ -38,6 +40,7 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "FORMAT_VERSION",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -51,6 +54,8 @@ MNIST, four files (12 MB), gzip-packed or not:
 From https://ossci-datasets.s3.amazonaws.com/mnist/ (a mirror of the original site,
 yann.lecun.com/exdb/mnist). Made by LeCun, Cortes and Burges; commonly cited licence:
 CC BY-SA 3.0."""
+
+TFDS = ("mnist",)
 
 _URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MD5 = {  # as torchvision checks them
@@ -109,8 +114,9 @@ def prepare(
 
 def embedded_files() -> IdxFiles:
     """The shipped images, as raw files."""
-    return _files(_EMBEDDED)
+    return IdxFiles(_EMBEDDED, _OFFICIAL, RAW_HELP)
 
 
-def _files(raw: Path) -> IdxFiles:
-    return IdxFiles(raw, _OFFICIAL, RAW_HELP)
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
+    return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)

@@ -5,7 +5,7 @@ The names that every data set's `prepare.py` has are explained in `datasets/mnis
 
 from pathlib import Path
 
-from algoperf.datasets._images import writing
+from algoperf.datasets._images import stored_tfds, writing
 from algoperf.definition import Splits
 from algoperf.download import Progress, fetch, no_progress
 from algoperf.prepared import Preparation
@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -30,6 +31,8 @@ SVHN, the cropped digits (format 2), two files (246 MB):
   train_32x32.mat  test_32x32.mat
 From http://ufldl.stanford.edu/housenumbers/. Made by Netzer, Wang, Coates, Bissacco, Wu and
 Ng; for non-commercial use only."""
+
+TFDS = ("svhn_cropped",)
 
 _URL = "http://ufldl.stanford.edu/housenumbers/"
 _MD5 = {  # as torchvision checks them
@@ -81,5 +84,6 @@ def prepare(
     writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
 
 
-def _files(raw: Path) -> matlab.MatlabFiles:
-    return matlab.MatlabFiles(raw, _OFFICIAL, RAW_HELP)
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (matlab.SIDE, matlab.SIDE, 3))
+    return stored or matlab.MatlabFiles(raw, _OFFICIAL, RAW_HELP)
