@@ -7,25 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from algoperf import spec
-from algoperf.reference_algorithms._shared import (
-    schedules,
-    stacks_jax,
-    training_jax,
-)
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+from algoperf.reference_algorithms._shared import stacks_jax
+from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 from algoperf.reference_algorithms._shared.nadamw_jax import nadamw
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_jax import update_params
 from algoperf.reference_algorithms.muon import matrices
 
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-EPSILON = 1e-8
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd quintic polynomial
 NUM_ITERATIONS = 5
 SMALLEST_NORM = 1e-7
@@ -91,36 +77,25 @@ def matrix_shapes(workload: spec.Workload, params: Any) -> list[tuple[int, int] 
     return shapes
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    rate = training_jax.on_device(schedule)
-    rules = {
-        NADAMW: nadamw(
-            rate,
-            b1=1.0 - hyperparameters.one_minus_beta1,
-            b2=hyperparameters.beta2,
-            eps=EPSILON,
-            weight_decay=hyperparameters.weight_decay,
-        )
-    }
-    shapes = matrix_shapes(workload, model_params)
+def rule(setup: Setup) -> optax.GradientTransformation:
+    """Muon and NadamW at one rate; the schedule is warm-up and cosine decay to 0."""
+    rules = {NADAMW: nadamw(setup.rate, **setup.adam)}
+    shapes = matrix_shapes(setup.workload, setup.params)
     for shape in filter(None, shapes):
-        momentum = 1.0 - hyperparameters.one_minus_momentum
-        rules[_label(shape)] = muon(rate, shape, momentum, hyperparameters.weight_decay)
+        rules[_label(shape)] = muon(
+            setup.rate,
+            shape,
+            1.0 - setup.point.one_minus_momentum,
+            setup.point.weight_decay,
+        )
     labels = jax.tree.unflatten(
-        jax.tree.structure(model_params), [_label(shape) for shape in shapes]
+        jax.tree.structure(setup.params), [_label(shape) for shape in shapes]
     )
-    optimizer = optax.multi_transform(rules, labels)
-    return training_jax.init(workload, optimizer, model_params, hyperparameters)
+    return optax.multi_transform(rules, labels)
 
 
 def _label(shape: tuple[int, int] | None) -> str:
     return NADAMW if shape is None else f"muon_{shape[0]}x{shape[1]}"
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(rule)

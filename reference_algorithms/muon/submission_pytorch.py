@@ -5,23 +5,12 @@ from typing import Any
 import torch
 
 from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.foreach_pytorch import Tensors
 from algoperf.reference_algorithms._shared.nadamw_pytorch import NadamW
-from algoperf.reference_algorithms._shared.selection import data_selection
 from algoperf.reference_algorithms._shared.stacks_pytorch import map_over_ranks
-from algoperf.reference_algorithms._shared.training_pytorch import update_params
 from algoperf.reference_algorithms.muon import matrices
 
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-EPSILON = 1e-8
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd quintic polynomial
 NUM_ITERATIONS = 5
 SMALLEST_NORM = 1e-7
@@ -86,21 +75,13 @@ def parameter_groups(
     return [{"params": p, "matrix_shape": shape} for shape, p in by_shape.items()]
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = Muon(
-        parameter_groups(workload, model_params),
-        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
-        momentum=1.0 - hyperparameters.one_minus_momentum,
-        eps=EPSILON,
-        weight_decay=hyperparameters.weight_decay,
+def rule(setup: Setup) -> torch.optim.Optimizer:
+    """Muon and NadamW at one rate; the schedule is warm-up and cosine decay to 0."""
+    return Muon(
+        parameter_groups(setup.workload, setup.params),
+        momentum=1.0 - setup.point.one_minus_momentum,
+        **setup.adam,
     )
-    return training_pytorch.init(optimizer, schedule)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(rule)
