@@ -19,7 +19,7 @@ _PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
 def host() -> Host:
     """This machine, without its devices, which are the backend's to describe."""
     return Host(
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count(),
         memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),
@@ -79,7 +79,8 @@ def _package_versions() -> dict[str, str]:
     return versions
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
