@@ -80,10 +80,11 @@ def report(board: Leaderboard) -> Section:
     rank = _figure(
         "Rank", "rank (1 is the best)", names, boards, lambda e: float(e.rank)
     )
+    shown = range(1, len(names) + 1, math.ceil(len(names) / 10))
     best_on_top = replace(
         rank,
         y_range=(len(names) + 0.3, 0.7),
-        y_ticks=[(float(i), str(i)) for i in range(1, len(names) + 1)],
+        y_ticks=[(float(i), str(i)) for i in shown],
     )
     charts = [score.chart(), best_on_top.chart()]
     attained = [_attainment_chart(board, workload) for workload in board.pool.bases]
