@@ -12,6 +12,7 @@ from algoperf.rulesets import Ruleset
 from algoperf.runner.clock import Clock
 from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import Observers
+from algoperf.runner.step_hooks import StepHook
 from algoperf.runner.supervision.preemption import StopRequest
 from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission
@@ -69,3 +70,4 @@ class TrialParts:
     memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     stop: StopRequest = field(default_factory=StopRequest)
+    step_hook: StepHook | None = None  # looks at training steps
