@@ -3,8 +3,8 @@
 import pytest
 
 from algoperf.errors import UnknownName
+from algoperf.histograms import GRADIENT_1D, Bins
 from algoperf.instruments import configurations
-from algoperf.instruments.histograms import GRADIENT_1D, Bins
 
 
 def test_configurations_grow():
