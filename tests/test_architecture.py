@@ -208,6 +208,7 @@ ROOMS_ABOVE_THE_CORE = (
     ("algoperf.commands", "algoperf.cli"),
     ("algoperf.procedures",),
     ("algoperf.runner",),
+    ("algoperf.instruments",),
 )
 
 
