@@ -5,6 +5,7 @@ the logits, which may be nested tuples of tensors.
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -51,7 +52,10 @@ def forward(
 ) -> Any:
     """What `torch.func.jvp` returns; the two dicts may be ordered differently."""
     ordered = {name: direction[name] for name in values}
-    return torch.func.jvp(function, (dict(values),), (ordered,), has_aux=has_aux)
+    with warnings.catch_warnings():
+        # PyTorch's forward mode uses a part of PyTorch that is deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.func.jvp(function, (dict(values),), (ordered,), has_aux=has_aux)
 
 
 def transposed(
@@ -62,7 +66,15 @@ def transposed(
     A backward pass is linear in its argument; its transpose is the forward derivative.
     """
     arguments = [torch.zeros_like(x, requires_grad=True) for x in outputs]
-    found = gradient(outputs, variables, arguments, create_graph=True)
+    used = [
+        i for i, x in enumerate(outputs) if x.requires_grad
+    ]  # paddings are constant
+    found = gradient(
+        [outputs[i] for i in used],
+        variables,
+        [arguments[i] for i in used],
+        create_graph=True,
+    )
     slope = product(found, direction)
     return list(torch.autograd.grad(slope, arguments, materialize_grads=True))
 
