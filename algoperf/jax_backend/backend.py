@@ -14,7 +14,7 @@ import flax
 import jax
 import jax.extend.backend
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 import optax
 
@@ -83,7 +83,7 @@ class JaxBackend:
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "versions": {
                 "jax": jax.__version__,
-                "jaxlib": jaxlib.__version__,
+                "jaxlib": jaxlib.version.__version__,
                 "flax": flax.__version__,
                 "optax": optax.__version__,
                 "numpy": np.__version__,
@@ -149,17 +149,6 @@ class JaxBackend:
         return BoundModel(
             definition, model, metrics, compute_dtype=PRECISIONS[self.precision]
         )
-
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`."""
-        return losses.loss(loss_type, labels, logits, mask, label_smoothing)
 
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""

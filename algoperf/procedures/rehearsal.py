@@ -32,6 +32,7 @@ from algoperf.rulesets import TuningRuleset
 from algoperf.runner import experiment
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.checkpoints.state import REFUSAL_FILE
 from algoperf.runner.launch import WrongInput
 from algoperf.runner.settings import Settings, default_data_dir
@@ -224,7 +225,7 @@ def _differences(trial: logs.Trial, resumed: logs.Trial | str) -> list[str]:
 
 
 def _leaves_of(state: checkpoint.Checkpoint) -> leaves.Leaves:
-    arrays, own = ranks.of_rank(0, state.arrays, state.rest["ranks"])
+    arrays, own = ranks.of_rank(0, state.arrays, Snapshot.from_json(state.rest).ranks)
     random = {"is": "random state", "state": own["random"]}
     tree = {**own["leaves"]["tree"]}
     tree["items"] = [*tree["items"], ["harness/random", random]]
@@ -281,12 +282,9 @@ def main(framework: str) -> None:
     backend = backends.load(framework)
     counts = {}
     for name, definition in registry.base_definitions().items():
-        folder = definition.folder
-        has_model = registry.has_module("workloads", folder, f"model_{framework}")
-        if definition.tier == "full" and has_model:
-            model = registry.module("workloads", folder, f"model_{framework}")
-            metrics = registry.module("workloads", folder, "metrics")
-            bound = backend.bind(definition, model, metrics)
+        if definition.tier == "full" and registry.has_model(definition, framework):
+            modules = registry.workload_modules(definition, framework)
+            bound = backend.bind(definition, modules.model, modules.metrics)
             counts[name] = count_elements(bound.param_shapes)
     print(json.dumps(counts))
 

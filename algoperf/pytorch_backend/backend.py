@@ -109,7 +109,8 @@ class Backend:
 
     def place(self, batch: Arrays) -> spec.Batch:
         """See `algoperf.backend.Backend`; safe to call from several threads."""
-        return self._place(dict(batch))
+        placed: spec.Batch = self._place(dict(batch))
+        return placed
 
     def bind(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
@@ -123,18 +124,6 @@ class Backend:
             compile=self.compile,
         )
         return BoundModel(execution, definition, model, metrics)
-
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`. Float32 also inside a submission's own autocast."""
-        with torch.autocast(self.device.type, enabled=False):
-            return losses.loss(loss_type, labels, logits, mask, label_smoothing)
 
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""
