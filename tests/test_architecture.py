@@ -212,6 +212,7 @@ ROOMS_ABOVE_THE_CORE = (
     ("algoperf.campaign",),
     ("algoperf.procedures",),
     ("algoperf.runner",),
+    ("algoperf.instruments",),
 )
 
 
