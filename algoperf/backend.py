@@ -15,6 +15,7 @@ from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import MissingDependency, UnknownName, near
 from algoperf.probe import Objective, Probe
+from algoperf.processes import Processes
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -135,6 +136,7 @@ class Backend(Protocol):
     rank: int  # of this process
     num_processes: int
     num_devices: int  # over all processes; a global batch is divided by it
+    processes: Processes
 
     def describe_devices(self) -> dict[str, Any]:
         """Kind, count and memory of the devices, and the framework's versions and flags."""
@@ -198,14 +200,6 @@ class Backend(Protocol):
 
     def synchronize(self, *trees: Any) -> None:
         """Returns when all work enqueued on the devices, `trees` included, is done."""
-        ...
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """Element-wise maximum over all processes; also a barrier between them."""
-        ...
-
-    def exchange(self, value: Any) -> list[Any]:
-        """The values (picklable) of all processes, in the order of ranks, on each."""
         ...
 
     def probe(self, objective: Objective) -> Probe:
