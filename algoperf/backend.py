@@ -6,39 +6,18 @@ three implementations: `jax_backend`, `pytorch_backend`, and a numpy one in `tes
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
-from algoperf.errors import MissingDependency, UnknownName, near
+from algoperf.errors import MissingDependency
+from algoperf.frameworks import check_framework
 from algoperf.probe import Objective, Probe
 from algoperf.processes import Processes
 
 Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Framework:
-    """Where a framework's backend lies, and the extra that installs what it needs."""
-
-    module: str  # has make_backend(**options) -> Backend
-    extra: str
-    # `python -m` this COUNT MODULE ARGUMENTS… starts a run of several processes; None: the
-    # framework uses all devices from one.
-    process_starter: str | None = None
-
-
-FRAMEWORKS = {
-    "jax": Framework("algoperf.jax_backend", extra="jax"),
-    "pytorch": Framework(
-        "algoperf.pytorch_backend",
-        extra="torch",
-        process_starter="algoperf.pytorch_backend.processes",
-    ),
-}
 
 
 class MetricsModule(Protocol):
@@ -230,16 +209,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Releases process groups."""
         ...
-
-
-def check_framework(name: str) -> Framework:
-    """The framework of that name, without importing it; an error that lists all if none is."""
-    if name not in FRAMEWORKS:
-        raise UnknownName(
-            f"No framework named {name!r}.{near(name, FRAMEWORKS)} "
-            f"Choose one of: {', '.join(FRAMEWORKS)}."
-        )
-    return FRAMEWORKS[name]
 
 
 def load(framework: str, **options: Any) -> Backend:
