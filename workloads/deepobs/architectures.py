@@ -8,8 +8,6 @@ deviations and rescaled.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 Padding = Literal["SAME", "VALID"]
 
 
@@ -196,12 +194,6 @@ class CharactersConfig:
     hidden_dim: int = 128
     num_layers: int = 2
     sequence_length: int = 50
-
-
-def initial_carry(config: CharactersConfig) -> dict[str, np.ndarray]:
-    """Nothing was read before."""
-    zeros = np.zeros((0, config.num_layers, config.hidden_dim), np.float32)
-    return {"hidden": zeros, "cell": zeros}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import layers
 from algoperf.spec import ParameterType
 
-from .architectures import GLOROT_UNIFORM, CharactersConfig, initial_carry
+from .architectures import GLOROT_UNIFORM, CharactersConfig
+from .carry import initial_carry
 from .kernels_jax import initializer
 
 __all__ = ["build", "example_batch", "forward", "init_variables", "initial_carry"]

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import initializers, layers
-from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.spec import ParameterType
 
-from .architectures import GLOROT_UNIFORM, CharactersConfig, initial_carry
+from .architectures import GLOROT_UNIFORM, CharactersConfig
+from .carry import initial_carry
 from .kernels_pytorch import initializer
 
 __all__ = ["build", "forward", "initial_carry"]
@@ -84,7 +84,7 @@ class Characters(nn.Module):
             is_output=True,
         )
         count = 2 * config.num_layers
-        self.dropouts = nn.ModuleList(Dropout() for _ in range(count))
+        self.dropouts = nn.ModuleList(layers.Dropout() for _ in range(count))
 
     def forward(
         self, inputs: Tensor, carry: Mapping[str, Tensor]

@@ -1,7 +1,5 @@
 """Batches of a running text: each row goes on where it ended in the batch before (sheet, §1)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from algoperf import pipeline
@@ -9,13 +7,6 @@ from algoperf.backend import Arrays
 from algoperf.datasets.tolstoi import reader
 from algoperf.errors import BadSettings
 from algoperf.prepared import PreparedData
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """How the text becomes sequences."""
-
-    sequence_length: int = 50
 
 
 class TextBatches:

@@ -1,8 +1,7 @@
 """Batches of small labelled images, prepared as the published code does (sheet, §1)."""
 
 import importlib
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
@@ -12,21 +11,10 @@ from algoperf.datasets._images.stored import LabelledImages
 from algoperf.prepared import PreparedData
 
 from . import augmentation
+from .inputs import ImagesConfig
 
 # eval_train is the same training examples in every run, whatever its seed.
 _EVAL_TRAIN_SEED = 0x6465656F
-
-
-@dataclass(frozen=True)
-class ImagesConfig:
-    """How the images of a data set become inputs."""
-
-    dataset: Literal["mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"]
-    standardised: bool = False  # each image by its own mean and deviation; else / 255
-    augmented: bool = False  # training images are cropped and recoloured …
-    flipped: bool = False  # … and mirrored
-    # An autoencoder's batches have the images as targets, and noise for its latent point.
-    latent: int | None = None
 
 
 def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:

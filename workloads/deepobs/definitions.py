@@ -17,8 +17,7 @@ from algoperf.definition import (
 from algoperf.spec import LossType
 
 from . import architectures as arch
-from .data_characters import TextConfig
-from .data_images import ImagesConfig
+from .inputs import ImagesConfig, TextConfig
 
 _RULESETS = ("v0.5", "v0.6", "v1.0")
 # No published budget exists: epochs end a run. The largest published run took 5.5 hours.

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algoperf.pytorch_backend import initializers, layers
-from algoperf.pytorch_backend.dropout import Dropout
 
 from . import architectures as arch
 from .kernels_pytorch import initializer, squared
@@ -69,7 +68,7 @@ def _part(
             sides = tuple(-(-side // stride) for side in shape[:2])
             return lambda x: max_pool(x, size, stride), (*sides, shape[-1])
         case arch.Dropout(share):
-            return Dropout(share=share), shape
+            return layers.Dropout(share=share), shape
         case arch.MeanOverSpace():
             return lambda x: x.mean(dim=(2, 3)), shape[-1:]
         case arch.Resize(side):

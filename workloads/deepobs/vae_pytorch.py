@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import initializers, layers
-from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.spec import ParameterType
 
 from .architectures import GLOROT_UNIFORM, VaeConfig
@@ -66,7 +65,7 @@ class Autoencoder(nn.Module):
         for index, (inputs, stride) in enumerate(((1, 2), (64, 1), (64, 1))):
             self.add_module(f"decoder_{index}", Transposed(inputs, 64, stride))
         self.output = dense(14 * 14 * 64, 784, is_output=True)
-        self.dropouts = nn.ModuleList(Dropout() for _ in range(5))
+        self.dropouts = nn.ModuleList(layers.Dropout() for _ in range(5))
 
     def forward(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """inputs: [batch, 28, 28, 1], 0 to 1; noise: [batch, latent], standard normal.
