@@ -72,7 +72,13 @@ def setup_of(framework: str, params: Any, point: dict[str, float], rate: float) 
         model_params_types={"kernel": ParameterType.WEIGHT},
         is_output_params=lambda key: False,
     )
-    return Setup(workload, params, hyperparameters(point), lambda step, xp=np: rate)
+    return Setup(
+        workload=workload,
+        params=params,
+        model_state=None,
+        point=hyperparameters(point),
+        schedule=lambda step, xp=np: rate,
+    )
 
 
 def in_jax(
