@@ -10,9 +10,9 @@ from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 
 
 class CorrectedState(NamedTuple):
-    """The last gradients, and whether there are any."""
+    """The last gradients of rank 2 and above, and whether there are any."""
 
-    last: Any
+    last: list[jax.Array]
     is_first: jax.Array  # bool
 
 
@@ -20,30 +20,25 @@ def corrected(gamma: float, b1: float) -> optax.GradientTransformation:
     """Gradients of rank 2 and above plus a part of their last change, of norm <= 1."""
 
     def correct(grad: jax.Array, last: jax.Array, is_first: jax.Array) -> jax.Array:
-        if grad.ndim < 2:
-            return grad
         change = jnp.where(is_first, 0.0, grad - last)
         sum_ = grad + gamma * b1 / (1.0 - b1) * change
         return sum_ / jnp.maximum(1.0, jnp.sqrt(jnp.square(sum_).sum()))
 
     def init(params: Any) -> CorrectedState:
-        zeros = jax.tree.map(_of_rank_two, optax.tree_utils.tree_zeros_like(params))
+        zeros = [jnp.zeros_like(x) for x in jax.tree.leaves(params) if x.ndim >= 2]
         return CorrectedState(zeros, jnp.ones((), bool))
 
     def update(grads: Any, state: CorrectedState, params: Any = None) -> Any:
         del params
+        last = iter(state.last)
         new = jax.tree.map(
-            lambda g, last: correct(g, last, state.is_first), grads, state.last
+            lambda g: correct(g, next(last), state.is_first) if g.ndim >= 2 else g,
+            grads,
         )
-        last = jax.tree.map(_of_rank_two, grads)
-        return new, CorrectedState(last, jnp.zeros((), bool))
+        matrices = [x for x in jax.tree.leaves(grads) if x.ndim >= 2]
+        return new, CorrectedState(matrices, jnp.zeros((), bool))
 
     return optax.GradientTransformation(init, update)
-
-
-def _of_rank_two(x: jax.Array) -> jax.Array:
-    """The array, or an empty one in place of a vector, which needs no memory."""
-    return x if x.ndim >= 2 else jnp.zeros((0,), x.dtype)
 
 
 def mars_adamw(setup: Setup) -> optax.GradientTransformation:

@@ -40,7 +40,7 @@ def prodigy(
             gradient_sum=zeros(params),
             start=jax.tree.map(jnp.copy, params),
             numerator=jnp.zeros(()),
-            distance=jnp.full((), INITIAL_DISTANCE),
+            distance=jnp.asarray(INITIAL_DISTANCE, jnp.float32),
         )
 
     def update(grads: Any, state: ProdigyState, params: Any) -> Any:

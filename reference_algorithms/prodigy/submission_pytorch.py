@@ -34,14 +34,13 @@ class Prodigy(ForeachOptimizer):
         beta1, beta2 = group["betas"]
         d = group["distance"]
         way = torch._foreach_sub(self._start(params), params)
-        scaled = list(torch._foreach_mul(grads, d))
+        scaled = _times(grads, d)
         first, second = self._adam_moments(params, scaled, beta1, beta2)
         denominator = torch._foreach_sqrt(second)
-        torch._foreach_add_(denominator, d * group["eps"])
+        torch._foreach_add_(denominator, [d * group["eps"]] * len(params))
         directions = torch._foreach_div(first, denominator)
         torch._foreach_add_(directions, params, alpha=group["weight_decay"])
-        torch._foreach_mul_(directions, d * group["lr"])
-        torch._foreach_sub_(params, directions)
+        torch._foreach_sub_(params, _times(directions, d * group["lr"]))
         self._estimate(group, params, scaled, list(way))
 
     def _start(self, params: Tensors) -> Tensors:
@@ -62,13 +61,20 @@ class Prodigy(ForeachOptimizer):
         weight = group["distance"] * (group["lr"] / INITIAL_DISTANCE)
         sums = self._buffers("gradient_sum", params)
         torch._foreach_mul_(sums, beta)
-        torch._foreach_add_(sums, torch._foreach_mul(scaled, weight))
+        torch._foreach_add_(sums, _times(scaled, weight))
         products = torch._foreach_mul(scaled, way)
         along = torch.stack([product.sum() for product in products]).sum()
         group["numerator"] = beta * group["numerator"] + weight * along
         size = torch.stack(torch._foreach_norm(sums, 1)).sum()
         estimate = group["numerator"] / size.where(size > 0, 1.0)
         group["distance"] = torch.maximum(group["distance"], estimate)
+
+
+def _times(
+    tensors: Tensors | tuple[torch.Tensor, ...], factor: torch.Tensor
+) -> Tensors:
+    """By a scalar on the device, which the operation for one scalar would read on a CPU."""
+    return list(torch._foreach_mul(tensors, [factor] * len(tensors)))
 
 
 def rule(setup: Setup) -> torch.optim.Optimizer:
