@@ -117,6 +117,7 @@ def test_optlist_holds_the_five_published_points_with_the_keys_of_the_space():
         ("ademamix", [0.002, 3.878772442557e-4]),
         ("lion", [2e-4]),
         ("diloco", [0.000955]),
+        ("muon", [0.0001357495179]),
         ("cautious_nadamw", [0.0017486387539278373]),
     ],
 )

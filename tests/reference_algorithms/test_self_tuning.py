@@ -36,6 +36,7 @@ PUBLISHED = {
     "cautious_nadamw": 0,
     "diloco": 0,
     "lion": 0,
+    "muon": 0,
     "nadamw": 4,
 }
 
