@@ -50,7 +50,7 @@ class Adafactor(ForeachOptimizer):
 
     def _root(self, param: torch.Tensor) -> torch.Tensor:
         """The root of the second moment, in the parameter's shape."""
-        state = self.state[param]
+        state: dict[str, torch.Tensor] = self.state[param]
         if param.ndim < 2:
             return state["all"].sqrt()
         rows = (state["rows"] / state["rows"].mean(-1, keepdim=True)).sqrt()

@@ -155,7 +155,7 @@ def test_jax_follows_the_published_rule(algorithm):
 # NorMuon: other axes are neurons, see `test_normuon.py`.
 @pytest.mark.parametrize("algorithm", sorted({*ALGORITHMS} - {"normuon"}))
 def test_frameworks_agree_in_float32(algorithm):
-    in_pytorch = run_pytorch(algorithm, *problem(algorithm), "float32")
+    in_pytorch = run_pytorch(algorithm, *problem(algorithm), dtype="float32")
     assert_paths_agree(jax_path(algorithm), in_pytorch)
 
 
