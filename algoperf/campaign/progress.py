@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import files, logs, registry
-from algoperf.campaign.ledger import Ledger, TrialState
+from algoperf.campaign.ledger import Campaign, TrialState
 from algoperf.campaign.plan import budget_seconds
 from algoperf.campaign.verdict import State
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import Outcome
+from algoperf.runner import experiment
+from algoperf.runner.outcomes import Ending
 
 
 @dataclass
@@ -60,7 +62,7 @@ def seconds_of(folder: Path) -> Mapping[str, float]:
     return {}
 
 
-def summarise(ledger: Ledger, states: Iterable[TrialState]) -> Summary:
+def summarise(ledger: Campaign, states: Iterable[TrialState]) -> Summary:
     """A summary of the states of a campaign's trials."""
     rows = {name: Row(name) for name in ledger.plan.workloads}
     causes: dict[str, int] = {}
@@ -133,14 +135,16 @@ def table(summary: Summary, slots: int) -> list[tuple[str, ...]]:
 def sentence(state: TrialState, *, is_left: bool) -> str:
     """A line about an attempt that has ended."""
     plan, verdict = state.plan, state.verdict
+    again = " It will run again." if is_left else ""
+    if state.outcome is not None and verdict.state is not State.RUNNING:
+        ending = Ending(state.outcome, verdict.reason)
+        return f"{experiment.sentence(plan, ending)}{again}"
     s = plan.settings
-    what = state.outcome.value if state.outcome and not is_left else verdict.state.value
-    if verdict.cause is not None:
-        what = f"{verdict.cause.value}" + (", to run again" if is_left else "")
+    what = verdict.cause or verdict.state
     reason = f": {verdict.reason}" if verdict.reason else ""
     return (
         f"{s.experiment_name}, {s.workload} ({s.framework}), study {plan.study}, trial "
-        f"{plan.trial}: {what}{reason}."
+        f"{plan.trial}: {what.value}{reason}.{again}"
     )
 
 
@@ -164,7 +168,7 @@ class Lines:
 class Screen:
     """One screen of a terminal, drawn with rich."""
 
-    def __init__(self, ledger: Ledger, slots: int) -> None:
+    def __init__(self, ledger: Campaign, slots: int) -> None:
         from rich.live import Live
 
         self._slots = slots
