@@ -24,6 +24,7 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "score": ("score", "rank submissions from their logs"),
     "report": ("report", "write a report on a leaderboard into one file"),
     "watch": ("watch", "follow running trials in the terminal"),
+    "cockpit": ("cockpit", "show what a trial's instruments measured"),
     "analyze": ("analyze", "run one of the benchmark paper's analyses on logs"),
     "draw-held-out": ("draw_held_out", "draw held-out workloads from a public seed"),
     "prepare": ("prepare", "convert raw data into the format that workloads read"),

@@ -93,8 +93,8 @@ def run(job: Job) -> int:
 
 def _is_left(plan: TrialPlan, records: Records) -> bool:
     """Whether the trial is still to run: another driver may have seen to it meanwhile."""
-    outcome, reason = logs.read_outcome(plan.folder)
-    verdict = judge(outcome, reason, records.read(), is_held=False)
+    ending = logs.read_outcome(plan.folder)
+    verdict = judge(ending, records.read(), is_held=False)
     return verdict.state is State.WAITING
 
 

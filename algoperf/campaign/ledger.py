@@ -26,7 +26,7 @@ from algoperf.campaign.verdict import (
 )
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.machine import code_digest
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.supervision.folder_lock import locked
@@ -56,7 +56,12 @@ class TrialState:
 
     plan: TrialPlan
     verdict: Verdict
-    outcome: Outcome | None = None
+    record: OutcomeRecord | None = None  # of its last attempt; None: it recorded none
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its last attempt ended."""
+        return None if self.record is None else self.record.outcome
 
     @property
     def key(self) -> str:
@@ -84,17 +89,15 @@ class Ledger:
     def look(self, key: str) -> TrialState:
         """What has become of one trial by now."""
         trial = self.trials[key]
-        outcome, reason = logs.read_outcome(trial.folder)
+        ending = logs.read_outcome(trial.folder)
         records = self.records(trial)
         lines = records.read()
         is_open = bool(lines) and lines[-1].get("event") == BEGAN
         is_held = is_open and records.is_held()
         if is_open and not is_held:  # it may have ended between the two looks
-            outcome, reason = logs.read_outcome(trial.folder)
+            ending = logs.read_outcome(trial.folder)
             lines = records.read()
-        return TrialState(
-            trial, judge(outcome, reason, lines, is_held=is_held), outcome
-        )
+        return TrialState(trial, judge(ending, lines, is_held=is_held), ending)
 
     def look_at_all(self) -> list[TrialState]:
         """What has become of every trial."""

@@ -1,20 +1,16 @@
 """How far a campaign is: counts per workload, times, costs; as lines or as one screen."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from algoperf import files, logs, registry
+from algoperf import registry
 from algoperf.campaign.ledger import Campaign, TrialState
 from algoperf.campaign.plan import budget_seconds
 from algoperf.campaign.verdict import State
-from algoperf.errors import AlgoPerfError
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 from algoperf.runner import experiment
 from algoperf.runner.outcomes import Ending
 
@@ -54,14 +50,6 @@ class Summary:
         return sum(row.seconds for row in self.rows)
 
 
-def seconds_of(folder: Path) -> Mapping[str, float]:
-    """Where a finished trial's time went; empty where that is not known."""
-    with suppress(AlgoPerfError, ValueError, AttributeError):
-        content = json.loads(files.read_regular(folder / logs.OUTCOME_FILE))
-        return dict(content.get("seconds") or {})
-    return {}
-
-
 def summarise(ledger: Campaign, states: Iterable[TrialState]) -> Summary:
     """A summary of the states of a campaign's trials."""
     rows = {name: Row(name) for name in ledger.plan.workloads}
@@ -84,7 +72,7 @@ def add(row: Row, state: TrialState, sign: int) -> None:
     if verdict.state in (State.WAITING, State.RUNNING):
         row.left_seconds += sign * budget_seconds(settings)
         return
-    seconds = seconds_of(state.plan.folder)
+    seconds = state.record.seconds if state.record else {}
     row.seconds += sign * float(seconds.get("total", 0.0))
     if state.outcome is Outcome.REACHED:
         taken = float(seconds.get("submission", 0.0))

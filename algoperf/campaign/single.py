@@ -11,7 +11,7 @@ from algoperf.campaign.engines import Ended
 from algoperf.campaign.ledger import Ledger, TrialState
 from algoperf.campaign.plan import in_order
 from algoperf.campaign.progress import Lines
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 from algoperf.runner import door, experiment
 from algoperf.runner.launch import launch
 from algoperf.runner.outcomes import Ending

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algoperf.campaign.records import BEGAN, ENDED, RETRIED
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.outcomes import OUT_OF_MEMORY
 
 
@@ -64,25 +64,25 @@ def cause_of(outcome: Outcome, reason: str) -> Cause | None:
 
 
 def judge(
-    outcome: Outcome | None,
-    reason: str,
+    ending: OutcomeRecord | None,
     records: Sequence[Mapping[str, Any]],
     *,
     is_held: bool,
 ) -> Verdict:
     """The verdict on a trial from what its folder says.
 
-    outcome, reason: of the logs. records: of attempts. is_held: an attempt is running.
+    ending: of the logs. records: of attempts. is_held: an attempt is running.
     """
     attempts = sum(record.get("event") == BEGAN for record in records)
     if is_held:
         return Verdict(State.RUNNING, attempts=attempts)
-    cause = None if outcome is None else cause_of(outcome, reason)
-    if outcome is not None and cause is None:
-        return Verdict(State.DONE, reason=reason, attempts=attempts)
     failures = _failures(records)
-    if not failures and cause is not None:  # it was no campaign that ran it
-        failures = [(cause, reason)]
+    if ending is not None:
+        cause = cause_of(ending.outcome, ending.reason)
+        if cause is None:
+            return Verdict(State.DONE, reason=ending.reason, attempts=attempts)
+        # Where it was no campaign that ran it, only the logs tell.
+        failures = failures or [(cause, ending.reason)]
     if not failures:
         return Verdict(State.WAITING, attempts=attempts)
     cause, reason = failures[-1]

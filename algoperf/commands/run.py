@@ -7,8 +7,10 @@ from typing import Any
 from algoperf import console, exit_status, paths, rulesets
 from algoperf.campaign import single
 from algoperf.campaign.plan import SPACE_FILE, make_entry, workloads_of
+from algoperf.instruments.curvature import PROXIES
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
+from algoperf.runner import cockpit
 from algoperf.runner.settings import PRECISIONS, Settings
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_limits(parser)
     _add_places(parser)
     _add_execution(parser)
+    _add_instruments(parser)
 
 
 def _add_task(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +215,36 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_instruments(parser: argparse.ArgumentParser) -> None:
+    """What is measured while it trains, off its clock."""
+    add = parser.add_argument
+    add(
+        "--cockpit",
+        metavar="NAME",
+        help="measure gradients and curvature while training, off the clock: light, economy, "
+        "business, full, or quantities such as Alpha,GradNorm; `algoperf cockpit` shows them",
+    )
+    add(
+        "--cockpit-every",
+        default="10",
+        metavar="N",
+        help="measure every N steps, or at log:START,END[,STEPS[,BASE]] (default: %(default)s)",
+    )
+    add(
+        "--cockpit-curvature",
+        default="ggn_mc",
+        choices=PROXIES,
+        help="how the curvature's diagonal is found (default: %(default)s)",
+    )
+    add(
+        "--cockpit-batch-norm",
+        default="refuse",
+        choices=("refuse", "coupled"),
+        help="gradients of single examples where batch norm couples them: none, or those of "
+        "the coupled losses, one backward pass each (default: %(default)s)",
+    )
+
+
 def execute(options: argparse.Namespace) -> int:
     """Runs all trials; status 1 if one failed."""
     values = {k: v for k, v in vars(options).items() if k != "execute"}
@@ -221,6 +254,8 @@ def execute(options: argparse.Namespace) -> int:
     names = workloads_of(workloads, rulesets.ruleset(options.ruleset))
     values |= _inferred(options)
     settings = [Settings(workload=name, **values) for name in names]
+    for one in settings:
+        cockpit.plan_of(one)  # refuses a misspelt instrument before anything starts
     if reference is not None:
         for one in settings:
             calibration.check(one, reference)

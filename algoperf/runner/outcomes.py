@@ -15,7 +15,7 @@ from algoperf.errors import AlgoPerfError, BadCheckpoint
 from algoperf.loading import published
 from algoperf.loading.blame import describe, line_in
 from algoperf.loading.source import Source
-from algoperf.logs import Outcome
+from algoperf.logs import Outcome, OutcomeRecord
 
 TRACEBACK_FILE = "traceback.txt"
 STACKS_FILE = "stacks_{rank}.txt"  # what every thread did when a trial hung
@@ -37,6 +37,17 @@ class Ending:
 
     outcome: Outcome
     reason: str
+
+    def record(
+        self,
+        seconds: Mapping[str, float] | None = None,
+        shares: Mapping[str, float] | None = None,
+        caveats: Sequence[str] = (),
+    ) -> OutcomeRecord:
+        """What the logs keep of it; `seconds` by phase, the rest as `OutcomeRecord` has it."""
+        return OutcomeRecord(
+            self.outcome, self.reason, seconds or {}, shares or {}, tuple(caveats)
+        )
 
     @property
     def is_failure(self) -> bool:

@@ -6,7 +6,7 @@ from algoperf import exit_status, logs
 from algoperf.campaign import attempt
 from algoperf.campaign.attempt import Job
 from algoperf.campaign.engines import Ended
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.outcomes import Ending
 
 REACHED = Ending(Outcome.REACHED, "targets reached")
@@ -49,7 +49,7 @@ class FakeEngine:
         step = steps.pop(0) if len(steps) > 1 else steps[0]
         if not isinstance(step, Ending):
             raise step
-        logs.write_outcome(plan.folder, step.outcome, step.reason)
+        logs.write_outcome(plan.folder, OutcomeRecord(step.outcome, step.reason))
         return step
 
     def start(self, key: str, job: Job) -> None:

@@ -10,7 +10,7 @@ from algoperf.campaign import control, engines, stages
 from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadData, BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 from algoperf.runner.outcomes import Ending
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"

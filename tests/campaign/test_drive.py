@@ -10,7 +10,7 @@ from algoperf.campaign.ledger import Campaign, key_of
 from algoperf.campaign.records import Records
 from algoperf.campaign.verdict import Cause, State
 from algoperf.errors import BadLogs
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.launch import WrongInput
 from algoperf.runner.outcomes import Ending
 
@@ -68,7 +68,9 @@ def test_a_finished_campaign_starts_nothing(ledger, monkeypatch):
 def test_what_is_missing_runs_and_nothing_else(ledger, monkeypatch):
     keys = list(ledger.trials)
     for key in keys[1:]:
-        logs.write_outcome(ledger.trials[key].folder, Outcome.NOT_REACHED, "")
+        logs.write_outcome(
+            ledger.trials[key].folder, OutcomeRecord(Outcome.NOT_REACHED)
+        )
     engine = FakeEngine(monkeypatch)
     drive(ledger, engine)
     assert engine.started == keys[:1]
@@ -149,7 +151,7 @@ def test_a_trial_that_another_driver_finished_meanwhile_is_not_started(
     last = list(ledger.trials)[-1]
 
     def finish(key):
-        logs.write_outcome(ledger.trials[last].folder, Outcome.REACHED, "")
+        logs.write_outcome(ledger.trials[last].folder, OutcomeRecord(Outcome.REACHED))
 
     engine = FakeEngine(monkeypatch, slots=1, at_start=finish)
     drive(ledger, engine)
@@ -170,7 +172,7 @@ def test_an_attempt_at_a_trial_that_is_held_does_not_run_it(ledger, monkeypatch)
 
 def test_an_attempt_at_a_trial_that_is_done_does_not_run_it(ledger, monkeypatch):
     trial = ledger.trials[FIRST]
-    logs.write_outcome(trial.folder, Outcome.REACHED, "")
+    logs.write_outcome(trial.folder, OutcomeRecord(Outcome.REACHED))
     monkeypatch.setattr(attempt, "launch", lambda plan: pytest.fail("it was run"))
     assert attempt.run(attempt.Job(trial, ledger.folder)) == 0
 

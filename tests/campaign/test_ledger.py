@@ -9,7 +9,7 @@ from algoperf import logs, registry
 from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadLogs, BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
 
@@ -51,7 +51,7 @@ def test_a_campaign_may_grow(make_plan, change):
     plan = make_plan()
     Campaign(plan).write_manifest()
     for trial in Campaign(plan).trials.values():
-        logs.write_outcome(trial.folder, Outcome.REACHED, "")
+        logs.write_outcome(trial.folder, OutcomeRecord(Outcome.REACHED))
     larger = Campaign(make_plan(**change))
     larger.write_manifest()
     left = larger.left()
@@ -75,7 +75,9 @@ def test_code_that_changes_under_a_campaign_is_refused_once_it_has_run(
     Campaign(plan).write_manifest()
     path.write_text(path.read_text() + "# changed\n")
     Campaign(plan).write_manifest()  # nothing has run yet
-    logs.write_outcome(Campaign(plan).trials[FIRST].folder, Outcome.REACHED, "")
+    logs.write_outcome(
+        Campaign(plan).trials[FIRST].folder, OutcomeRecord(Outcome.REACHED)
+    )
     Campaign(plan).write_manifest()
     path.write_text(path.read_text() + "# again\n")
     with pytest.raises(BadSettings, match="code of submission 'sgd' has changed"):
@@ -86,10 +88,10 @@ def test_scoring_passes_over_what_a_campaign_keeps_without_a_word(make_plan):
     ledger = Campaign(make_plan())
     ledger.write_manifest()
     trial = ledger.trials[FIRST]
-    logs.write_outcome(trial.folder, Outcome.REACHED, "")
+    logs.write_outcome(trial.folder, OutcomeRecord(Outcome.REACHED))
     ledger.records(trial).append("began")
     dry_run = ledger.folder / ".campaign" / "dry_run"
-    logs.write_outcome(trial.id.folder(dry_run), Outcome.REACHED, "")
+    logs.write_outcome(trial.id.folder(dry_run), OutcomeRecord(Outcome.REACHED))
     found = logs.scan(ledger.folder)
     assert [t.id for t in found.trials] == [trial.id]
     assert found.left_out == ()

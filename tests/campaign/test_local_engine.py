@@ -19,7 +19,7 @@ from algoperf.campaign.engines import EngineOptions, LocalEngine, Share, shares
 from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
 

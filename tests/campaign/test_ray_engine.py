@@ -21,7 +21,7 @@ from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.ray_engine import RayEngine
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 
 V100 = {"cpu": "x", "gpus": ["V100"], "gpu_count": 8, "driver": ["550"]}
 A100 = {"cpu": "y", "gpus": ["A100"], "gpu_count": 4, "driver": ["560"]}

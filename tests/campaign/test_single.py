@@ -5,7 +5,7 @@ import pytest
 from algoperf import cli, logs
 from algoperf.campaign import single
 from algoperf.errors import BadLogs
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.launch import WrongInput
 from algoperf.runner.outcomes import Ending
 from algoperf.runner.supervision.preemption import Preempted
@@ -21,7 +21,7 @@ def launched(monkeypatch):
         found.append((plan.settings.workload, plan.study, plan.trial))
         if isinstance(end, Exception):
             raise end
-        logs.write_outcome(plan.folder, end.outcome, end.reason)
+        logs.write_outcome(plan.folder, OutcomeRecord(end.outcome, end.reason))
         return end
 
     monkeypatch.setattr(single, "launch", launch)

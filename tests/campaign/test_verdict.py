@@ -4,7 +4,7 @@ import pytest
 
 from algoperf.campaign.records import BEGAN, ENDED, RETRIED
 from algoperf.campaign.verdict import Cause, State, judge
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 
 
 def began():
@@ -16,7 +16,8 @@ def ended(cause=None, reason=""):
 
 
 def verdict(outcome, records, reason="", is_held=False):
-    return judge(outcome, reason, records, is_held=is_held)
+    ending = None if outcome is None else OutcomeRecord(outcome, reason)
+    return judge(ending, records, is_held=is_held)
 
 
 def test_a_trial_that_nothing_is_known_of_waits():
