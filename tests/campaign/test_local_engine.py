@@ -69,9 +69,10 @@ def test_a_campaign_runs_in_processes_of_its_own(make_plan, toy_everywhere):
     assert [line[1:] for line in notes.lines] == [("done", False)] * 2
 
 
-def start_driver(plan) -> subprocess.Popen:
+def start_driver(plan, *options: str) -> subprocess.Popen:
     Campaign(plan).write_manifest()
     command = [sys.executable, "-m", "algoperf.cli", "campaign", "run", plan.folder]
+    command += options
     return subprocess.Popen(
         command,
         env=environment(),
