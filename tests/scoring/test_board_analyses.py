@@ -28,7 +28,7 @@ INF = math.inf
 def lower(values: list[float], seconds: list[float]):
     """A trial that logged a loss."""
     made = trial("a", "w", [(s, 0.0) for s in seconds])
-    made.columns["validation/loss"] = np.array(values)  # type: ignore[index]
+    made.columns["validation/loss"] = np.array(values)
     return made
 
 
@@ -219,17 +219,16 @@ def test_the_best_rank_is_on_top(v10: Leaderboard):
 
 def test_waiting_for_data_is_shown_where_it_was_logged(tmp_path):
     from algoperf import logs
-    from algoperf.logs import Outcome, TrialId, TrialLog
+    from algoperf.logs import EvaluationRow, Outcome, OutcomeRecord, TrialId, TrialLog
 
     for wait, number in ((0.1, 1), (0.3, 2)):
         folder = TrialId("a", 1, "w", "jax", number).folder(tmp_path)
         log = TrialLog(folder)
         for step in (1, 2):
             times = {"accumulated_submission_time": step, "score": step}
-            log.add_evaluation(
-                {"global_step": step, **times, "validation/accuracy": 0.9}
-            )
-        log.finish(Outcome.REACHED, "", {}, shares={"data_wait": wait})
+            cells = {"global_step": step, **times, "validation/accuracy": 0.9}
+            log.add_evaluation(EvaluationRow.from_json(cells))
+        log.finish(OutcomeRecord(Outcome.REACHED, shares={"data_wait": wait}))
     board = score(logs.read(tmp_path), "v0.5", targets=targets("w"))
     table = table_of(frameworks.report(board), "data_wait")
     assert column(table, "median")["a"] == pytest.approx(0.2)
