@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from algoperf import paths, registry, submission
-from algoperf.backend import check_framework
 from algoperf.campaign.plan import SPACE_FILE
 from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
 from algoperf.procedures import rehearsal
 from algoperf.rulesets import TUNING_RULESETS, TuningRuleset

@@ -30,7 +30,7 @@ from algoperf.probe import (
 from algoperf.probe_base import Chunk, ChunkRequest, ProbeBase
 from algoperf.pytorch_backend import derivatives
 from algoperf.pytorch_backend.derivatives import mapped, plain_kernels, tensors
-from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap
+from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap
 from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.pytorch_backend.layers import RunningStatistics
 
@@ -58,7 +58,7 @@ class TorchProbe(ProbeBase):
         objective: Objective,
         rank: Rank,
         device: torch.device,
-        processes: Processes,
+        processes: ProcessGroups,
     ) -> None:
         super().__init__(objective)
         self._rank, self._device, self._processes = rank, device, processes

@@ -12,6 +12,7 @@ from algoperf import registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import WorkloadModules
@@ -45,7 +46,7 @@ def load_backend(settings: Settings) -> Backend:
     for name, value in settings.environment.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
-    if settings.framework == "pytorch":
+    if check_framework(settings.framework).can_compile:
         options["compile"] = settings.torch_compile
     backend = backends.load(settings.framework, **options)
     backend.warm_up()
