@@ -40,16 +40,24 @@ FRAMEWORKS = {
 
 
 class MetricsModule(Protocol):
-    """`metrics.py` of a workload: which metrics of which outputs.
+    """`metrics.py` of a workload: which metrics of which outputs, and a loss of its own.
 
     `outputs(xp, logits, batch, per_example)` reduces logits on the device, unless the model
     has `outputs`; `summarise(outputs)` makes a split's metrics of the outputs of its batches, or
-    `summariser(data_folder)` returns such a function.
+    `summariser(data_folder)` returns such a function. Where the loss type is `MODEL_DEFINED`,
+    `example_losses(xp, labels, logits)` returns the loss of each example, [batch, ...].
     """
 
 
 class ModelModule(Protocol):
-    """`model_jax.py` or `model_pytorch.py` of a workload."""
+    """`model_jax.py` or `model_pytorch.py` of a workload.
+
+    Optional in both: `parameter_loss(params, config)`, a scalar that is added to the mean of
+    the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
+    arrays by name that the forward pass gets as the model state's `carry`, returns changed,
+    and gets back with the next batch. Their leading axis, of length 0 at first, becomes the
+    batch's. A batch says itself where the carry starts anew.
+    """
 
     def build(self, config: Any) -> Any:
         """The framework's module for the definition's `model`."""
@@ -95,8 +103,23 @@ class BoundModel(Protocol):
         """
         ...
 
-    def evaluate(self, params: Any, model_state: Any, batch: spec.Batch) -> Arrays:
-        """One placed evaluation batch to numpy outputs of the *global* batch.
+    def loss(
+        self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
+    ) -> dict[str, Any]:
+        """`Workload.loss_fn`."""
+        ...
+
+    def without_carry(self, model_state: Any) -> Any:
+        """The model state at the start of a pass: what is carried between batches is new."""
+        ...
+
+    def evaluate(
+        self, params: Any, model_state: Any, batch: spec.Batch, key: Any = None
+    ) -> tuple[Arrays, Any]:
+        """One placed evaluation batch to numpy outputs of the *global* batch, and a state.
+
+        The state is the model state with what it carries to the next batch. key: where the
+        definition says that it draws in evaluation.
 
         Every array has a leading axis: examples in the order of the global batch, or one
         partial sum per process. The arrays are what the workload's `metrics.summarise` takes.
@@ -166,17 +189,6 @@ class Backend(Protocol):
         default evaluation; `metrics.outputs` is written once against the array API standard
         (`xp` is the namespace).
         """
-        ...
-
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """`Workload.loss_fn` for a loss type."""
         ...
 
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:

@@ -28,6 +28,7 @@ class ForwardContext:
     rng: Any = None  # as the submission handed it on
     update_batch_norm: bool = False
     dropout_rate: Any = 0.0  # a float or a scalar of the framework, maybe traced
+    carry: Any = None  # arrays by name, from the batch before; see `ModelModule`
     # The call sees one of several equal parts of the global batch: which, from 0.
     batch_part: int = 0
     # `over_devices(function, variables, batch)` calls `function(variables, part)` on each

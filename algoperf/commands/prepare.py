@@ -174,6 +174,10 @@ def _what(name: str) -> tuple[str, str, Splits]:
     definitions = registry.definitions()
     if name in definitions:
         definition = definitions[name]
+        if not definition.needs_data:
+            raise BadData(
+                f"{name} needs no prepared data: its examples are computed. Run it."
+            )
         return definition.dataset, definition.prepared_name, definition.splits
     for definition in definitions.values():
         if name in (definition.dataset, definition.prepared_name):

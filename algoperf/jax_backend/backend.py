@@ -148,17 +148,6 @@ class JaxBackend:
             definition, model, metrics, compute_dtype=PRECISIONS[self.precision]
         )
 
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`."""
-        return losses.loss(loss_type, labels, logits, mask, label_smoothing)
-
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""
         return losses.output_activation(loss_type, logits)

@@ -84,6 +84,12 @@ def loss(
     return shared.loss(JaxKernels(), loss_type, labels, logits, mask, label_smoothing)
 
 
+def of_examples(per_example: Any, mask: Any | None) -> LossDict:
+    """The loss that a model defines: its examples' losses, [batch, ...]."""
+    per_example = _as_float(per_example)
+    return _reduce(per_example, _expand(mask, per_example.shape))
+
+
 def output_activation(loss_type: LossType, logits: Any) -> Any:
     """See `algoperf.losses.output_activation`."""
     return shared.output_activation(JaxKernels(), loss_type, logits)

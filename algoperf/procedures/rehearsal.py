@@ -281,12 +281,9 @@ def main(framework: str) -> None:
     backend = backends.load(framework)
     counts = {}
     for name, definition in registry.base_definitions().items():
-        folder = definition.folder
-        has_model = registry.has_module("workloads", folder, f"model_{framework}")
-        if definition.tier == "full" and has_model:
-            model = registry.module("workloads", folder, f"model_{framework}")
-            metrics = registry.module("workloads", folder, "metrics")
-            bound = backend.bind(definition, model, metrics)
+        if definition.tier == "full" and registry.has_model(definition, framework):
+            modules = registry.workload_modules(definition, framework)
+            bound = backend.bind(definition, modules.model, modules.metrics)
             counts[name] = count_elements(bound.param_shapes)
     print(json.dumps(counts))
 

@@ -122,18 +122,6 @@ class Backend:
         )
         return BoundModel(execution, definition, model, metrics)
 
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`. Float32 also inside a submission's own autocast."""
-        with torch.autocast(self.device.type, enabled=False):
-            return losses.loss(loss_type, labels, logits, mask, label_smoothing)
-
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""
         return losses.output_activation(loss_type, logits)

@@ -120,6 +120,8 @@ def is_importable(name: str) -> bool:
 def _check_data(settings: Settings) -> None:
     """The prepared data are complete; the remedy names the folder that was given."""
     definition = settings.definition
+    if not definition.needs_data:
+        return
     try:
         prepared.PreparedData.open(
             settings.data_folder,

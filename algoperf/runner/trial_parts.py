@@ -12,6 +12,7 @@ from algoperf.rulesets import Ruleset
 from algoperf.runner.clock import Clock
 from algoperf.runner.fairness.intruders import Intruders
 from algoperf.runner.observers import Observers
+from algoperf.runner.step_hooks import StepHook
 from algoperf.runner.supervision.preemption import StopRequest
 from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission
@@ -65,7 +66,10 @@ class TrialParts:
     save_checkpoints: bool = True
     stop_at_targets: bool = True
     eval_period_steps: int | None = None  # instead of the workload's seconds
+    # Evaluates before training and after every epoch, instead of by time.
+    steps_per_epoch: int | None = None
     find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
     memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     stop: StopRequest = field(default_factory=StopRequest)
+    step_hook: StepHook | None = None  # looks at training steps

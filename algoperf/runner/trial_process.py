@@ -221,6 +221,7 @@ class _Run:
         plan, settings = self.plan, self.plan.settings
         point, site, supervision = plan.point, self.site, self.supervision
         step_hint = site.workload.step_hint
+        epochs = setup.epochs_of(site.workload.definition, loaded.batch_size)
         return TrialParts(
             workload=site.workload,
             backend=self.backend,
@@ -237,9 +238,11 @@ class _Run:
             identity=identity,
             max_global_steps=step_hint
             if settings.target_setting
-            else settings.max_global_steps,
+            else settings.max_global_steps or epochs.num_steps,
             save_checkpoints=settings.save_checkpoints,
-            stop_at_targets=not settings.target_setting,
+            stop_at_targets=not settings.target_setting
+            and epochs.steps_of_each is None,
+            steps_per_epoch=epochs.steps_of_each,
             eval_period_steps=settings.eval_period_steps,
             find_breaches=self.watched.breaches,
             memory=Memory(self.backend),

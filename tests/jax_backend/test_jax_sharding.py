@@ -18,7 +18,7 @@ import json, jax, numpy as np
 from algoperf import jax_sharding_utils as sharding
 from algoperf.errors import BadSettings
 from algoperf.jax_backend import make_backend, sharding as jax_sharding
-from algoperf.spec import ForwardPassMode, LossType
+from algoperf.spec import ForwardPassMode
 from tests.jax_backend import tiny_model
 
 backend = make_backend()
@@ -32,8 +32,7 @@ def step(params, state, batch, key):
     def mean(params):
         logits, new_state = bound.forward(
             params, batch, state, ForwardPassMode.TRAIN, key, True, 0.3)
-        loss = backend.loss(LossType.SOFTMAX_CROSS_ENTROPY, batch["targets"], logits,
-                            batch["weights"], 0.1)
+        loss = bound.loss(batch["targets"], logits, batch["weights"], 0.1)
         return loss["summed"] / loss["n_valid_examples"], new_state
     return jax.value_and_grad(mean, has_aux=True)(params)
 
@@ -45,7 +44,7 @@ except BadSettings as error:
     refused = str(error)
 arrays, rest = backend.to_leaves({"p": params, "b": batch})
 restored = backend.from_leaves({"p": params, "b": batch}, arrays, rest)
-outputs = bound.evaluate(params, state, batch)
+outputs, _ = bound.evaluate(params, state, batch)
 devices = []
 
 def on_a_device(variables, part):

@@ -285,7 +285,7 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32_parameters_and_logits():
 def test_evaluate_gives_numpy_outputs_in_eval_mode():
     model = bound(Config(stock_batch_norm=True))
     params, _ = model.init(key(0))
-    result = model.evaluate(params, None, placed())
+    result, _ = model.evaluate(params, None, placed())
     scores = logits(model, params, mode=EVAL)
     expected = nn.functional.cross_entropy(
         scores, placed()["targets"].long(), reduction="none"
@@ -323,7 +323,7 @@ def test_a_model_files_outputs_replaces_the_evaluation():
     model = bound(outputs=outputs)
     params, _ = model.init(key(0))
     data = placed()
-    result = model.evaluate(params, None, data)
+    result, _ = model.evaluate(params, None, data)
     np.testing.assert_array_equal(result["sum"], data["inputs"].sum(dim=1))
 
 

@@ -20,7 +20,7 @@ GATES = "ifgo"
 def bound(name, framework):
     pytest.importorskip({"jax": "flax", "pytorch": "torch"}[framework])
     definition = registry.definition(name)
-    model = registry.module("workloads", definition.folder, f"model_{framework}")
+    model = registry.workload_part(definition, f"model_{framework}")
     return backends.load(framework).bind(definition, model, types.SimpleNamespace())
 
 

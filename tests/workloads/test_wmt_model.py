@@ -339,7 +339,7 @@ def test_evaluation_in_bfloat16_reduces_in_float32(framework):
     backend, model = bound(framework, with_model(TINY), precision="bf16")
     params = init(backend, model)
     batch = backend.place(batch_of([[5, 4, 9, 2], [3, 2]], TINY))
-    found = model.evaluate(params, {}, batch)
+    found, _ = model.evaluate(params, {}, batch)
     assert found["per_example_loss"].dtype == np.float32
     assert np.isfinite(found["per_example_loss"]).all()
     assert found["hypothesis"].dtype == np.int32
@@ -382,5 +382,5 @@ def test_the_initial_loss_of_the_full_model_is_the_published_one(framework):
     rng = backend.keys(key_numbers(0, "step"))[0]
     mode = spec.ForwardPassMode.EVAL
     logits, _ = model.forward(params, batch, {}, mode, rng, False, 0.0)
-    loss = backend.loss(DEFINITION.loss_type, batch["targets"], logits, None, 0.0)
+    loss = model.loss(batch["targets"], logits, None, 0.0)
     assert 10.5 < float(loss["summed"]) / tokens.size < 11.5

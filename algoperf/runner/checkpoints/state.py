@@ -14,6 +14,7 @@ from algoperf.runner.trial_parts import Costs, TrialParts, TrialState
 
 REFUSAL_FILE = "not_resumable.txt"  # beside the checkpoints: why there are none
 _RANDOM = "harness/random/"  # of the arrays of a checkpoint
+_HOOK = "step_hook"
 
 
 class TrialCheckpoints:
@@ -35,7 +36,7 @@ class TrialCheckpoints:
         if not self._can_save:
             return
         try:
-            _, leaves = self._p.backend.to_leaves(_saved_part(state))
+            _, leaves = self._p.backend.to_leaves(self._saved_part(state))
         except BadCheckpoint:
             return  # told when a checkpoint is due: by then it may be gone
         self._needs = leaves.get("needs", {})
@@ -95,7 +96,7 @@ class TrialCheckpoints:
 
     def _own(self, state: TrialState) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and JSON of this process's part of the state."""
-        arrays, leaves = self._p.backend.to_leaves(_saved_part(state))
+        arrays, leaves = self._p.backend.to_leaves(self._saved_part(state))
         self._check_needs(leaves.get("needs", {}))
         random_arrays, random_rest = self.randomness.state()
         arrays = arrays | {f"{_RANDOM}{k}": v for k, v in random_arrays.items()}
@@ -133,7 +134,7 @@ class TrialCheckpoints:
             for name in list(arrays)
             if name.startswith(_RANDOM)
         }
-        restored = backend.from_leaves(_saved_part(state), arrays, own["leaves"])
+        restored = backend.from_leaves(self._saved_part(state), arrays, own["leaves"])
         self.randomness.restore(random_arrays, own["random"])
         state.params = restored["params"]
         state.model_state = restored["model_state"]
@@ -145,12 +146,16 @@ class TrialCheckpoints:
         state.training_complete = rest["training_complete"]
         state.evaluated_at = rest["evaluated_at"]
         state.costs = Costs(**rest["costs"])
+        # A run may be resumed with instruments that it had not before, or without.
+        if self._p.step_hook is not None and _HOOK in restored:
+            self._p.step_hook.restore(restored[_HOOK])
         return float(rest["data_wait"])
 
-
-def _saved_part(state: TrialState) -> dict[str, Any]:
-    return {
-        "params": state.params,
-        "model_state": state.model_state,
-        "optimizer_state": state.optimizer_state,
-    }
+    def _saved_part(self, state: TrialState) -> dict[str, Any]:
+        hook = self._p.step_hook
+        return {
+            "params": state.params,
+            "model_state": state.model_state,
+            "optimizer_state": state.optimizer_state,
+            **({} if hook is None else {_HOOK: hook.state()}),
+        }

@@ -26,6 +26,7 @@ def parts(tmp_path):
         heartbeat=Heartbeat(),
         identity={},
         save_checkpoints=True,
+        step_hook=None,
     )
 
 
