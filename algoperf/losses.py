@@ -95,6 +95,13 @@ def loss(
     return _regression(kernels, kernels.xp.abs, labels, logits, mask)
 
 
+def of_examples(kernels: Kernels, per_example: Any, mask: Any | None) -> LossDict:
+    """The loss that a model defines: its examples' losses, [batch, ...]."""
+    per_example = _as_float(kernels, per_example)
+    mask = _expanded(kernels, mask, per_example.shape)
+    return _reduced(kernels.xp, per_example, mask)
+
+
 def output_activation(kernels: Kernels, loss_type: LossType, logits: Any) -> Any:
     """Probabilities or values: softmax (also for CTC), sigmoid or identity.
 

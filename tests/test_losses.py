@@ -17,7 +17,7 @@ ORACLES = {
     LossType.MEAN_ABSOLUTE_ERROR: oracles.mean_absolute_error,
     LossType.CTC_LOSS: oracles.ctc_loss,
 }
-DENSE = [loss_type for loss_type in LossType if loss_type is not LossType.CTC_LOSS]
+DENSE = [loss_type for loss_type in ORACLES if loss_type is not LossType.CTC_LOSS]
 RNG = np.random.default_rng(0)
 MASK = np.array([1, 0, 1, 0.5], np.float32)
 
@@ -303,6 +303,20 @@ def test_without_a_mask_every_loss_counts(framework, loss_type, labels, logits, 
     assert result["n_valid_examples"] == count
     masked = framework.loss(loss_type, labels, logits, np.ones(3))
     assert masked["n_valid_examples"] == count
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_a_models_own_losses_are_masked_and_summed(framework, mask):
+    losses = normal(4, 3)
+    if mask is not None:
+        losses[1] = np.nan
+    arrays = framework.array((losses, mask))
+    result = framework.losses.of_examples(*arrays)
+    weights = np.ones((4, 3)) if mask is None else np.repeat(mask[:, None], 3, 1)
+    expected = np.where(weights == 0, 0, losses) * weights
+    assert_close(result["per_example"], expected, tolerance=FLOAT32_SHORT)
+    assert_close(result["summed"], expected.sum(), tolerance=FLOAT32_SHORT)
+    assert result["n_valid_examples"] == weights.sum()
 
 
 def utterances():

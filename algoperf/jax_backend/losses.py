@@ -84,10 +84,9 @@ def loss(
     return shared.loss(JaxKernels(), loss_type, labels, logits, mask, label_smoothing)
 
 
-def of_examples(per_example: Any, mask: Any | None) -> LossDict:
-    """The loss that a model defines: its examples' losses, [batch, ...]."""
-    per_example = _as_float(per_example)
-    return _reduce(per_example, _expand(mask, per_example.shape))
+def of_examples(per_example: Any, mask: Any | None) -> shared.LossDict:
+    """See `algoperf.losses.of_examples`."""
+    return shared.of_examples(JaxKernels(), per_example, mask)
 
 
 def output_activation(loss_type: LossType, logits: Any) -> Any:

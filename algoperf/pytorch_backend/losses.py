@@ -86,10 +86,9 @@ def loss(
     return shared.loss(TorchKernels(), loss_type, labels, logits, mask, label_smoothing)
 
 
-def of_examples(per_example: Tensor, mask: Tensor | None) -> LossDict:
-    """The loss that a model defines: its examples' losses, [batch, ...]."""
-    per_example = _as_float(per_example)
-    return _reduce(per_example, _expand(mask, tuple(per_example.shape)))
+def of_examples(per_example: Any, mask: Any | None) -> shared.LossDict:
+    """See `algoperf.losses.of_examples`."""
+    return shared.of_examples(TorchKernels(), per_example, mask)
 
 
 def output_activation(loss_type: LossType, logits: Any) -> Any:
