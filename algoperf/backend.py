@@ -14,6 +14,7 @@ import numpy as np
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import MissingDependency, UnknownName, near
+from algoperf.probe import Objective, Probe
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -205,6 +206,10 @@ class Backend(Protocol):
 
     def exchange(self, value: Any) -> list[Any]:
         """The values (picklable) of all processes, in the order of ranks, on each."""
+        ...
+
+    def probe(self, objective: Objective) -> Probe:
+        """What takes derivatives of the objective's loss, for instruments."""
         ...
 
     def is_finite(self, params: Any) -> bool:

@@ -36,9 +36,7 @@ class JaxKernels(shared.Kernels):
         """See `Kernels`."""
         return jax.nn.sigmoid(logits)
 
-    def cross_entropy_of_classes(
-        self, logits: Any, labels: Any, smoothing: Any
-    ) -> jax.Array:
+    def cross_entropy_of_classes(self, logits: Any, labels: Any, smoothing: Any) -> Any:
         """See `Kernels`."""
         labels = labels.astype(jnp.int32)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -48,15 +46,15 @@ class JaxKernels(shared.Kernels):
         uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
         return (1 - smoothing) * losses + smoothing * uniform
 
-    def cross_entropy_of_distributions(self, logits: Any, labels: Any) -> jax.Array:
+    def cross_entropy_of_distributions(self, logits: Any, labels: Any) -> Any:
         """See `Kernels`."""
         return optax.softmax_cross_entropy(logits, labels)
 
-    def binary_cross_entropy(self, logits: Any, labels: Any) -> jax.Array:
+    def binary_cross_entropy(self, logits: Any, labels: Any) -> Any:
         """See `Kernels`."""
         return optax.sigmoid_binary_cross_entropy(logits, labels)
 
-    def ctc(self, scores: Any, is_frame: Any, targets: Any, is_token: Any) -> jax.Array:
+    def ctc(self, scores: Any, is_frame: Any, targets: Any, is_token: Any) -> Any:
         """See `Kernels`."""
         paddings = (
             (1.0 - is_frame.astype(jnp.float32)),
@@ -68,7 +66,7 @@ class JaxKernels(shared.Kernels):
 
     def by_parts(
         self, logits: DeferredLogits, loss: Callable[..., Any], *others: Any
-    ) -> jax.Array:
+    ) -> Any:
         """See `Kernels`."""
         return output_layer.by_parts(logits, loss, *others)
 

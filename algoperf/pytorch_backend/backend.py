@@ -13,6 +13,7 @@ from algoperf import spec
 from algoperf.backend import Arrays
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
+from algoperf.probe import Objective, Probe
 from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
     Processes,
@@ -21,6 +22,7 @@ from algoperf.pytorch_backend.distributed import (
     device_of,
 )
 from algoperf.pytorch_backend.model import BoundModel, Execution
+from algoperf.pytorch_backend.probe import TorchProbe
 
 Precision = Literal["float32", "bf16"]
 
@@ -107,7 +109,8 @@ class Backend:
 
     def place(self, batch: Arrays) -> spec.Batch:
         """See `algoperf.backend.Backend`; safe to call from several threads."""
-        return self._place(dict(batch))
+        placed: spec.Batch = self._place(dict(batch))
+        return placed
 
     def bind(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
@@ -138,6 +141,10 @@ class Backend:
     def exchange(self, value: Any) -> list[Any]:
         """See `algoperf.backend.Backend`."""
         return self.processes.exchange(value)
+
+    def probe(self, objective: Objective) -> Probe:
+        """See `algoperf.backend.Backend`."""
+        return TorchProbe(objective, self._rank, self.device, self.processes)
 
     def is_finite(self, params: Any) -> bool:
         """See `algoperf.backend.Backend`; one reduction over all parameters."""

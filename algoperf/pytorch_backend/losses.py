@@ -34,9 +34,7 @@ class TorchKernels(shared.Kernels):
         """See `Kernels`."""
         return torch.sigmoid(logits)
 
-    def cross_entropy_of_classes(
-        self, logits: Any, labels: Any, smoothing: Any
-    ) -> Tensor:
+    def cross_entropy_of_classes(self, logits: Any, labels: Any, smoothing: Any) -> Any:
         """See `Kernels`."""
         losses = functional.cross_entropy(
             logits.flatten(0, -2),
@@ -46,17 +44,17 @@ class TorchKernels(shared.Kernels):
         )
         return losses.reshape(labels.shape)
 
-    def cross_entropy_of_distributions(self, logits: Any, labels: Any) -> Tensor:
+    def cross_entropy_of_distributions(self, logits: Any, labels: Any) -> Any:
         """See `Kernels`."""
         return -(labels * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
 
-    def binary_cross_entropy(self, logits: Any, labels: Any) -> Tensor:
+    def binary_cross_entropy(self, logits: Any, labels: Any) -> Any:
         """See `Kernels`."""
         return functional.binary_cross_entropy_with_logits(
             logits, labels, reduction="none"
         )
 
-    def ctc(self, scores: Any, is_frame: Any, targets: Any, is_token: Any) -> Tensor:
+    def ctc(self, scores: Any, is_frame: Any, targets: Any, is_token: Any) -> Any:
         """See `Kernels`."""
         return functional.ctc_loss(
             torch.log_softmax(scores, dim=-1).transpose(0, 1),
@@ -70,7 +68,7 @@ class TorchKernels(shared.Kernels):
 
     def by_parts(
         self, logits: DeferredLogits, loss: Callable[..., Any], *others: Any
-    ) -> Tensor:
+    ) -> Any:
         """See `Kernels`."""
         return output_layer.by_parts(logits, loss, *others)
 

@@ -267,7 +267,7 @@ class BoundModel:
     @functools.cached_property
     def _evaluated(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            module = self._model.build(self._definition.model)
+            module: nn.Module = self._model.build(self._definition.model)
         module.to(self._execution.device).requires_grad_(False)
         if self._execution.compile:
             module.compile(fullgraph=True, dynamic=False)

@@ -93,6 +93,12 @@ class Settings:
     # How long a step may go on after SIGTERM, or after its budget is spent.
     notice_seconds: float = 30.0
 
+    # Instruments: a configuration or a list of quantities, and their schedule; see `cockpit`.
+    cockpit: str | None = None
+    cockpit_every: str = "10"
+    cockpit_curvature: str = "ggn_mc"
+    cockpit_batch_norm: str = "refuse"
+
     def __post_init__(self) -> None:
         for name in _PATHS:
             if getattr(self, name) is not None:

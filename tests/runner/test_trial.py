@@ -13,7 +13,7 @@ from algoperf.errors import BadCheckpoint
 from algoperf.logs import Outcome, TrialLog, read_outcome
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.runner.clock import Clock, Phase
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
 from algoperf.runner.outcomes import SubmissionError
 from algoperf.runner.trial import Trial
@@ -70,7 +70,7 @@ class Harness:
             clock=Clock(fake_time),
             log=self.log,
             observers=Observers(),
-            intruders=Intruders(),
+            stray_workers=StrayWorkers(),
             seed=1,
             identity={},
             **{"save_checkpoints": False, **changes},
@@ -358,8 +358,9 @@ def test_the_accounting_closes(harness, fake_time):
 def test_the_outcome_and_its_reason_are_kept_in_the_log(harness):
     h = harness(max_global_steps=1)
     ending = h.run()
-    h.log.finish(ending.outcome, ending.reason, h.parts.clock.accounting())
-    assert read_outcome(h.folder) == (ending.outcome, ending.reason)
+    h.log.finish(ending.record(h.parts.clock.accounting()))
+    record = read_outcome(h.folder)
+    assert (record.outcome, record.reason) == (ending.outcome, ending.reason)
 
 
 def test_the_slowest_process_is_the_runs_clock(harness):

@@ -187,6 +187,11 @@ class ToyBackend:
     def exchange(self, value: Any) -> list[Any]:
         return [value]
 
+    def probe(self, objective):
+        from toy_probe import ToyProbe
+
+        return ToyProbe(objective)
+
     def is_finite(self, params: Any) -> bool:
         return all(np.isfinite(value).all() for value in params.values())
 

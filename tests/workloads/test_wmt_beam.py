@@ -1,6 +1,7 @@
 """Beam search of `wmt`: against a transcription of the published rule, in both frameworks."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ class InPytorch:
         self.outputs = outputs
 
 
-FRAMEWORKS = {"jax": InJax, "pytorch": InPytorch}
+FRAMEWORKS: dict[str, Any] = {"jax": InJax, "pytorch": InPytorch}
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 _models: dict = {}
 

@@ -40,7 +40,8 @@ class LayerNorm(nn.Module):
             "bias", layers.typed(_ZEROS, ParameterType.LAYER_NORM_BIAS), shape
         )
         x = layers.LayerNorm(use_scale=False, use_bias=False)(x)
-        return x * (1 + scale).astype(x.dtype) + bias.astype(x.dtype)
+        x = x * (1 + scale).astype(x.dtype) + bias.astype(x.dtype)
+        return x
 
 
 class MaskedBatchNorm(nn.Module):
@@ -102,7 +103,8 @@ class FrontEnd(nn.Module):
         config = self.config.spec_augment
         numbers = spec_augment.uniforms(jnp, key, x.shape[0], config.num_masks)
         positions = jnp.arange(max(x.shape[1:]), dtype=jnp.float32)
-        return spec_augment.augment(jnp, config, x, paddings, numbers, positions)
+        x = spec_augment.augment(jnp, config, x, paddings, numbers, positions)
+        return x
 
     def _convolved(self, x: jax.Array, index: int) -> jax.Array:
         _, frames, bins, _ = x.shape
@@ -139,7 +141,8 @@ class StridedConvolution(nn.Module):
         # On a CPU XLA's own takes twice as long for many channels.
         by_products = x.shape[-1] >= 128 and jax.default_backend() == "cpu"
         convolve = _convolve_by_products if by_products else _convolve
-        return convolve(x, kernel.astype(dtype)) + bias.astype(dtype)
+        x = convolve(x, kernel.astype(dtype)) + bias.astype(dtype)
+        return x
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -241,6 +244,6 @@ def forward(
 
 def _words(rng: Any) -> jax.Array:
     """uint32 [2] of a raw or a typed key."""
-    if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
-        return jax.random.key_data(rng)
-    return rng
+    is_typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    words: jax.Array = jax.random.key_data(rng) if is_typed else rng
+    return words

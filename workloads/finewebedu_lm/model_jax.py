@@ -102,7 +102,8 @@ class RMSNorm(nn.Module):
         init = layers.typed(nn.initializers.ones_init(), ParameterType.LAYER_NORM_SCALE)
         scale = self.param("scale", init, (x.shape[-1],))
         mean_square = jnp.square(x).mean(axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+        x = x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+        return x
 
 
 class Attention(nn.Module):

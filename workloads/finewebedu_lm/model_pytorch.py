@@ -138,7 +138,8 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """[batch, heads, length, head width]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -151,7 +152,8 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _normalised(x: Tensor) -> Tensor:
     """x / (norm + 1e-6) over the last axis."""
-    return x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _EPSILON)
+    x = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _EPSILON)
+    return x
 
 
 class Mlp(nn.Module):

@@ -115,7 +115,8 @@ def sums(
     shape = batch, parts, length // parts
     chunks = decoded.reshape(*shape, -1), targets.reshape(shape)
     in_front = jax.tree.map(lambda x: x.swapaxes(0, 1), chunks)
-    return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(of_chunk, in_front))
+    by_chunk: dict[str, jax.Array] = jax.lax.map(of_chunk, in_front)
+    return {name: values.sum(axis=0) for name, values in by_chunk.items()}
 
 
 def translate(

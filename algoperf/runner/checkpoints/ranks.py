@@ -5,7 +5,7 @@ optimizer state, or draws from its process's generator, has parts that are not.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def join(
 
 
 def of_rank(
-    rank: int, arrays: Mapping[str, np.ndarray], ranks: list[dict[str, Any]]
+    rank: int, arrays: Mapping[str, np.ndarray], ranks: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and JSON of one process."""
     absent = set(ranks[rank].get("absent", ()))

@@ -38,5 +38,5 @@ def _module(wing, folder, name):
     return toy_workload if folder == "blobs" else _real_module(wing, folder, name)
 
 
-registry.definitions, registry.module = _definitions, _module  # type: ignore[assignment]
+registry.definitions, registry.module = _definitions, _module
 backend.FRAMEWORKS["toy"] = backend.Framework("toy_backend", "toy")
