@@ -259,7 +259,7 @@ def test_number_of_parameters(framework, name, count):
     workload = bound(registry.definition(name), load(framework))
     shapes = leaves(workload.param_shapes)
     assert sum(math.prod(s.shape_tuple) for s in shapes.values()) == count
-    assert len(shapes) == 9 * workload.definition.model.layers + 2
+    assert len(shapes) == 9 * workload.definition.model.num_layers + 2
 
 
 def leaves(tree):
