@@ -16,6 +16,7 @@ import optax
 
 from algoperf import losses as shared
 from algoperf.deferred_logits import DeferredLogits
+from algoperf.jax_backend.layers import at_least_float32
 from algoperf.jax_backend.output_layer import by_parts
 from algoperf.spec import LossType
 
@@ -161,7 +162,9 @@ def ctc_loss(labels: Any, logits: Any, mask: Any | None = None) -> LossDict:
             1.0 - is_token.astype(jnp.float32),
         )
     per_example = jnp.where(feasible, per_example, 0.0) * weights
-    tokens = jnp.where(feasible, is_token.sum(axis=-1), 0) * weights
+    tokens = (
+        jnp.where(feasible, is_token.sum(axis=-1), 0).astype(weights.dtype) * weights
+    )
     return {
         "summed": per_example.sum(),
         "n_valid_examples": jnp.maximum(tokens.sum(), 1.0),
@@ -190,8 +193,7 @@ def _is_used(label_smoothing: Any) -> bool:
 
 def _as_float(x: Any) -> jax.Array:
     """As float32, or float64 where JAX runs in 64 bits."""
-    values = jnp.asarray(x)
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    return at_least_float32(jnp.asarray(x))
 
 
 def _where(mask: jax.Array | None, x: jax.Array) -> jax.Array:
