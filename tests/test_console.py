@@ -86,7 +86,9 @@ def algoperf(
 
 
 @needs_full
-@pytest.mark.parametrize("words", ["list", "--help", "list --help", "--version", "draw-held-out --seed 7"])
+@pytest.mark.parametrize(
+    "words", ["list", "--help", "list --help", "--version", "draw-held-out --seed 7"]
+)
 def test_a_full_output_is_told(words):
     result = algoperf(words, f"> {FULL}")
     assert result.returncode == 1
