@@ -1,6 +1,7 @@
 """Fixtures that several tests share: the toy benchmark, and a time that stands still."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.getoption("--core") or not collection_path.match("test_*.py"):
         return None  # leaves the decision to others
     return None if core_selection.is_core(collection_path) else True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What tests write need not survive a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 class FakeTime:

@@ -1,7 +1,8 @@
 """Which test files belong to the core: `pytest --core`, and with it `make test-core`.
 
 A file belongs to it unless it imports, itself or through helpers in its folder, a framework, a
-wing or a backend. It is derived from the imports, so that no list has to be kept.
+wing or a backend, or what starts processes. It is derived from the imports, so that no list has
+to be kept.
 """
 
 import ast
@@ -19,12 +20,19 @@ _BEYOND = (
     "algoperf.pytorch_backend",
     "algoperf.jax_sharding_utils",
     "algoperf.pytorch_utils",
+    "multiprocessing",
+    "subprocess",
+)
+_IN_PROCESSES = (
+    "toy_in_processes"  # the fixture that runs trials in processes of their own
 )
 _SKIPPING = ("importorskip", "import_module")  # their first argument is a module's name
 
 
 def is_core(path: Path) -> bool:
     """Whether a test file needs nothing but the core."""
+    if _arguments(path) & _fixtures_that_start_processes(path.parent / "conftest.py"):
+        return False
     seen, left = set(), [path]
     while left:
         file = left.pop()
@@ -40,6 +48,27 @@ def is_core(path: Path) -> bool:
         }
         left += [helper for helper in helpers - seen if helper.is_file()]
     return True
+
+
+@functools.cache
+def _fixtures_that_start_processes(conftest: Path) -> frozenset[str]:
+    found = {_IN_PROCESSES}
+    if conftest.is_file():
+        for name, arguments in _functions(conftest):
+            if found & arguments:
+                found.add(name)
+    return frozenset(found)
+
+
+def _arguments(file: Path) -> set[str]:
+    return {name for _, arguments in _functions(file) for name in arguments}
+
+
+def _functions(file: Path) -> Iterator[tuple[str, set[str]]]:
+    """Names and arguments of all functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, {argument.arg for argument in node.args.args}
 
 
 @functools.cache
