@@ -23,7 +23,7 @@ from algoperf import cli, registry, rulesets
 from algoperf.backend import Backend
 from algoperf.pipeline import DataRequest
 from algoperf.runner.clock import Clock
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
 from algoperf.runner.randomness import StepKeys
 from algoperf.runner.trial import Trial, TrialParts
@@ -129,7 +129,7 @@ def make_parts(backend: Backend, data_dir: Path, work: Work) -> TrialParts:
     """A trial on `WORKLOAD` whose update does `work` and nothing else."""
     definition = registry.definition(WORKLOAD)
     modules = {
-        name: registry.module("workloads", definition.folder, name)
+        name: registry.workload_part(definition, name)
         for name in ("data", "metrics", f"model_{backend.name}")
     }
     workload = Workload(
@@ -169,7 +169,7 @@ def make_parts(backend: Backend, data_dir: Path, work: Work) -> TrialParts:
         clock=Clock(),
         log=None,
         observers=Observers(),
-        intruders=Intruders(),
+        stray_workers=StrayWorkers(),
         seed=0,
         identity={},
     )

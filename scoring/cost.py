@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.logs import SUBMISSION_SECONDS, Trial
+from algoperf.evaluations import (
+    EVALUATION_SECONDS,
+    LOGGING_SECONDS,
+    SUBMISSION_SECONDS,
+    TOTAL_SECONDS,
+)
+from algoperf.logs import Trial
 
 from .leaderboard import Leaderboard
 from .times import median, study_times
-
-_EVALUATION_SECONDS = "accumulated_eval_time"
-_LOGGING_SECONDS = "accumulated_logging_time"
-_TOTAL_SECONDS = "total_duration"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def last(trial: Trial, column: str) -> float:
 
 def total_seconds(trial: Trial) -> float:
     """Wall time until the last evaluation; else the submission time."""
-    total = last(trial, _TOTAL_SECONDS)
+    total = last(trial, TOTAL_SECONDS)
     return total if math.isfinite(total) else last(trial, SUBMISSION_SECONDS)
 
 
@@ -51,8 +53,8 @@ def cost(trials: Sequence[Trial]) -> Cost:
     return Cost(
         seconds / 3600,
         submission / 3600,
-        share(_EVALUATION_SECONDS),
-        share(_LOGGING_SECONDS),
+        share(EVALUATION_SECONDS),
+        share(LOGGING_SECONDS),
     )
 
 

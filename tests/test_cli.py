@@ -275,6 +275,10 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 RUN_OPTIONS = {
     "--allow-partial-data": False,
     "--calibrate": None,
+    "--cockpit": None,
+    "--cockpit-batch-norm": "refuse",
+    "--cockpit-curvature": "ggn_mc",
+    "--cockpit-every": "10",
     "--data-dir": None,
     "--eval-every-steps": None,
     "--experiment-dir": Path("experiments"),

@@ -42,6 +42,12 @@ def loss(
     return ctc_loss(labels, logits, mask)
 
 
+def of_examples(per_example: Any, mask: Any | None) -> LossDict:
+    """The loss that a model defines: its examples' losses, [batch, ...]."""
+    per_example = _as_float(per_example)
+    return _reduce(per_example, _expand(mask, per_example.shape))
+
+
 def output_activation(loss_type: LossType, logits: Any) -> Any:
     """Probabilities or values: softmax (also for CTC), sigmoid or identity.
 

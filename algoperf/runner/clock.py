@@ -22,6 +22,7 @@ class Phase(enum.Enum):
     EVALUATION = "evaluation"
     LOGGING = "logging"
     CHECKPOINT = "checkpoint"
+    INSTRUMENTS = "instruments"
 
 
 class Numbers(Protocol):
@@ -78,6 +79,10 @@ class Clock:
     def checkpoint(self) -> "_Timer":
         """Charges the block to checkpointing."""
         return self._timers[Phase.CHECKPOINT]
+
+    def instruments(self) -> "_Timer":
+        """Charges the block to what looks at training steps."""
+        return self._timers[Phase.INSTRUMENTS]
 
     def setup(self) -> "_Timer":
         """Charges the block to set-up: data, model initialisation."""

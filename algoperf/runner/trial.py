@@ -3,21 +3,21 @@
 What is charged to the submission is what is indented under `with clock.submission():`.
 """
 
-import contextlib
 import math
-import types
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from algoperf import spec
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome
+from algoperf.logs import EvaluationRow, Outcome
 from algoperf.pipeline import InputQueue
 from algoperf.runner.checkpoints.files import Checkpoint
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.checkpoints.state import TrialCheckpoints
 from algoperf.runner.clock import Phase
-from algoperf.runner.outcomes import Ending, SubmissionError, attribute_errors_to
+from algoperf.runner.outcomes import Ending
 from algoperf.runner.randomness import StepKeys, key_numbers
 from algoperf.runner.restart import Restart
+from algoperf.runner.step_hooks import StepHook, StepView
+from algoperf.runner.submission_calls import SubmissionCalls
 from algoperf.runner.trial_parts import TrialParts, TrialState
 
 
@@ -30,12 +30,9 @@ class Trial:
         self._clock = parts.clock
         self._keys = StepKeys(parts.backend, parts.seed)
         self._queue: InputQueue | None = None
-        self._batches: Iterator[spec.Batch] = iter(())
+        self._submission = SubmissionCalls(parts, self.state)
         self._restart: Restart | None = None  # of a resumed trial
-        # The submission's own copy: what it does to it changes nothing that is logged.
-        self._shown_results: list[tuple[int, dict[str, float]]] = []
         self._budget = parts.workload.max_allowed_runtime_sec
-        self._types = parts.workload.model_params_types
         self._is_stopping = False  # somebody wants the trial to end at this step
         self._checkpoints = TrialCheckpoints(parts)
         self._earlier_data_wait = 0.0
@@ -56,6 +53,8 @@ class Trial:
         try:
             self._initialise(saved)
             ending = self._ending_of_resumed() if saved is not None else None
+            if self._p.steps_per_epoch and not self.state.eval_results:
+                ending = self._evaluate(is_before_training=True)
             while ending is None:
                 ending = (
                     self._step()
@@ -67,6 +66,8 @@ class Trial:
         finally:
             if self._queue is not None:
                 self._queue.close()
+            if self._p.step_hook is not None:
+                self._p.step_hook.close()
 
     def _initialise(self, saved: Checkpoint | None) -> None:
         p, state = self._p, self.state
@@ -77,39 +78,40 @@ class Trial:
             )
             state.params, state.model_state = p.workload.init_model_fn(init_key)
             p.backend.synchronize(state.params, state.model_state)
-            self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
-            self._batches = map(_same, self._queue)  # nothing but an iterator
+            self._queue = p.open_queue(
+                0 if saved is None else Snapshot.from_json(saved.rest).position
+            )
+            self._submission.draw_from(self._queue)
         # A resumed trial has paid for its optimizer state already.
         is_timed = p.rules.time_optimizer_init and saved is None
+        with self._clock.submission() if is_timed else self._clock.setup():
+            self._submission.init_optimizer_state(optimizer_key)
         with (
-            self._clock.submission() if is_timed else self._clock.setup(),
-            self._attribute_errors_to("init_optimizer_state"),
+            self._clock.setup(),
+            self._submission.attribute_errors_to("init_optimizer_state"),
         ):
-            state.optimizer_state = p.submission.init_optimizer_state(
-                p.workload,
-                state.params,
-                state.model_state,
-                p.hyperparameters,
-                optimizer_key,
-            )
-            p.backend.synchronize(state.optimizer_state)
-        with self._clock.setup(), self._attribute_errors_to("init_optimizer_state"):
             self._checkpoints.started_with(state)
         if saved is not None:
             with self._clock.setup():
                 self._earlier_data_wait = self._checkpoints.restore(saved, state)
                 self._restart = Restart.after(state.costs)
-                self._shown_results = [(s, dict(m)) for s, m in state.eval_results]
+                self._submission.show(state.eval_results)
 
     def _step(self) -> Ending | None:
         p, state = self._p, self.state
         select_key, update_key, _ = self._keys(state.global_step)
         before = self._clock.submission_seconds
-        with self._clock.submission():
-            try:
-                self._select_and_update(select_key, update_key)
-            except spec.TrainingCompleteError:
-                state.training_complete = True
+        hook = p.step_hook
+        try:
+            if hook is not None and hook.wants(state.global_step):
+                self._observed_step(hook, select_key, update_key)
+            else:
+                with self._clock.submission():
+                    self._submission.update(
+                        self._submission.select(select_key), update_key
+                    )
+        except spec.TrainingCompleteError:
+            state.training_complete = True
         if not state.training_complete:
             state.global_step += 1
         p.heartbeat.num_steps += 1
@@ -123,84 +125,35 @@ class Trial:
         p.observers.on_step(state.global_step, self._clock)
         return None
 
-    def _select_and_update(self, select_key: Any, update_key: Any) -> None:
-        p, state = self._p, self.state
-        extra = (
-            {"train_state": self._train_state()}
-            if p.submission.takes_train_state
-            else {}
-        )
-        with self._attribute_errors_to("data_selection"):
-            batch = p.submission.data_selection(
-                p.workload,
-                self._batches,
-                state.optimizer_state,
-                state.params,
-                state.model_state,
-                p.hyperparameters,
-                state.global_step,
-                select_key,
-            )
-        with self._attribute_errors_to("update_params"):
-            returned = p.submission.update_params(
-                workload=p.workload,
-                current_param_container=state.params,
-                current_params_types=self._types,
-                model_state=state.model_state,
-                hyperparameters=p.hyperparameters,
-                batch=batch,
-                loss_type=p.workload.loss_type,
-                optimizer_state=state.optimizer_state,
-                eval_results=self._shown_results,
-                global_step=state.global_step,
-                rng=update_key,
-                **extra,
-            )
-        self._take("update_params", returned)
+    def _observed_step(self, hook: StepHook, select_key: Any, update_key: Any) -> None:
+        """A step that a hook looks at; the submission's work is awaited on its own clock."""
+        with self._clock.submission():
+            batch = self._submission.select(select_key)
+            self._await_submission()
+        with self._clock.instruments():
+            hook.before_step(self._view(batch, update_key))
+        with self._clock.submission():
+            self._submission.update(batch, update_key)
+            self._await_submission()
+        with self._clock.instruments():
+            hook.after_step(self._view(batch, update_key))
 
-    def _attribute_errors_to(
-        self, function: str
-    ) -> contextlib.AbstractContextManager[None]:
-        queue = self._queue
-        return attribute_errors_to(
-            function,
-            self.state.global_step,
-            self._p.submission.path,
-            is_ours=lambda error: queue is not None and error is queue.failure,
-        )
-
-    def _take(self, function: str, returned: Any) -> None:
-        """Takes over what update_params or prepare_for_eval returned."""
-        if not isinstance(returned, tuple) or len(returned) != 3:
-            raise SubmissionError(
-                function,
-                self.state.global_step,
-                "it must return (optimizer_state, params, model_state), not "
-                f"{type(returned).__name__}.",
-            )
+    def _view(self, batch: spec.Batch, key: spec.RandomState) -> StepView:
         state = self.state
-        state.optimizer_state, state.params, state.model_state = returned
-
-    def _train_state(self) -> Mapping[str, Any]:
-        state = self.state
-        seconds = self._clock.submission_seconds
-        return types.MappingProxyType(
-            {
-                "accumulated_submission_time": seconds,
-                "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
-                "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
-                "last_eval_time": max(state.evaluated_at, 0.0),
-                "validation_goal_reached": state.validation_reached,
-                "test_goal_reached": state.test_reached,
-                "is_time_remaining": seconds < self._budget,
-                "training_complete": state.training_complete,
-            }
+        return StepView(
+            step=state.global_step,
+            params=state.params,
+            model_state=state.model_state,
+            optimizer_state=state.optimizer_state,
+            batch=batch,
+            key=key,
+            hyperparameters=self._p.hyperparameters,
         )
 
     def _agree_with_other_processes(self) -> None:
         """The clock of a run is its slowest process's, and all stop when one wants to."""
         state = self.state
-        slowest, complete, stopping = self._p.backend.slowest(
+        slowest, complete, stopping = self._p.backend.processes.all_reduce_max(
             [
                 self._clock.submission_seconds,
                 float(state.training_complete),
@@ -232,17 +185,21 @@ class Trial:
         )
 
     def _is_period_over(self) -> bool:
+        if self._p.steps_per_epoch is not None:
+            return self.state.global_step % self._p.steps_per_epoch == 0
         steps = self._p.eval_period_steps
         if steps is not None:
             return (self.state.global_step - 1) % steps == 0
         since = self._clock.submission_seconds - self.state.evaluated_at
         return since >= self._p.workload.eval_period_time_sec
 
-    def _evaluate(self) -> Ending | None:
+    def _evaluate(self, *, is_before_training: bool = False) -> Ending | None:
         p, state = self._p, self.state
         before = self._clock.submission_seconds
         with self._clock.submission():
-            self._prepare_for_evaluation()
+            if not is_before_training:
+                key = self._keys(max(state.global_step - 1, 0))[2]
+                self._submission.prepare_for_eval(key)
             self._await_submission()
         prepared_for = self._clock.submission_seconds - before
         if self._restart is not None:
@@ -253,7 +210,7 @@ class Trial:
         if ending:
             return ending
         with self._clock.evaluation():
-            with self._attribute_errors_to("update_params"):
+            with self._submission.attribute_errors_to("update_params"):
                 p.workload.check_params(state.params)
                 params, model_state = p.workload.isolated(
                     state.params, state.model_state
@@ -262,18 +219,19 @@ class Trial:
             is_finite = p.backend.is_finite(params)
         with self._clock.logging():
             self._record(metrics)
-        self._note_costs(prepared_for)
+        if not is_before_training:
+            self._note_costs(prepared_for)
         state.evaluated_at = self._clock.submission_seconds
         self._save_checkpoint()
         p.heartbeat.beat()
-        p.heartbeat.in_warmup = False
+        p.heartbeat.in_warmup = is_before_training
         return self._decide(is_finite)
 
     def _note_costs(self, prepared_for: float) -> None:
         """Takes note of what the submission's calls usually cost."""
         state, seconds = self.state, self._clock.submission_seconds
         state.costs.prepare_for_eval = prepared_for
-        if len(state.eval_results) == 1:
+        if len(state.eval_results) == (2 if self._p.steps_per_epoch else 1):
             state.costs.until_first_evaluation = seconds
             return
         num_steps = state.global_step - state.eval_results[-2][0]
@@ -285,14 +243,14 @@ class Trial:
         # Members of the submission's own classes tell their state themselves.
         with (
             self._clock.checkpoint(),
-            self._attribute_errors_to("the state of its members"),
+            self._submission.attribute_errors_to("the state of its members"),
         ):
             self._checkpoints.save(self.state, self._position, self.data_wait_seconds)
 
     def _await_submission(self) -> None:
         """Waits for all that the submission has enqueued; its errors surface here too."""
         p, state = self._p, self.state
-        with self._attribute_errors_to("update_params"):
+        with self._submission.attribute_errors_to("update_params"):
             p.backend.synchronize(
                 state.optimizer_state, state.params, state.model_state
             )
@@ -313,30 +271,10 @@ class Trial:
             f"SIGTERM ended it after step {step}{saved}; resume it with --resume",
         )
 
-    def _prepare_for_evaluation(self) -> None:
-        p, state = self._p, self.state
-        if p.submission.prepare_for_eval is None:
-            return
-        key = self._keys(max(state.global_step - 1, 0))[2]
-        with self._attribute_errors_to("prepare_for_eval"):
-            returned = p.submission.prepare_for_eval(
-                workload=p.workload,
-                current_param_container=state.params,
-                current_params_types=self._types,
-                model_state=state.model_state,
-                hyperparameters=p.hyperparameters,
-                loss_type=p.workload.loss_type,
-                optimizer_state=state.optimizer_state,
-                eval_results=self._shown_results,
-                global_step=state.global_step,
-                rng=key,
-            )
-        self._take("prepare_for_eval", returned)
-
     def _broken_rule(self) -> Ending | None:
         assert self._queue is not None
         at = f"at the evaluation after step {self.state.global_step}"
-        found = self._p.intruders.find(self._queue.threads)
+        found = self._p.stray_workers.find(self._queue.threads)
         if found:
             return Ending(
                 Outcome.INVALID,
@@ -354,21 +292,20 @@ class Trial:
     def _record(self, metrics: dict[str, float]) -> None:
         p, state = self._p, self.state
         state.eval_results.append((state.global_step, metrics))
-        self._shown_results.append((state.global_step, dict(metrics)))
+        self._submission.show([(state.global_step, metrics)])
         target = p.workload.definition.target
         state.validation_reached |= target.reached(metrics, "validation")
         state.test_reached |= target.reached(metrics, "test")
-        row = {
-            STEP: state.global_step,
-            SUBMISSION_SECONDS: self._clock.submission_seconds,
-            "score": self._clock.submission_seconds,
-            "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
-            "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
-            "accumulated_checkpoint_time": self._clock.seconds(Phase.CHECKPOINT),
-            "total_duration": self._clock.total_seconds,
-            **p.memory(),
-            **metrics,
-        }
+        row = EvaluationRow(
+            state.global_step,
+            self._clock.submission_seconds,
+            evaluation_seconds=self._clock.seconds(Phase.EVALUATION),
+            logging_seconds=self._clock.seconds(Phase.LOGGING),
+            checkpoint_seconds=self._clock.seconds(Phase.CHECKPOINT),
+            total_seconds=self._clock.total_seconds,
+            memory=p.memory(),
+            metrics=metrics,
+        )
         if p.log is not None:
             p.log.add_evaluation(row)
         p.observers.on_evaluation(row)
@@ -400,7 +337,3 @@ class Trial:
         if not state.eval_results or state.eval_results[-1][0] != state.global_step:
             return None
         return self._decide(self._p.backend.is_finite(state.params))
-
-
-def _same(batch: spec.Batch) -> spec.Batch:
-    return batch

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import wmt_oracle as oracle
 
+from algoperf.forward_context import ForwardContext
 from algoperf.workloads.wmt import beam
 from algoperf.workloads.wmt.definition import ModelConfig
 
@@ -61,7 +62,9 @@ class InJax:
 
         module = model_jax.build(config)
         compiled = jax.jit(
-            lambda params, batch: model_jax.outputs(module, {"params": params}, batch)
+            lambda params, batch: model_jax.outputs(
+                module, {"params": params}, batch, ForwardContext(config)
+            )
         )
         self.outputs = lambda params, batch: jax.device_get(
             compiled(unflatten_dict(params, sep="/"), batch)
@@ -81,7 +84,7 @@ class InPytorch:
             module.load_state_dict({k: torch.tensor(a) for k, a in weights.items()})
             tensors = {key: torch.tensor(rows) for key, rows in batch.items()}
             with torch.no_grad():
-                found = model_pytorch.outputs(module, tensors)
+                found = model_pytorch.outputs(module, tensors, ForwardContext(config))
             return {key: tensor.numpy() for key, tensor in found.items()}
 
         self.outputs = outputs

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import layers
 from algoperf.jax_backend.batch_norm import BatchNorm
 from algoperf.spec import Batch, ParameterType
@@ -220,11 +221,7 @@ def forward(
     module: nn.Module,
     variables: Mapping[str, Any],
     batch: Batch,
-    *,
-    train: bool,
-    rng: Any,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, Any]:
     """Logits ([batch, frames, vocabulary], paddings) and the new batch statistics.
 
@@ -232,11 +229,12 @@ def forward(
     draws the same numbers as in PyTorch.
     """
     state = {name: value for name, value in variables.items() if name != "params"}
+    train, rng = context.train, context.rng
     result = module.apply(
         variables,
         batch["inputs"],
         train=train,
-        dropout_rate=dropout_rate,
+        dropout_rate=context.dropout_rate,
         key=_words(rng) if train else None,
         rngs={"dropout": rng} if train else {},
         mutable=list(state) if train and state else False,

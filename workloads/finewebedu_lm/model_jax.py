@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from algoperf import spec
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import layers, output_layer
 from algoperf.spec import ParameterType
 
@@ -39,11 +40,7 @@ def forward(
     module: nn.Module,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, dict[str, Any]]:
     """Logits [batch, length, vocabulary], deferred where they are large.
 

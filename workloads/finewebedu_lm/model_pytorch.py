@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from algoperf import spec
+from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import layers, output_layer
 from algoperf.pytorch_backend.initializers import Initializer, normal
 from algoperf.spec import ParameterType
@@ -25,15 +26,7 @@ def build(config: ModelConfig) -> nn.Module:
     return Transformer(config)
 
 
-def forward(
-    module: nn.Module,
-    batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
-) -> Any:
+def forward(module: nn.Module, batch: spec.Batch, context: ForwardContext) -> Any:
     """Logits [batch, length, vocabulary], deferred where they are large.
 
     There is no dropout.

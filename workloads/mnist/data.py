@@ -27,7 +27,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     def read(example_ids: np.ndarray, epochs: np.ndarray) -> Arrays:
         chosen = examples[example_ids]
         return {
-            "inputs": normalise(digits.images[chosen])[..., np.newaxis],
+            "inputs": normalise(digits.images[chosen]),
             "targets": digits.labels[chosen].astype(np.int32),
         }
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from algoperf.pipeline import InputQueue
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 
 WAIT = "import sys; sys.stdin.read()"
 
@@ -43,60 +43,60 @@ def end(child: subprocess.Popen) -> None:
     child.communicate()
 
 
-def test_a_quiet_process_has_no_intruders():
-    assert Intruders().find() == []
+def test_a_quiet_process_has_no_stray_worker():
+    assert StrayWorkers().find() == []
 
 
 def test_a_thread_that_still_runs_is_named(release):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     threading.Thread(target=release.wait, name="pretraining").start()
-    assert intruders.find() == ["thread 'pretraining'"]
+    assert stray_workers.find() == ["thread 'pretraining'"]
 
 
-def test_a_thread_that_was_joined_is_no_intruder():
-    intruders = Intruders()
+def test_a_thread_that_was_joined_is_no_stray_worker():
+    stray_workers = StrayWorkers()
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
-    assert intruders.find() == []
+    assert stray_workers.find() == []
 
 
-def test_threads_from_before_the_submission_are_no_intruders(release):
+def test_threads_from_before_the_submission_are_no_stray_worker(release):
     threading.Thread(target=release.wait).start()
-    assert Intruders().find() == []
+    assert StrayWorkers().find() == []
 
 
-def test_threads_that_read_batches_ahead_are_no_intruders():
-    intruders = Intruders()
+def test_threads_that_read_batches_ahead_are_no_stray_worker():
+    stray_workers = StrayWorkers()
     queue = InputQueue(CountingBatches(), lambda batch: batch)
     next(queue)
-    assert intruders.find(queue.threads) == []
+    assert stray_workers.find(queue.threads) == []
     queue.close()
 
 
-def test_threads_that_the_harness_starts_for_itself_are_no_intruders(release):
-    intruders = Intruders()
-    with intruders.harness():
+def test_threads_that_the_harness_starts_for_itself_are_no_stray_worker(release):
+    stray_workers = StrayWorkers()
+    with stray_workers.harness():
         threading.Thread(target=release.wait).start()
-    assert intruders.find() == []
+    assert stray_workers.find() == []
 
 
 def test_a_thread_started_after_the_harness_own_is_found(release):
-    intruders = Intruders()
-    with intruders.harness():
+    stray_workers = StrayWorkers()
+    with stray_workers.harness():
         pass
     threading.Thread(target=release.wait, name="pretraining").start()
-    assert intruders.find() == ["thread 'pretraining'"]
+    assert stray_workers.find() == ["thread 'pretraining'"]
 
 
 def test_a_thread_cannot_hide_behind_a_name_of_the_harness(release):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     threading.Thread(target=release.wait, name="algoperf-input_0").start()
-    assert intruders.find() == ["thread 'algoperf-input_0'"]
+    assert stray_workers.find() == ["thread 'algoperf-input_0'"]
 
 
 def test_a_thread_started_below_the_threading_module_is_found():
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     started, go_on = _thread.allocate_lock(), _thread.allocate_lock()
     started.acquire()
     go_on.acquire()
@@ -107,101 +107,101 @@ def test_a_thread_started_below_the_threading_module_is_found():
 
     _thread.start_new_thread(work, ())
     started.acquire()
-    found = intruders.find()
+    found = stray_workers.find()
     go_on.release()
     assert len(found) == 1
 
 
 def test_a_child_process_that_still_runs_is_named():
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     child = start_waiting_child()
-    found = intruders.find()
+    found = stray_workers.find()
     end(child)
     assert len(found) == 1
     assert found[0].startswith(f"child process {child.pid} (")
 
 
-def test_a_child_process_that_has_ended_is_no_intruder():
-    intruders = Intruders()
+def test_a_child_process_that_has_ended_is_no_stray_worker():
+    stray_workers = StrayWorkers()
     end(start_waiting_child())
-    assert intruders.find() == []
+    assert stray_workers.find() == []
 
 
-def test_a_child_process_that_ended_without_being_waited_for_is_no_intruder():
-    intruders = Intruders()
+def test_a_child_process_that_ended_without_being_waited_for_is_no_stray_worker():
+    stray_workers = StrayWorkers()
     child = start_waiting_child()
     child.stdin.close()
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.005)
-    assert intruders.find() == []
+    assert stray_workers.find() == []
     child.wait()
 
 
-def test_child_processes_from_before_the_submission_are_no_intruders():
+def test_child_processes_from_before_the_submission_are_no_stray_worker():
     child = start_waiting_child()
-    intruders = Intruders()
-    assert intruders.find() == []
+    stray_workers = StrayWorkers()
+    assert stray_workers.find() == []
     end(child)
 
 
 def test_a_child_process_cannot_hide_behind_an_argument():
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     child = start_waiting_child("multiprocessing.resource_tracker")
-    found = intruders.find()
+    found = stray_workers.find()
     end(child)
     assert len(found) == 1
 
 
 def test_a_worker_of_a_fork_server_is_found():
     context = multiprocessing.get_context("forkserver")
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     ours, theirs = context.Pipe()
     worker = context.Process(target=theirs.recv)
     worker.start()
-    found = intruders.find()
+    found = stray_workers.find()
     ours.send(None)
     worker.join()
     assert any(str(worker.pid) in description for description in found)
 
 
-def test_the_monitor_of_a_progress_bar_in_compilers_is_no_intruder():
+def test_the_monitor_of_a_progress_bar_in_compilers_is_no_stray_worker():
     tqdm = pytest.importorskip("tqdm")
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     monitor = tqdm.TMonitor(tqdm.tqdm, 1_000)
-    found = intruders.find()
+    found = stray_workers.find()
     monitor.exit()
     assert found == []
 
 
 def test_a_thread_that_calls_itself_a_monitor_is_found(release):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     threading.Thread(target=release.wait, name="tqdm_monitor").start()
-    assert intruders.find() == ["thread 'tqdm_monitor'"]
+    assert stray_workers.find() == ["thread 'tqdm_monitor'"]
 
 
-def test_a_pool_without_work_is_no_intruder():
-    intruders = Intruders()
+def test_a_pool_without_work_is_no_stray_worker():
+    stray_workers = StrayWorkers()
     pool = concurrent.futures.ThreadPoolExecutor(2)
     pool.submit(int).result()
-    while intruders.find():  # until its thread waits again
+    while stray_workers.find():  # until its thread waits again
         time.sleep(0.001)
     pool.shutdown()
 
 
 def test_a_pool_that_works_is_found(release):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     pool = concurrent.futures.ThreadPoolExecutor(1)
     pool.submit(release.wait)
-    assert len(intruders.find()) == 1
+    assert len(stray_workers.find()) == 1
     release.set()
     pool.shutdown()
 
 
 def test_a_pool_with_work_that_it_has_not_begun_is_found(release):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     pool = concurrent.futures.ThreadPoolExecutor(1)
     futures = [pool.submit(release.wait) for _ in range(3)]
-    assert len(intruders.find()) == 1
+    assert len(stray_workers.find()) == 1
     release.set()
     concurrent.futures.wait(futures)
     pool.shutdown()
@@ -244,17 +244,17 @@ def logger(tmp_path, monkeypatch):
 
 
 def found_after(thread_starts):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     thread = thread_starts()
     for _ in range(100):  # until it waits
-        found = intruders.find()
+        found = stray_workers.find()
         if not found:
             break
         time.sleep(0.01)
     return found, thread
 
 
-def test_a_helper_of_a_logging_package_that_waits_is_no_intruder(logger):
+def test_a_helper_of_a_logging_package_that_waits_is_no_stray_worker(logger):
     assert found_after(logger().start)[0] == []
 
 
@@ -264,10 +264,10 @@ def test_a_helper_of_a_logging_package_that_runs_other_code_is_found(logger, rel
         release.wait()
 
     started = threading.Event()
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     logger().start(pretrain)
     started.wait()
-    assert len(intruders.find()) == 1
+    assert len(stray_workers.find()) == 1
 
 
 @pytest.mark.parametrize(
@@ -276,17 +276,17 @@ def test_a_helper_of_a_logging_package_that_runs_other_code_is_found(logger, rel
 def test_no_other_package_and_no_folder_of_that_name_may_leave_threads(
     logger, name, folder
 ):
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     logger(name, folder).start()
-    assert len(intruders.find()) == 1
+    assert len(stray_workers.find()) == 1
 
 
-def test_a_program_of_a_logging_package_is_no_intruder(logger):
+def test_a_program_of_a_logging_package_is_no_stray_worker(logger):
     core = Path(logger().__path__[0]) / "core"
     core.symlink_to(shutil.which("sleep"))
-    intruders = Intruders()
+    stray_workers = StrayWorkers()
     child = subprocess.Popen([core, "600"])
-    found = intruders.find()
+    found = stray_workers.find()
     child.kill()
     child.wait()
     assert found == []

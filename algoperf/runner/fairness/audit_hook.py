@@ -27,7 +27,7 @@ _WRITES = {  # events whose first arguments are paths: how many
 }
 
 
-class ForbiddenActs:
+class AuditHook:
     """Files of the data or the logs that were touched, and connections that were opened."""
 
     def __init__(
@@ -52,7 +52,7 @@ class ForbiddenActs:
         ]
         self._is_on = False
 
-    def __enter__(self) -> "ForbiddenActs":
+    def __enter__(self) -> "AuditHook":
         self._is_on = True
         # Audit hooks cannot be removed; after the trial this one does nothing.
         sys.addaudithook(self._hook)
@@ -96,12 +96,12 @@ class ForbiddenActs:
             self.started.append(program)
 
 
-_EVENTS: dict[str, Callable[[ForbiddenActs, str, tuple[Any, ...]], None]] = {
-    "open": ForbiddenActs._touch,
-    **dict.fromkeys(_WRITES, ForbiddenActs._touch),
-    "socket.connect": ForbiddenActs._connect,
-    "socket.getaddrinfo": ForbiddenActs._connect,
-    "subprocess.Popen": ForbiddenActs._start,
+_EVENTS: dict[str, Callable[[AuditHook, str, tuple[Any, ...]], None]] = {
+    "open": AuditHook._touch,
+    **dict.fromkeys(_WRITES, AuditHook._touch),
+    "socket.connect": AuditHook._connect,
+    "socket.getaddrinfo": AuditHook._connect,
+    "subprocess.Popen": AuditHook._start,
 }
 
 

@@ -13,7 +13,7 @@ import psutil
 from algoperf.runner.fairness.packages import is_logger_process, is_logger_thread
 
 
-class Intruders:
+class StrayWorkers:
     """Compares the threads and children of this process with those before the submission."""
 
     def __init__(self) -> None:
