@@ -174,8 +174,8 @@ def _missing_problem(missing: list[Missing], source: Source) -> AlgoPerfError:
     names = " ".join(_DISTRIBUTIONS.get(name, name) for name in packages)
     return MissingDependency(
         f"{where} imports {first.name!r}, which is not installed, and no file of that name "
-        f"lies in {folder}.{more} Install it: pip install {names}; and list it in "
-        f"{folder / requirements.FILE} so that others are told.{advice}"
+        f"is in {folder}.{more} Install it: pip install {names}; and list it in "
+        f"{folder / requirements.FILE} so that others know.{advice}"
     )
 
 
@@ -308,7 +308,7 @@ def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
     return MissingDependency(
         f"{path} imports {error.name!r}{where}, which is not installed. Install it: pip "
         f"install {name.partition('.')[0]}; and list it in "
-        f"{path.parent / requirements.FILE} so that others are told.{advice}"
+        f"{path.parent / requirements.FILE} so that others know.{advice}"
     )
 
 
