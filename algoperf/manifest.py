@@ -129,5 +129,5 @@ class Manifest:
             raise TypeError("a value has the wrong type")
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

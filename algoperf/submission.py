@@ -114,7 +114,7 @@ def _as_positive_int(value: Any) -> int | None:
     return number if number is not None and number >= 1 else None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         return reprlib.repr(value)
     except Exception:
@@ -215,7 +215,7 @@ def _with_own_modules(
     """The function; what it imports when it is called comes from its own submission."""
 
     @functools.wraps(function, updated=())
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> object:
         imports.activate()
         return function(*arguments, **keywords)
 

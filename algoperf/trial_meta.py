@@ -64,7 +64,7 @@ class TargetRecord:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, record: Any, where: str) -> "TargetRecord":
+    def from_json(cls, record: object, where: str) -> "TargetRecord":
         """The inverse of `to_json`; BadLogs, which begins with `where`, if it is no target."""
         where = f"{where}: the target"
         if not isinstance(record, Mapping):

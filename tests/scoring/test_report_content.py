@@ -54,7 +54,7 @@ def test_speed_ups_are_shown_with_intervals_and_misses_are_marked(document):
     assert cells[1].value == 1.0
     assert all(cell.interval for cell in cells)
     assert all("†" in cell.text for cell in cells)
-    assert "budget and 1 s" in table_of(document, "leaderboard").note
+    assert "budget plus 1 s" in table_of(document, "leaderboard").note
 
 
 def test_no_table_has_two_of_a_key_and_all_rows_fit_their_heads(document):
