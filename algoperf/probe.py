@@ -210,7 +210,8 @@ def leading_size(leaves: Sequence[Any]) -> int:
 
 def norms(probe: Probe, vector: Vector) -> np.ndarray:
     """The Euclidean norm of each tensor, float64 [parameters]."""
-    return np.sqrt(np.maximum(probe.dots(vector, vector), 0.0))
+    found: np.ndarray = np.sqrt(np.maximum(probe.dots(vector, vector), 0.0))
+    return found
 
 
 def scaled(probe: Probe, factor: float, vector: Vector) -> Vector:

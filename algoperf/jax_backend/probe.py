@@ -334,7 +334,8 @@ def _spread(x: jax.Array) -> jax.Array:
     """Cuts a chunk over the devices, where that is possible."""
     if x.shape[0] % sharding.get_mesh().size:
         return x
-    return jax.lax.with_sharding_constraint(x, sharding.get_batch_dim_sharding())
+    x = jax.lax.with_sharding_constraint(x, sharding.get_batch_dim_sharding())
+    return x
 
 
 def _wide(x: jax.Array) -> jax.Array:

@@ -116,7 +116,7 @@ class TorchProbe(ProbeBase):
 
     def gathered(self, rows: np.ndarray) -> np.ndarray:
         """See `ProbeBase`."""
-        return self._processes.gather({"rows": rows})["rows"]
+        return np.concatenate(self._processes.gather(rows))
 
     def added(self, vector: Vector) -> Vector:
         """See `ProbeBase`."""

@@ -64,7 +64,8 @@ def _finite(values: Sequence[np.ndarray]) -> np.ndarray:
     joined = np.concatenate(
         [np.asarray(v, np.float64) for v in values] or [np.zeros(0)]
     )
-    return joined[np.isfinite(joined)]
+    finite: np.ndarray = joined[np.isfinite(joined)]
+    return finite
 
 
 def step_scale(series: Sequence[Series]) -> Scale:

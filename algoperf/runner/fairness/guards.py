@@ -48,7 +48,7 @@ class Guards:
         *,
         modules: Iterable[ModuleType] = (),
         objects: Mapping[str, object] | None = None,
-        value: Any = None,
+        value: object = None,
         settings: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         """`modules`: the workload's; `objects`: instances whose methods must stay, by name;
@@ -122,7 +122,7 @@ def _code_of_module(name: str, module: ModuleType) -> Iterator[tuple[str, Any]]:
             yield from _parts(f"{name}.{key}", value)
 
 
-def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(name: str, value: object) -> Iterator[tuple[str, Any]]:
     """The code of a function; replacing it leaves the function's identity as it was."""
     function = getattr(value, "__func__", value)
     function = value.fget if isinstance(value, property) else function

@@ -6,7 +6,6 @@ import sysconfig
 import threading
 from collections.abc import Collection
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
 
 from algoperf.loading.places import is_submissions
 
@@ -15,7 +14,7 @@ _FOLDERS = ("site-packages", "dist-packages")
 _LOGGERS = ("wandb", "opentelemetry")
 
 
-def is_function_of_package(value: Any) -> bool:
+def is_function_of_package(value: object) -> bool:
     """Whether a value is a plain function that an installed package or Python defines.
 
     One with a closure or defaults, or bound to an object, could call a submission's code.
