@@ -1,6 +1,8 @@
 """Preparing what tensorflow-datasets has stored: the same folder as from raw files."""
 
 import dataclasses
+import hashlib
+import importlib
 import json
 import shutil
 
@@ -23,7 +25,11 @@ SPLITS = {
     "cifar100": IMAGES,
     "svhn": IMAGES,
     "imagenet": Splits(train=9, eval_train=4, validation=4, test=6),
+    "ogbg": Splits(train=16, eval_train=4, validation=4, test=4),
+    "wmt": Splits(train=60, eval_train=4, validation=7, test=6),
 }
+# What `prepare` must be told about so little text.
+OPTIONS = {"wmt": {"vocab_size": 40}}
 FORMATS = ("tfrecord", "array_record")
 
 
@@ -33,12 +39,15 @@ def need(file_format):
 
 
 def run(name, raw, folder, splits=None, subset=None):
+    if name == "wmt":
+        pytest.importorskip("sentencepiece")
     module = registry.dataset_module(name, "prepare")
     with Preparation(
         folder, dataset=name, format_version=module.FORMAT_VERSION, subset=subset
     ) as preparation:
         preparation.check_space(module.space_needed(raw, subset))
-        module.prepare(raw, preparation, splits=splits or SPLITS[name], subset=subset)
+        chosen = {"splits": splits or SPLITS[name], **OPTIONS.get(name, {})}
+        module.prepare(raw, preparation, subset=subset, **chosen)
     return PreparedData.open(folder, dataset=name, allow_partial=True, verify=True)
 
 
@@ -283,3 +292,28 @@ def test_imagenet_v2_may_be_the_official_file(tfds_folders, copied, tmp_path):
     mixed = run("imagenet", copied, tmp_path / "mixed")
     raw = run("imagenet", tfds_folders / "raw" / "imagenet", tmp_path / "raw")
     assert mixed.manifest.files == raw.manifest.files
+
+
+def test_one_of_the_two_data_sets_of_wmt_alone_is_refused(copied, tmp_path):
+    shutil.rmtree(copied / "wmt14_translate")
+    with pytest.raises(BadData, match=r"has wmt17_translate/de-en but no wmt14_transl"):
+        run("wmt", copied, tmp_path / "out")
+
+
+def test_the_published_tokenizer_is_used_and_recorded(tfds_folders, copied, tmp_path):
+    sizes = importlib.import_module("algoperf.datasets.wmt.tokenizer")
+    own = run("wmt", copied, tmp_path / "own")
+    model = (tmp_path / "own" / "tokenizer.model").read_bytes()
+    other = run("wmt", copied, tmp_path / "shorter", subset=5)
+    (copied / "wmt_sentencepiece_model").write_bytes(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizes, "VOCAB_SIZE", 40)
+        given = run("wmt", copied, tmp_path / "given")
+        assert given.facts["tokenizer"] == hashlib.sha256(model).hexdigest()
+        assert given.manifest.files == own.manifest.files
+    assert "tokenizer" not in other.facts
+    with pytest.raises(BadData, match="has 40 tokens; the published one has 32,000"):
+        run("wmt", copied, tmp_path / "small")
+    (copied / "wmt_sentencepiece_model").write_bytes(b"moved")
+    with pytest.raises(BadData, match="is no SentencePiece model"):
+        run("wmt", copied, tmp_path / "damaged")
