@@ -4,6 +4,7 @@ The names that every data set's prepare.py has are explained in
 `datasets/mnist/prepare.py`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from algoperf.download import Progress, fetch, no_progress
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
-from . import clips
+from . import clips, published
 from . import raw as raw_files
 from .packing import FILE_BYTES, Packing, Row, audio_name
+from .raw import OfficialSet, RawSet
 from .reader import (
     FORMAT_VERSION,
     INDEX_DTYPE,
@@ -34,6 +36,7 @@ from .tokenizer import Tokenizer, train
 __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
     "download",
     "expand_embedded",
@@ -42,6 +45,7 @@ __all__ = [
 ]
 
 PACKAGES = ("sentencepiece", "soundfile")
+PUBLISHED = ("librispeech",)
 
 RAW_HELP = """\
 LibriSpeech (OpenSLR resource 12), six archives (61 GB), or their unpacked folders in
@@ -87,9 +91,8 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, estimated from the size of the raw files."""
     if raw is None:
         return _FULL_BYTES
-    sources = _sources(raw, is_partial=True)
-    total = sum(map(input_files.size_bytes, sources.values()))
-    needed = int(_EXPANSION * total)
+    sources = _sources(raw, published.open_tokenizer(raw), is_partial=True)
+    needed = int(sum(s.size_bytes * _expansion(s) for s in sources.values()))
     if subset is not None:
         needed = min(needed, 3 * subset * _LONGEST_BYTES)
     return needed + _SMALL_FILES_BYTES
@@ -109,12 +112,13 @@ def prepare(
     Archives are streamed once, and their recordings decoded in parallel. A subset keeps
     the first utterances of each split's archives, with the full data's tokenizer.
     """
-    sources = _sources(raw, is_partial=subset is not None)
+    given = published.open_tokenizer(raw)
+    sources = _sources(raw, given, is_partial=subset is not None)
+    known = {} if given is None else {"tokenizer": hashlib.sha256(given[0]).hexdigest()}
     preparation.identify(
-        raw_bytes={
-            name: input_files.size_bytes(path) for name, path in sources.items()
-        },
+        raw_bytes={name: source.size_bytes for name, source in sources.items()},
         file_bytes=file_bytes,
+        **known,
     )
     with Packing(preparation, progress, file_bytes=file_bytes) as packing:
         rows = _pack(packing, sources, subset)
@@ -124,7 +128,8 @@ def prepare(
     }
     if subset is None:
         _check_counts(counts, rows, splits, raw)
-    tokenizer = _tokenizer(preparation, rows[_TOKENIZER_SET], progress)
+    model = None if given is None else given[0]
+    tokenizer = _tokenizer(preparation, rows[_TOKENIZER_SET], model, progress)
     num_files = {
         name: 1 + max((row.file for row in rows[name]), default=-1) for name in rows
     }
@@ -132,26 +137,42 @@ def prepare(
     for split in SPLITS:
         _write_split(preparation, split, rows, names, tokenizer)
     preparation.finish(
-        counts, facts={"audio_files": names, "vocabulary_size": tokenizer.size}
+        counts,
+        facts={"audio_files": names, "vocabulary_size": tokenizer.size, **known},
     )
 
 
-def _sources(raw: Path, *, is_partial: bool) -> dict[str, Path]:
-    """Archive or folder of each set; a partial copy does without the later sets."""
+def _sources(
+    raw: Path, given: tuple[bytes, Tokenizer] | None, *, is_partial: bool
+) -> dict[str, RawSet]:
+    """The sets that are there; a partial copy does without the later ones of a split.
+
+    given: the published tokenizer, if it lies there.
+    """
     input_files.check_raw_folder(raw, RAW_HELP)
-    sources = {}
+    tokenizer = None if given is None else given[1]
+    sources: dict[str, RawSet] = {}
     for names in SETS.values():
         for name in names:
+            found = published.find(raw, name, tokenizer)
+            if found is not None:
+                sources[name] = found
+                continue
             try:
-                sources[name] = raw_files.find(raw, name, RAW_HELP)
+                sources[name] = OfficialSet(raw_files.find(raw, name, RAW_HELP), name)
             except BadData:
                 if not is_partial or name == names[0]:
                     raise
     return sources
 
 
+def _expansion(source: RawSet) -> float:
+    """Packed bytes for each raw one: published arrays have 8 bytes a sample."""
+    return 0.26 if isinstance(source, published.PublishedSet) else _EXPANSION
+
+
 def _pack(
-    packing: Packing, sources: Mapping[str, Path], subset: int | None
+    packing: Packing, sources: Mapping[str, RawSet], subset: int | None
 ) -> dict[str, list[Row]]:
     """The utterances of each set; of a partial copy, until a split has enough."""
     rows: dict[str, list[Row]] = {}
@@ -191,17 +212,23 @@ def _check_counts(
 
 
 def _tokenizer(
-    preparation: Preparation, rows: Sequence[Row], progress: Progress
+    preparation: Preparation,
+    rows: Sequence[Row],
+    model: bytes | None,
+    progress: Progress,
 ) -> Tokenizer:
     """The tokenizer of the transcripts in sorted order, trained if it is missing.
+
+    model: the published one if it lies beside the data; it is then used as it is.
 
     The published one saw them in the order of a directory listing, which depends on the
     file system; so does, a little, its model.
     """
     if not preparation.has(TOKENIZER):
-        progress("training the tokenizer", 0, None)
-        texts = [row.text for row in sorted(rows, key=lambda row: row.utterance)]
-        model = train(texts)
+        if model is None:
+            progress("training the tokenizer", 0, None)
+            texts = [row.text for row in sorted(rows, key=lambda row: row.utterance)]
+            model = train(texts)
         with preparation.part(TOKENIZER) as path:
             path.write_bytes(model)
     return Tokenizer.open(preparation.destination / TOKENIZER)
