@@ -73,13 +73,14 @@ def _published(folder: str, name: str, module: ModuleType) -> Path:
             f"files with --raw:\n{module.RAW_HELP}"
         )
     root = paths.expanded(folder or _PUBLISHED_ROOT)
-    for place in (*(root / name for name in names), root):
-        if place != root and input_files.is_folder(place):
+    parts = [Path(name).parts for name in names]
+    # The folder of all data, that of this data set, or the very place.
+    places = [root.joinpath(*part) for part in parts]
+    places += [root.joinpath(*part[1:]) for part in parts if root.name == part[0]]
+    places += [root for part in parts if root.parts[-len(part) :] == part]
+    for place in places:
+        if input_files.is_folder(place):
             return place
-    if root.name in {Path(name).parts[0] for name in names} and input_files.is_folder(
-        root
-    ):
-        return root
     raise BadData(
         f"--from published: there is no folder {' or '.join(str(root / n) for n in names)}. "
         "Give the folder that the published benchmark calls DATA_DIR, as --from "

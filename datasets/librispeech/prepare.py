@@ -12,7 +12,8 @@ import numpy as np
 
 from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all, mirrored
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
@@ -34,6 +35,7 @@ from .reader import (
 from .tokenizer import Tokenizer, train
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PACKAGES",
     "PUBLISHED",
@@ -55,15 +57,22 @@ LibriSpeech/:
 From https://www.openslr.org/12/. Licence: CC BY 4.0. A partial copy (--subset N) needs
 train-clean-100, dev-clean and test-clean only."""
 
-_URL = "https://www.openslr.org/resources/12/"
-_MD5 = {  # https://www.openslr.org/resources/12/md5sum.txt
-    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
-    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
-    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
-    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
-    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
-    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
-}
+_FOLDERS = (
+    "https://www.openslr.org/resources/12/",
+    "https://us.openslr.org/resources/12/",
+    "https://openslr.elda.org/resources/12/",
+)
+DOWNLOADS = tuple(
+    OfficialFile(mirrored(name, *_FOLDERS), about_bytes=size, md5=md5)
+    for name, size, md5 in (  # https://www.openslr.org/resources/12/md5sum.txt
+        ("train-clean-100.tar.gz", 6_387_309_499, "2a93770f6d5c6c964bc36631d331a522"),
+        ("train-clean-360.tar.gz", 23_049_477_885, "c0e676e450a7ff2f54aeade5171606fa"),
+        ("train-other-500.tar.gz", 30_593_501_606, "d1a0fd59409feb2c614ce4d30c387708"),
+        ("dev-clean.tar.gz", 337_926_286, "42e2234ba48799c1f50f24a7926300a1"),
+        ("dev-other.tar.gz", 314_305_928, "c8d0bcc9cca99d4f8b62fcc847357931"),
+        ("test-clean.tar.gz", 346_663_984, "32fa31d27d2e1cad72775fee3f4849a9"),
+    )
+)
 _TOKENIZER_SET = "train-clean-100"  # its transcripts train the tokenizer
 # 977 hours of 16-bit audio at 16 kHz, before filters; tables and tokens.
 _FULL_BYTES = 115_000_000_000
@@ -74,9 +83,7 @@ _SMALL_FILES_BYTES = 2_000_000  # tokenizer, tables, indices of a small data set
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the six official archives (61 GB) into `raw`; checks their md5 sums."""
-    for name, md5 in _MD5.items():
-        archive = f"{name}.tar.gz"
-        fetch(_URL + archive, raw / archive, md5=md5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
@@ -21,6 +22,7 @@ from .reader import FORMAT_VERSION, KINDS, SPLITS, Molecules, part_name
 from .tables import Tables, zip_prefix
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PUBLISHED",
     "RAW_HELP",
@@ -45,6 +47,7 @@ PUBLISHED = ("ogbg",)
 
 _ZIP = "pcba.zip"
 _URL = f"https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{_ZIP}"
+DOWNLOADS = (OfficialFile((_URL,), about_bytes=37_000_000),)
 # The folders that OGB's own download and its unpacked zip file have.
 _FOLDERS = ("", "pcba", "ogbg_molpcba")
 # Packed bytes for each packed raw byte: about 330 MB are made of 37 MB.
@@ -60,7 +63,7 @@ def download(raw: Path, progress: Progress = no_progress) -> None:
 
     OGB publishes no checksum; the zip file's own are checked when it is read.
     """
-    fetch(_URL, raw / _ZIP, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
@@ -24,6 +25,7 @@ from .reader import FORMAT_VERSION, SIDES, SPLITS, TOKENIZER, part_name, ranges
 from .stored import StoredPairs
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PACKAGES",
     "PUBLISHED",
@@ -38,6 +40,15 @@ __all__ = [
 PACKAGES = ("sentencepiece",)
 TFDS = (stored.TRAIN, stored.EVALUATION)
 PUBLISHED = ("wmt",)
+DOWNLOADS = tuple(
+    OfficialFile(
+        (archive.url,),
+        about_bytes=archive.size_bytes,
+        size_bytes=archive.size_bytes,
+        sha256=archive.sha256,
+    )
+    for archive in ARCHIVES
+)
 PUBLISHED_TOKENIZER = "wmt_sentencepiece_model"
 
 _PAIRS_AT_ONCE = 50_000
@@ -49,14 +60,7 @@ _SPACE_FACTOR = 4  # prepared bytes for each raw one, packed; other languages le
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the five official archives (1.9 GB) into `raw`; checks their checksums."""
-    for archive in ARCHIVES:
-        fetch(
-            archive.url,
-            raw / archive.name,
-            sha256=archive.sha256,
-            size=archive.size_bytes,
-            progress=progress,
-        )
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from algoperf import registry
+from algoperf import downloads, registry
 from algoperf.datasets.ogbg import prepare, reader, tables
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -379,7 +379,7 @@ def test_a_resumed_preparation_with_other_raw_files_is_refused(raw, tmp_path):
 def test_the_download_is_the_official_zip_file(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **_: fetched.append((url, path))
+        downloads, "fetch", lambda url, path, **_: fetched.append((url, path))
     )
     prepare.download(tmp_path)
     ((url, path),) = fetched

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from privileges import unprivileged
 
-from algoperf import registry
+from algoperf import downloads, registry
 from algoperf.datasets.wmt import (
     catalogues,
     corpora,
@@ -445,7 +445,7 @@ def test_text_too_small_for_the_vocabulary_is_said(raw, tmp_path):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
     names = {corpus.archive.name for corpus in SIZES}
