@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from algoperf import input_files
+from algoperf import input_files, plugins
 from algoperf.definition import Splits
 from algoperf.download import (
     Progress,
@@ -42,7 +42,7 @@ class Check:
     def report(self) -> list[str]:
         """Lines for people; `BadData` names the first thing that is missing or wrong."""
         input_files.check_raw_folder(self.raw, self.module.RAW_HELP)
-        files = list(input_files.files_below(self.raw))
+        files = self._files()
         total = sum(entry.size_bytes for entry in files)
         needed = self.module.space_needed(self.raw, None)
         counts = ", ".join(
@@ -57,6 +57,17 @@ class Check:
             f"{readable_size(free_bytes(self.raw))} are free beside the raw files, which "
             "are only read.",
             *self._time(files, needed),
+        ]
+
+    def _files(self) -> list[input_files.Entry]:
+        """The raw files; below a folder of tensorflow-datasets, of this data set alone."""
+        names = plugins.optional(self.module, "TFDS", ())
+        stored = [self.raw / name for name in names]
+        places = [place for place in stored if input_files.is_folder(place)]
+        return [
+            entry
+            for place in places or [self.raw]
+            for entry in input_files.files_below(place)
         ]
 
     def _time(self, files: list[input_files.Entry], needed_bytes: int) -> list[str]:

@@ -21,6 +21,7 @@ HELP = (
     "tfds-download[:DIR] lets tensorflow-datasets download and prepare first"
 )
 _PUBLISHED_ROOT = "~/data"
+_DEEPEST = 3  # <name>/<config>/<version>
 
 
 def find(source: str, name: str, module: ModuleType) -> Path:
@@ -46,13 +47,21 @@ def find(source: str, name: str, module: ModuleType) -> Path:
     root = paths.expanded(folder) if folder else default_root()
     if kind == "tfds-download":
         _download(root, names)
-    return _tfds(root, names, source)
+    found = _tfds(root, names, source)
+    module.space_needed(found, None)  # finds missing files and packages before any work
+    return found
 
 
 def _tfds(root: Path, names: Sequence[str], source: str) -> Path:
+    for place in (root, *root.parents[:_DEEPEST]):
+        # The folder of one data set, or of its version, leads to the one of all.
+        inside = root.relative_to(place).parts[:1]
+        if inside and inside[0] not in {name.partition("/")[0] for name in names}:
+            continue
+        missing = [name for name in names if TfdsFolder.find(place, name) is None]
+        if not missing:
+            return place
     missing = [name for name in names if TfdsFolder.find(root, name) is None]
-    if not missing:
-        return root
     if input_files.is_folder(root):
         there = [entry.path.name for entry in input_files.entries(root)]
         has = f" It has: {', '.join(there[:10]) or 'nothing'}."

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -317,3 +318,66 @@ def test_the_published_tokenizer_is_used_and_recorded(tfds_folders, copied, tmp_
     (copied / "wmt_sentencepiece_model").write_bytes(b"moved")
     with pytest.raises(BadData, match="is no SentencePiece model"):
         run("wmt", copied, tmp_path / "damaged")
+
+
+class FakeLibrary:
+    """What is called of tensorflow-datasets. It "downloads" the folders of the tests."""
+
+    def __init__(self, folders, error=None):
+        self.folders, self.error, self.asked = folders, error, []
+
+    def builder(self, name, *, data_dir, file_format):
+        self.asked.append((name, file_format))
+        self._name, self._root = name, data_dir
+        return self
+
+    def download_and_prepare(self):
+        if self.error is not None:
+            raise self.error
+        source = self.folders / "tfrecord" / self._name
+        shutil.copytree(source, f"{self._root}/{self._name}")
+
+
+def test_tensorflow_datasets_downloads_what_is_not_there_yet(
+    prepare, tfds_folders, tmp_path, small_mnist, monkeypatch
+):
+    library = FakeLibrary(tfds_folders)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    source = f"tfds-download:{tmp_path / 'tfds'}"
+    arguments = ("mnist_mini", "--from", source, "--data-dir", tmp_path)
+    assert prepare(*arguments)[0] == 0
+    assert library.asked == [("mnist", "array_record")]
+    (tmp_path / "mnist_mini" / "test-labels.npy").unlink()
+    _, _, err = prepare("mnist_mini", "--data-dir", tmp_path, "--verify")
+    assert f"--from tfds:{tmp_path / 'tfds'} " in err  # it is there now
+    assert prepare(*arguments)[0] == 0
+    assert len(library.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ImportError("No module named 'tensorflow'"), "needs TensorFlow to prepare"),
+        (ConnectionError("Failed to resolve"), "ConnectionError: Failed to resolve"),
+        (AssertionError("Manual download"), "AssertionError: Manual download"),
+    ],
+)
+def test_what_tensorflow_datasets_cannot_do_is_one_sentence(
+    prepare, tfds_folders, tmp_path, monkeypatch, error, message
+):
+    library = FakeLibrary(tfds_folders, error)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    source = f"tfds-download:{tmp_path / 'tfds'}"
+    status, _, err = prepare("mnist_mini", "--from", source, "--data-dir", tmp_path)
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_a_missing_package_is_named_before_any_work(
+    prepare, tfds_folders, tmp_path, small_mnist, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    source = f"tfds:{tfds_folders / 'tfrecord'}"
+    arguments = ("mnist_mini", "--from", source, "--data-dir", tmp_path / "out")
+    status, _, err = prepare(*arguments)
+    assert status == 2 and "extra 'tfds'" in err and "google_crc32c" in err
+    assert not (tmp_path / "out").exists()
