@@ -1,4 +1,8 @@
-"""The table of a trial's evaluations: names of its columns, and what no run can produce."""
+"""The table of a trial's evaluations: its rows, its columns, and what no run can produce."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -8,17 +12,68 @@ from algoperf.errors import BadLogs
 STEP = "global_step"
 SUBMISSION_SECONDS = "accumulated_submission_time"
 SUBMISSION_SECONDS_COPY = "score"  # the published name for the same seconds
+EVALUATION_SECONDS = "accumulated_eval_time"
+LOGGING_SECONDS = "accumulated_logging_time"
+CHECKPOINT_SECONDS = "accumulated_checkpoint_time"
+TOTAL_SECONDS = "total_duration"
 TIME_COLUMNS = (
     STEP,
     SUBMISSION_SECONDS,
     SUBMISSION_SECONDS_COPY,
-    "accumulated_eval_time",
-    "accumulated_logging_time",
-    "total_duration",
+    EVALUATION_SECONDS,
+    LOGGING_SECONDS,
+    TOTAL_SECONDS,
     "preemption_count",
 )
 # Counters that cost is computed from; scoring never needs them.
 _OTHER_SECONDS = TIME_COLUMNS[3:6]
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One evaluation of a trial; all seconds are accumulated since its start."""
+
+    step: int  # steps done
+    submission_seconds: float
+    evaluation_seconds: float  # this evaluation included
+    logging_seconds: float  # before this row
+    checkpoint_seconds: float  # before this row
+    total_seconds: float  # wall time, set-up included
+    metrics: Mapping[str, float]  # by name, such as "validation/accuracy"
+    memory: Mapping[str, float] = field(default_factory=dict)  # bytes, by column
+
+    def to_json(self) -> dict[str, Any]:
+        """Cells by column."""
+        return {
+            STEP: self.step,
+            SUBMISSION_SECONDS: self.submission_seconds,
+            SUBMISSION_SECONDS_COPY: self.submission_seconds,
+            EVALUATION_SECONDS: self.evaluation_seconds,
+            LOGGING_SECONDS: self.logging_seconds,
+            CHECKPOINT_SECONDS: self.checkpoint_seconds,
+            TOTAL_SECONDS: self.total_seconds,
+            **self.memory,
+            **self.metrics,
+        }
+
+    @classmethod
+    def from_json(cls, cells: Mapping[str, Any]) -> "EvaluationRow":
+        """The inverse of `to_json`; cells may be text, as in a file, and some may be missing.
+
+        ValueError for a cell that is no number.
+        """
+        numbers = {name: float(cell) for name, cell in cells.items() if cell != ""}
+        seconds = numbers.get
+        return cls(
+            int(numbers[STEP]),
+            numbers[SUBMISSION_SECONDS],
+            seconds(EVALUATION_SECONDS, 0.0),
+            seconds(LOGGING_SECONDS, 0.0),
+            seconds(CHECKPOINT_SECONDS, 0.0),
+            seconds(TOTAL_SECONDS, 0.0),
+            metrics={k: v for k, v in numbers.items() if "/" in k},
+            memory={k: v for k, v in numbers.items() if k.endswith("_bytes")},
+        )
 
 
 def read_evaluations(path: str) -> Columns:

@@ -12,7 +12,6 @@ Every file is replaced as a whole, so a reader never sees half of one.
 """
 
 import csv
-import enum
 import io
 import json
 import math
@@ -20,7 +19,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +30,23 @@ from algoperf.evaluations import (
     STEP,
     SUBMISSION_SECONDS,
     TIME_COLUMNS,
+    EvaluationRow,
     read_evaluations,
 )
 from algoperf.files import read_regular, write_atomically, write_json
 from algoperf.log_folders import TrialId, find_trials
+from algoperf.outcome import OUTCOME_FILE, Outcome, OutcomeRecord
 from algoperf.paths import shown
+from algoperf.trial_meta import TrialMeta, utc_now
 
 __all__ = [
+    "OUTCOME_FILE",
     "STEP",
     "SUBMISSION_SECONDS",
     "TIME_COLUMNS",
+    "EvaluationRow",
     "Outcome",
+    "OutcomeRecord",
     "Scan",
     "Trial",
     "TrialId",
@@ -60,23 +65,8 @@ __all__ = [
 EVALUATIONS_FILE = "eval_measurements.csv"
 SCALARS_FILE = "measurements.csv"
 HYPERPARAMETERS_FILE = "hparams.json"
-OUTCOME_FILE = "outcome.json"
 
 _NUMBERED_FILE = re.compile(r"(meta_data|flags)_([0-9]+)\.json")
-# What this harness writes into a trial's meta data, and no published log has.
-_OWN_META = ("ruleset", "tuning_ruleset", "target")
-
-
-class Outcome(enum.Enum):
-    """How a trial ended."""
-
-    REACHED = "reached"  # the targets that the ruleset asks for
-    NOT_REACHED = "not reached"
-    DIVERGED = "diverged"  # non-finite parameters
-    INVALID = "invalid"  # broke a rule
-    SUBMISSION_CRASHED = "crashed in the submission"
-    INFRASTRUCTURE_CRASHED = "crashed in the infrastructure"
-    PREEMPTED = "preempted"  # to be resumed
 
 
 @dataclass(frozen=True)
@@ -89,14 +79,26 @@ class Trial:
         str, np.ndarray
     ]  # float64 [evaluations]; NaN where a cell is empty
     hyperparameters: Mapping[str, Any] | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)  # of its last part
-    outcome: Outcome | None = None  # None: not recorded, or still running
-    reason: str = ""
+    meta: TrialMeta = field(default_factory=TrialMeta)  # of its last part
+    ended: OutcomeRecord | None = None  # None: not recorded, or still running
     flags: Mapping[str, Any] = field(default_factory=dict)  # of its last part
     part: int = 0  # how often it had been interrupted
     flags_part: int = 0
-    # Of the submission's time waiting for data (`data_wait`) and others; {} if not logged.
-    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None: not recorded, or still running."""
+        return self.ended.outcome if self.ended else None
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so; empty if not recorded."""
+        return self.ended.reason if self.ended else ""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Of the submission's time waiting for data (`data_wait`) and others, if logged."""
+        return self.ended.shares if self.ended else {}
 
     @property
     def evaluations_path(self) -> Path:
@@ -116,7 +118,7 @@ class Trial:
     @property
     def is_unfinished(self) -> bool:
         """Whether our runner started it without recording its end; published logs never do."""
-        return self.outcome is None and any(key in self.meta for key in _OWN_META)
+        return self.ended is None and self.meta.is_own
 
     @property
     def counts(self) -> bool:
@@ -166,20 +168,21 @@ class TrialLog:
 
     def start(
         self,
-        meta: Mapping[str, Any],
+        meta: TrialMeta,
         flags: Mapping[str, Any],
         hyperparameters: Mapping[str, Any] | None,
     ) -> None:
         """Writes what is known before the first step, and drops rows that are run again."""
         self._rewrite(EVALUATIONS_FILE, self._evaluations)
         self._rewrite(SCALARS_FILE, self._scalars)
-        write_json(self.folder / f"meta_data_{self._preemptions}.json", meta)
+        write_json(self.folder / f"meta_data_{self._preemptions}.json", meta.to_json())
         write_json(self.folder / f"flags_{self._preemptions}.json", flags)
         write_json(self.folder / HYPERPARAMETERS_FILE, dict(hyperparameters or {}))
 
-    def add_evaluation(self, row: Mapping[str, float]) -> None:
-        """Appends one evaluation; `row` has the TIME_COLUMNS and the metrics."""
-        self._evaluations.append({"preemption_count": self._preemptions, **row})
+    def add_evaluation(self, row: EvaluationRow) -> None:
+        """Appends one evaluation."""
+        cells = {"preemption_count": self._preemptions, **row.to_json()}
+        self._evaluations.append(cells)
         self._write(EVALUATIONS_FILE, self._evaluations)
         self.flush_scalars()
 
@@ -196,16 +199,10 @@ class TrialLog:
             self._write(SCALARS_FILE, self._scalars)
             self._scalars_written = len(self._scalars)
 
-    def finish(
-        self,
-        outcome: Outcome,
-        reason: str,
-        accounting: Mapping[str, float],
-        **facts: Any,
-    ) -> None:
-        """Records how the trial ended, where its wall time went (seconds), and more."""
+    def finish(self, record: OutcomeRecord) -> None:
+        """Records how the trial ended."""
         self.flush_scalars()
-        write_outcome(self.folder, outcome, reason, accounting, **facts)
+        write_outcome(self.folder, record)
 
     def _rewrite(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
@@ -238,33 +235,18 @@ def _column(name: Any) -> str:
     return text
 
 
-def write_outcome(
-    folder: Path,
-    outcome: Outcome,
-    reason: str,
-    accounting: Mapping[str, float] | None = None,
-    **facts: Any,
-) -> None:
-    """Records how a trial ended; also used from outside when its process died."""
-    seconds = dict(accounting or {})
-    content = {"outcome": outcome.value, "reason": reason, "seconds": seconds, **facts}
-    write_json(folder / OUTCOME_FILE, content)
+def write_outcome(folder: Path, record: OutcomeRecord) -> None:
+    """Records how a trial ended, and when; also used from outside when its process died."""
+    record = replace(record, ended=record.ended or utc_now())
+    write_json(folder / OUTCOME_FILE, record.to_json())
 
 
-def read_outcome(folder: Path) -> tuple[Outcome | None, str]:
-    """How a trial ended, and why; None while it runs."""
+def read_outcome(folder: Path) -> OutcomeRecord | None:
+    """How a trial ended; None while it runs."""
     path = folder / OUTCOME_FILE
     if not os.path.lexists(path):
-        return None, ""
-    content = _read_json(path)
-    try:
-        return Outcome(content["outcome"]), str(content.get("reason", ""))
-    except (KeyError, ValueError):
-        known = ", ".join(outcome.value for outcome in Outcome)
-        raise BadLogs(
-            f"{path}: the field 'outcome' is {content.get('outcome')!r}; it must be one "
-            f"of: {known}."
-        ) from None
+        return None
+    return OutcomeRecord.from_json(_read_json(path), str(path))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -280,13 +262,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path} must hold a JSON object, not a {type(content).__name__}."
         )
     return content
-
-
-def _shares(outcome: Mapping[str, Any]) -> dict[str, float]:
-    shares = outcome.get("shares")
-    if not isinstance(shares, Mapping):
-        return {}
-    return {str(k): float(v) for k, v in shares.items() if isinstance(v, float)}
 
 
 def _newest(names: Iterable[str], kind: str) -> int | None:
@@ -306,20 +281,19 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
         return _read_json(folder / name) if name in names else None
 
     part, flags = _newest(names, "meta_data"), _newest(names, "flags")
-    outcome, reason = read_outcome(folder) if OUTCOME_FILE in names else (None, "")
     evaluations = os.path.join(folder, EVALUATIONS_FILE)
     return Trial(
         identity,
         folder,
         columns=read_evaluations(evaluations) if EVALUATIONS_FILE in names else {},
         hyperparameters=content(HYPERPARAMETERS_FILE),
-        meta=content(f"meta_data_{part}.json") or {},
-        outcome=outcome,
-        reason=reason,
+        meta=TrialMeta.from_json(
+            content(f"meta_data_{part}.json") or {}, f"{folder}/meta_data_{part}.json"
+        ),
+        ended=read_outcome(folder) if OUTCOME_FILE in names else None,
         flags=content(f"flags_{flags}.json") or {},
         part=part or 0,
         flags_part=flags or 0,
-        shares=_shares(content(OUTCOME_FILE) or {}),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission, MissingDependency, near
-from algoperf.loading import published, requirements
+from algoperf.loading import places, published, requirements
 from algoperf.loading.blame import describe, is_interrupt, line_in
 from algoperf.loading.importing import Imports
 from algoperf.loading.source import Missing, Source, missing_imports, syntax_problem
@@ -66,18 +66,20 @@ class Submission:
     def batch_size(self, definition: WorkloadDefinition) -> tuple[int, str]:
         """The training batch size and where it comes from.
 
-        Asked for by the workload's name, then, where that is unknown, by its base workload's. A
-        mini workload's name is unknown whatever is raised; it gets its definition's own size.
+        Asked for by the workload's name, then, where that is unknown, by its base workload's. The
+        name of a mini workload, or of a problem of DeepOBS, is unknown whatever is raised; it
+        gets its definition's own size.
         """
+        knows_own = definition.tier in ("mini", "deepobs")
         try:
             return self._size_for(definition.name), "submission"
         except UnknownBatchSize:
-            if definition.tier == "mini":
+            if knows_own:
                 return definition.default_batch_size, f"default of {definition.name}"
             if definition.is_base:
                 raise
         except BadSubmission as error:
-            if definition.tier == "mini" and error.__cause__ is not None:
+            if knows_own and error.__cause__ is not None:
                 return definition.default_batch_size, f"default of {definition.name}"
             raise
         base = definition.base_name
@@ -298,7 +300,7 @@ def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
         return BadSubmission(
             f"{path} cannot be imported: {describe(error)}{where}.{hidden}{advice}"
         )
-    if error.name.partition(".")[0] in (published.BENCHMARK, published.ALIAS):
+    if error.name.partition(".")[0] in (places.BENCHMARK, places.ALIAS):
         package, *parts = error.name.split(".")
         return BadSubmission(
             f"{path} imports {error.name!r}{where}, but "

@@ -1,13 +1,14 @@
 """Milliseconds of a training step that is almost only the optimizer, per algorithm.
 
 `python benchmarks/optimizer_step.py jax|pytorch [--algorithms NAME ...] [--layers 24]
-[--width 1024] [--steps 5]`
+[--width 1024] [--steps 5] [--clock wall|cpu]`
 
 The model is `layers` square matrices of `width` with a bias each (25.2 million parameters
 by default) whose loss is the scalar product with given gradients: it costs next to
 nothing. Steps run through the shared training step, as in a trial. The ratio is to plain
-gradient descent, measured in the same run. Steps of Distributed Shampoo that take new
-roots are reported apart, and as their share of every step.
+gradient descent, measured in the same run. Steps of Distributed Shampoo and SOAP that
+take new roots or bases are reported apart, and as their share of every step. On a busy
+machine, `--clock cpu` counts the process's time on all cores instead of the wall clock's.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import numpy as np
 
 from algoperf import registry, spec
 
-ROOTS_EVERY = 20  # steps, in distributed_shampoo
+# Steps between those that take new roots or bases.
+PERIODS = {"distributed_shampoo": 20, "soap": 10}
 STEP_HINT = 1_000_000
 
 
@@ -72,33 +74,38 @@ def arrays(layers: int, width: int, seed: int) -> dict[str, np.ndarray]:
     return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
 
 
+def constant_rate(point: Any, step_hint: int) -> Any:
+    """The schedule of plain descent: 1e-3 at every step."""
+    del point, step_hint
+    return lambda step, xp=np: 1e-3
+
+
 def jax_setup(layers: int, width: int) -> tuple[Any, ...]:
     """Workload, maker of parameters, batch, plain descent, and waiting for a result."""
     import jax
     import optax
 
     from algoperf.jax_sharding_utils import replicate
-    from algoperf.reference_algorithms._shared import training_jax
+    from algoperf.reference_algorithms._shared import factory_jax
 
     values = arrays(layers, width, 0)
     workload: Any = GradientsGiven(list(values), lambda params: params.items())
     batch = {"inputs": replicate(arrays(layers, width, 1)), "targets": None}
 
-    def plain(params: Any) -> Any:
-        return training_jax.init(workload, optax.sgd(1e-3), params, None)
-
     def make_params() -> Any:
         return replicate(values)
 
-    update = training_jax.update_params
-    return workload, make_params, batch, plain, update, jax.block_until_ready
+    plain = factory_jax.submission(
+        lambda setup: optax.sgd(setup.rate), schedule=constant_rate
+    )
+    return workload, make_params, batch, plain, jax.block_until_ready
 
 
 def pytorch_setup(layers: int, width: int) -> tuple[Any, ...]:
     """The same for PyTorch; on the GPU if there is one."""
     import torch
 
-    from algoperf.reference_algorithms._shared import training_pytorch
+    from algoperf.reference_algorithms._shared import factory_pytorch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     values = arrays(layers, width, 0)
@@ -114,17 +121,16 @@ def pytorch_setup(layers: int, width: int) -> tuple[Any, ...]:
             model.register_parameter(name, parameter)
         return model
 
-    def plain(model: Any) -> Any:
-        optimizer = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
-        return training_pytorch.init(optimizer, lambda step, xp=np: 1e-3)
-
     def wait(_: Any) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     batch = {"inputs": inputs, "targets": None}
-    update = training_pytorch.update_params
-    return workload, make_params, batch, plain, update, wait
+    plain = factory_pytorch.submission(
+        lambda setup: torch.optim.SGD(setup.params.parameters(), lr=1.0, fused=True),
+        schedule=constant_rate,
+    )
+    return workload, make_params, batch, plain, wait
 
 
 def hyperparameters(algorithm: str) -> Any:
@@ -142,22 +148,23 @@ def hyperparameters(algorithm: str) -> Any:
 
 
 def milliseconds(
-    setup: tuple[Any, ...], algorithm: str | None, framework: str, num_steps: int
+    setup: tuple[Any, ...],
+    algorithm: str | None,
+    framework: str,
+    num_steps: int,
+    now: Callable[[], float],
 ) -> list[float]:
     """Of each step after the first, which compiles; plain descent if no algorithm."""
-    workload, make_params, batch, plain, update, wait = setup
+    workload, make_params, batch, functions, wait = setup
     params, point = make_params(), None
-    if algorithm is None:
-        state = plain(params)
-    else:
+    if algorithm is not None:
         name = f"algoperf.reference_algorithms.{algorithm}.submission_{framework}"
-        module, point = importlib.import_module(name), hyperparameters(algorithm)
-        state = module.init_optimizer_state(workload, params, None, point, None)
-        update = module.update_params
+        functions, point = importlib.import_module(name), hyperparameters(algorithm)
+    state = functions.init_optimizer_state(workload, params, None, point, None)
     seconds = []
     for step in range(1, num_steps + 2):
-        start = time.perf_counter()
-        state, params, _ = update(
+        start = now()
+        state, params, _ = functions.update_params(
             workload=workload,
             current_param_container=params,
             current_params_types=workload.model_params_types,
@@ -171,18 +178,20 @@ def milliseconds(
             rng=np.zeros(2, np.uint32),
         )
         wait((state[0], params) if framework == "jax" else None)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return [1e3 * x for x in seconds[1:]]
 
 
 def report(name: str, times: list[float], plain: float) -> None:
-    """One line: median, ratio, and the share of roots where a step stands out."""
+    """One line: median, ratio, and the share of the steps that stand out."""
     usual = statistics.median(times)
     line = f"{name:22} {usual:10.1f} ms {usual / plain:8.1f} x plain descent"
-    if name == "distributed_shampoo" and len(times) >= ROOTS_EVERY:
-        roots = times[ROOTS_EVERY - 1] - usual
-        amortised = usual + roots / ROOTS_EVERY
-        line += f"; roots {roots:.1f} ms every {ROOTS_EVERY}: {amortised:.1f} ms a step"
+    if name in PERIODS:
+        period = PERIODS[name]
+        more = times[period - 1] - usual
+        amortised = usual + more / period
+        line += f"; {more:.1f} ms more every {period}: {amortised:.1f} ms a step"
+        line += f", {amortised / plain:.1f} x"
     print(line, flush=True)
 
 
@@ -195,19 +204,21 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     options = parser.parse_args()
+    now = time.perf_counter if options.clock == "wall" else time.process_time
     make = jax_setup if options.framework == "jax" else pytorch_setup
     setup = make(options.layers, options.width)
     num_parameters = options.layers * (options.width + 1) * options.width
     print(f"{options.framework}, {num_parameters / 1e6:.1f} million parameters")
-    times = milliseconds(setup, None, options.framework, max(options.steps, 10))
+    num_steps = max(options.steps, 10)
+    times = milliseconds(setup, None, options.framework, num_steps, now)
     plain = statistics.median(times)
     report("plain descent", times, plain)
     for algorithm in options.algorithms:
-        num_steps = options.steps
-        if algorithm == "distributed_shampoo":
-            num_steps = ROOTS_EVERY  # the last of them takes roots again
-        times = milliseconds(setup, algorithm, options.framework, num_steps)
+        # The last step of a period takes new roots or bases.
+        num_steps = PERIODS.get(algorithm, options.steps)
+        times = milliseconds(setup, algorithm, options.framework, num_steps, now)
         report(algorithm, times, plain)
 
 

@@ -23,7 +23,7 @@ from algoperf import cli, registry, rulesets
 from algoperf.backend import Backend
 from algoperf.pipeline import DataRequest
 from algoperf.runner.clock import Clock
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
 from algoperf.runner.randomness import StepKeys
 from algoperf.runner.trial import Trial, TrialParts
@@ -169,7 +169,7 @@ def make_parts(backend: Backend, data_dir: Path, work: Work) -> TrialParts:
         clock=Clock(),
         log=None,
         observers=Observers(),
-        intruders=Intruders(),
+        stray_workers=StrayWorkers(),
         seed=0,
         identity={},
     )

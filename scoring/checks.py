@@ -22,11 +22,11 @@ _TO_REPEAT = (Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED)
 def uncomparable(trials: Sequence[Trial], rules: Ruleset) -> list[str]:
     """What differs between trials that are about to be ranked together."""
     warnings = []
-    precisions = {str(t.meta["precision"]): t for t in trials if "precision" in t.meta}
+    precisions = {t.meta.precision: t for t in trials if t.meta.precision}
     if len(precisions) > 1:
         found = "; ".join(f"{name} ({t.meta_path})" for name, t in precisions.items())
         raise BadLogs(f"Precisions are never ranked together: {found}.")
-    partial = [t for t in trials if t.meta.get("partial_data") not in (None, False)]
+    partial = [t for t in trials if t.meta.partial_data]
     if partial:
         raise BadLogs(
             f"{partial[0].meta_path}: the trial ran on a partial copy of its data "
@@ -38,7 +38,7 @@ def uncomparable(trials: Sequence[Trial], rules: Ruleset) -> list[str]:
         warnings.append(
             f"times of different hardware are compared: {_listed(hardware)}"
         )
-    recorded = _counted(t.meta.get("ruleset") for t in trials)
+    recorded = _counted(t.meta.ruleset for t in trials)
     if len(recorded) > 1:
         warnings.append(f"trials ran under different rulesets: {_listed(recorded)}")
     elif recorded and rules.name not in recorded:
@@ -59,13 +59,12 @@ def _counted(values: Iterable[Any]) -> Counter[str]:
 
 def hardware_words(trial: Trial) -> str | None:
     """What the trial ran on, in words that suit every framework; None: not recorded."""
-    devices, host = trial.meta.get("devices"), trial.meta.get("host")
+    devices, host = trial.meta.devices, trial.meta.host
     words = []
-    if isinstance(devices, Mapping):
-        kind = devices.get("device_kind")
-        words.append(f"{devices.get('num_devices')} x {kind}")
-    if isinstance(host, Mapping):
-        words.append(f"{host.get('cpu')} ({host.get('cores')} cores)")
+    if devices is not None:
+        words.append(f"{devices.num_devices} x {devices.device_kind}")
+    if host is not None:
+        words.append(f"{host.cpu} ({host.cores} cores)")
     return " on ".join(words) or published.hardware(trial)
 
 

@@ -1,20 +1,21 @@
-"""What the results cost, and how results of two years compare."""
+"""What the results cost."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.errors import BadLogs
-from algoperf.logs import SUBMISSION_SECONDS, Trial
+from algoperf.evaluations import (
+    EVALUATION_SECONDS,
+    LOGGING_SECONDS,
+    SUBMISSION_SECONDS,
+    TOTAL_SECONDS,
+)
+from algoperf.logs import Trial
 
 from .leaderboard import Leaderboard
 from .times import median, study_times
-
-_EVALUATION_SECONDS = "accumulated_eval_time"
-_LOGGING_SECONDS = "accumulated_logging_time"
-_TOTAL_SECONDS = "total_duration"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def last(trial: Trial, column: str) -> float:
 
 def total_seconds(trial: Trial) -> float:
     """Wall time until the last evaluation; else the submission time."""
-    total = last(trial, _TOTAL_SECONDS)
+    total = last(trial, TOTAL_SECONDS)
     return total if math.isfinite(total) else last(trial, SUBMISSION_SECONDS)
 
 
@@ -52,8 +53,8 @@ def cost(trials: Sequence[Trial]) -> Cost:
     return Cost(
         seconds / 3600,
         submission / 3600,
-        share(_EVALUATION_SECONDS),
-        share(_LOGGING_SECONDS),
+        share(EVALUATION_SECONDS),
+        share(LOGGING_SECONDS),
     )
 
 
@@ -97,29 +98,3 @@ def _times_after(chosen: np.ndarray, scored: np.ndarray) -> np.ndarray:
             for k in range(1, chosen.shape[1] + 1)
         ]
     )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How much faster the best of one pool is than the best of an earlier one."""
-
-    factor: float  # geometric mean over what both pools solved; above 1 is faster
-    by_workload: Mapping[str, float]
-    left_out: tuple[str, ...]  # solved in one pool only, or in none
-
-
-def year_over_year(earlier: Leaderboard, later: Leaderboard) -> Progress:
-    """Compares the best raw times of two pools, workload by workload."""
-    shared = [name for name in earlier.pool.bases if name in later.pool.bases]
-    if not shared:
-        raise BadLogs("The two sets of results have no base workload in common.")
-    factors = {}
-    for name in shared:
-        before = min(entry.seconds[name] for entry in earlier.entries)
-        after = min(entry.seconds[name] for entry in later.entries)
-        if math.isfinite(before) and math.isfinite(after) and before > 0 and after > 0:
-            factors[name] = before / after
-    logs = [math.log(factor) for factor in factors.values()]
-    mean = math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
-    left_out = tuple(name for name in shared if name not in factors)
-    return Progress(mean, factors, left_out)

@@ -163,7 +163,7 @@ def _tuning(trials: Sequence[Trial], notes: list[str]) -> TuningRuleset:
     """As recorded in the meta data or, by the published harness, in the flags."""
     recorded: dict[TuningRuleset, Path] = {}
     for trial in trials:
-        name, file = trial.meta.get("tuning_ruleset"), trial.meta_path
+        name, file = trial.meta.tuning_ruleset, trial.meta_path
         if name is None:
             name, file = trial.flags.get("tuning_ruleset"), trial.flags_path
         if name is None:

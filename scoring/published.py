@@ -16,11 +16,11 @@ _VERSIONS = {"python": "python_version", "os": "os_platform", "driver": "gpu_dri
 
 def target_record(trial: Trial) -> Mapping[str, Any] | None:
     """`metric`, `validation`, `test` (None: the workload has none); None: no record."""
-    metric = trial.meta.get(f"{_WORKLOAD}target_metric_name")
-    validation = _finite(trial.meta.get(f"{_WORKLOAD}validation_target_value"))
+    metric = trial.meta.others.get(f"{_WORKLOAD}target_metric_name")
+    validation = _finite(trial.meta.others.get(f"{_WORKLOAD}validation_target_value"))
     if not isinstance(metric, str) or math.isnan(validation):
         return None
-    test = _finite(trial.meta.get(f"{_WORKLOAD}test_target_value"))
+    test = _finite(trial.meta.others.get(f"{_WORKLOAD}test_target_value"))
     return {
         "metric": metric,
         "validation": validation,
@@ -30,12 +30,12 @@ def target_record(trial: Trial) -> Mapping[str, Any] | None:
 
 def budget_seconds(trial: Trial) -> float:
     """The recorded budget, that of external tuning; NaN without a record."""
-    return _finite(trial.meta.get(f"{_WORKLOAD}max_allowed_runtime_sec"))
+    return _finite(trial.meta.others.get(f"{_WORKLOAD}max_allowed_runtime_sec"))
 
 
 def hardware(trial: Trial) -> str | None:
     """What the trial ran on; None without a record."""
-    meta, words = trial.meta, []
+    meta, words = trial.meta.others, []
     count = meta.get("gpu_count", meta.get("gpu.count"))
     if count or meta.get("gpu_model_name"):
         words.append(f"{count} x {meta.get('gpu_model_name', 'unknown GPU')}")
@@ -46,13 +46,13 @@ def hardware(trial: Trial) -> str | None:
 
 def versions(trial: Trial) -> dict[str, str]:
     """Versions by name."""
-    found = {name: trial.meta.get(key) for name, key in _VERSIONS.items()}
+    found = {name: trial.meta.others.get(key) for name, key in _VERSIONS.items()}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def commit(trial: Trial) -> str | None:
     """The harness's commit."""
-    found = trial.meta.get("git_commit_hash")
+    found = trial.meta.others.get("git_commit_hash")
     return None if found is None else str(found)
 
 

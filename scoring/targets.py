@@ -5,7 +5,6 @@ that a run left in its own logs. Direction, targets and budget are one value per
 workload.
 """
 
-import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from algoperf.errors import BadLogs, UnknownName, near
 from algoperf.files import read_regular
 from algoperf.logs import Trial
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.trial_meta import budget_of, finite_number, test_bound
 
 from . import published
 
@@ -143,46 +143,14 @@ def _from_entry(
             f'{where}: say with \'better\': "higher" or "lower" in which direction '
             f"{metric!r} improves."
         )
-    validation = _number(where, entry, "validation_target_value", required=True)
-    test = _test_bound(where, entry, "test_target_value")
+    validation = finite_number(where, entry, "validation_target_value", required=True)
+    test = test_bound(where, entry, "test_target_value")
     return ScoredWorkload(
         name,
         base_of(name, bases),
         Target(metric, validation, test, better),
-        _budget(where, entry) * factor,
+        budget_of(where, entry) * factor,
     )
-
-
-def _test_bound(where: str, entry: Mapping[str, Any], key: str) -> float | None:
-    """NaN where nothing is said; None where the file says that there is none."""
-    if key in entry and entry[key] is None:
-        return None
-    return _number(where, entry, key)
-
-
-def _budget(where: str, entry: Mapping[str, Any]) -> float:
-    budget = _number(where, entry, "budget_seconds", default=math.inf)
-    if budget <= 0:
-        raise BadLogs(f"{where}: 'budget_seconds' must be above 0, not {budget:g}.")
-    return budget
-
-
-def _number(
-    where: str,
-    entry: Mapping[str, Any],
-    key: str,
-    *,
-    required: bool = False,
-    default: float = math.nan,
-) -> float:
-    value = entry.get(key)
-    if value is None and not required:
-        return default
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # an integer beyond all floats
-            if math.isfinite(value):
-                return float(value)
-    raise BadLogs(f"{where}: {key!r} must be a finite number, not {value!r}.")
 
 
 def from_definition(
@@ -208,23 +176,20 @@ def from_meta(trial: Trial, budget_factor: float = 1.0) -> ScoredWorkload | None
 
     `budget_factor`: of the budgets in published logs, which are those of external tuning.
     """
-    record = trial.meta.get("target")
+    meta, name = trial.meta, trial.id.workload
+    record = meta.target
     if record is None:
         return _from_published(trial, budget_factor)
-    where = f"{trial.meta_path}: the target"
-    if not isinstance(record, Mapping):
-        raise BadLogs(f"{where} must be an object, not {record!r}.")
-    metric, better = record.get("metric"), record.get("better")
-    if not isinstance(metric, str) or better not in ("higher", "lower"):
-        raise BadLogs(f"{where} must have 'metric' and 'better', not {dict(record)!r}.")
-    validation = _number(where, record, "validation", required=True)
-    target = Target(metric, validation, _test_bound(where, record, "test"), better)
-    budget = _budget(f"{trial.meta_path}", trial.meta)
-    name = trial.id.workload
-    base = str(trial.meta.get("base_workload") or name)
-    tier = scored_tier(str(trial.meta.get("tier", "full")))
-    is_mini = trial.meta.get("tier") == "mini"
-    return ScoredWorkload(name, name if is_mini else base, target, budget, tier)
+    better: Literal["higher", "lower"] = (
+        "lower" if record.better == "lower" else "higher"
+    )
+    target = Target(record.metric, record.validation, record.test, better)
+    budget = math.inf if meta.budget_seconds is None else meta.budget_seconds
+    base = meta.base_workload or name
+    tier = meta.tier or "full"
+    if tier == "mini":
+        base = name
+    return ScoredWorkload(name, base, target, budget, scored_tier(tier))
 
 
 def _from_published(trial: Trial, budget_factor: float) -> ScoredWorkload | None:

@@ -72,7 +72,15 @@ def test_workloads_are_listed_with_targets_and_budgets(run):
 def test_variants_are_listed_when_asked_for(run):
     _, out, _ = run("list", "--variants")
     names = [line.split()[0] for line in out.splitlines()[1:]]
-    assert names == list(registry.definitions())
+    known = registry.definitions()
+    assert names == [name for name in known if known[name].tier != "deepobs"]
+
+
+def test_a_tier_is_listed_when_asked_for(run):
+    _, out, _ = run("list", "--variants", "--tier", "deepobs")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    known = registry.definitions()
+    assert names == [name for name in known if known[name].tier == "deepobs"]
 
 
 def test_a_wrong_ruleset_is_refused(run):
@@ -269,7 +277,8 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 
 
 RUN_OPTIONS = """
-    --allow-partial-data --calibrate --data-dir --eval-every-steps --experiment-dir
+    --allow-partial-data --calibrate --cockpit --cockpit-batch-norm --cockpit-curvature
+    --cockpit-every --data-dir --eval-every-steps --experiment-dir
     --experiment-name --first-study --first-trial --framework --hang-seconds --help
     --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
     --overwrite --precision --resume --ruleset --search-space --seed --studies

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from file_server import CONTENT, SHA256, server
 
-from algoperf import cli, downloads, registry
+from algoperf import cli, download, downloads, registry
 from algoperf.datasets.mnist import prepare as mnist
 from algoperf.downloads import OfficialFile
 from algoperf.errors import BadData
@@ -16,7 +16,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    fetch = downloads.fetch
+    fetch = download.fetch
     monkeypatch.setattr(
         downloads, "fetch", lambda *a, **k: fetch(*a, **k, sleep=lambda _: None)
     )

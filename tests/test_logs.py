@@ -10,23 +10,33 @@ import pytest
 
 from algoperf import logs
 from algoperf.errors import BadLogs
-from algoperf.logs import TIME_COLUMNS, Outcome, TrialId, TrialLog
+from algoperf.logs import (
+    TIME_COLUMNS,
+    EvaluationRow,
+    Outcome,
+    OutcomeRecord,
+    TrialId,
+    TrialLog,
+)
+from algoperf.trial_meta import Host, TrialMeta
 
 IDENTITY = TrialId("mine", 2, "mnist_mini", "jax", 3)
 
 
-def row(step: int, **metrics) -> dict:
+def row(step: int, **metrics) -> EvaluationRow:
     """A row of evaluation, with keys in no particular order."""
     seconds = 1.5 * step
-    return {
-        **metrics,
-        "total_duration": seconds + 9,
-        "accumulated_logging_time": 0.25,
-        "accumulated_eval_time": 2.0,
-        "score": seconds,
-        "accumulated_submission_time": seconds,
-        "global_step": step,
-    }
+    return EvaluationRow.from_json(
+        {
+            **metrics,
+            "total_duration": seconds + 9,
+            "accumulated_logging_time": 0.25,
+            "accumulated_eval_time": 2.0,
+            "score": seconds,
+            "accumulated_submission_time": seconds,
+            "global_step": step,
+        }
+    )
 
 
 @pytest.fixture
@@ -89,6 +99,7 @@ def test_time_columns_come_first_and_metrics_in_order(folder):
     header = (folder / "eval_measurements.csv").read_text().splitlines()[0].split(",")
     assert header == [
         *TIME_COLUMNS,
+        "accumulated_checkpoint_time",
         "test/loss",
         "validation/accuracy",
         "validation/loss",
@@ -128,8 +139,8 @@ def test_rows_after_the_checkpoint_are_gone_once_the_trial_goes_on(folder):
         first.append_scalar_metrics({"loss": 1.0}, step)
         first.add_evaluation(row(step))
     resumed = TrialLog(folder, preemptions=1, keep_steps=1)
-    resumed.start({}, {}, None)
-    resumed.finish(Outcome.NOT_REACHED, "the budget was spent", {})
+    resumed.start(TrialMeta(), {}, None)
+    resumed.finish(OutcomeRecord(Outcome.NOT_REACHED, "the budget was spent"))
     assert steps_of(folder / "eval_measurements.csv") == [1]
     assert steps_of(folder / "measurements.csv") == [1]
 
@@ -169,7 +180,7 @@ def test_scalars_after_the_last_evaluation_are_written_at_the_end(folder):
     log = TrialLog(folder)
     log.add_evaluation(row(1))
     log.append_scalar_metrics({"loss": 0.5}, 2)
-    log.finish(Outcome.NOT_REACHED, "why", {})
+    log.finish(OutcomeRecord(Outcome.NOT_REACHED, "why"))
     assert steps_of(folder / "measurements.csv") == [2]
 
 
@@ -215,36 +226,41 @@ def test_scalars_of_a_resumed_trial_go_on_after_its_checkpoint(folder):
 
 
 def test_what_is_known_at_the_start_comes_back(folder):
-    TrialLog(folder).start({"host": {"cores": 2}}, {"seed": 0}, {"rate": 0.1 + 0.2})
+    TrialLog(folder).start(
+        TrialMeta(host=Host(cores=2)), {"seed": 0}, {"rate": 0.1 + 0.2}
+    )
     trial = read_back(folder)
-    assert trial.meta == {"host": {"cores": 2}}
+    assert trial.meta.host == Host(cores=2)
     assert trial.hyperparameters == {"rate": 0.1 + 0.2}
     assert json.loads((folder / "flags_0.json").read_text()) == {"seed": 0}
 
 
 def test_self_tuning_has_no_hyperparameters(folder):
-    TrialLog(folder).start({}, {}, None)
+    TrialLog(folder).start(TrialMeta(), {}, None)
     assert read_back(folder).hyperparameters == {}
 
 
 def test_every_part_of_a_preempted_trial_has_its_own_meta_data(folder):
-    TrialLog(folder).start({"part": 0}, {}, None)
-    TrialLog(folder, preemptions=1, keep_steps=1).start({"part": 1}, {}, None)
-    assert read_back(folder).meta == {"part": 1}
-    assert json.loads((folder / "meta_data_0.json").read_text()) == {"part": 0}
+    TrialLog(folder).start(TrialMeta(others={"part": 0}), {}, None)
+    TrialLog(folder, preemptions=1, keep_steps=1).start(
+        TrialMeta(others={"part": 1}), {}, None
+    )
+    assert read_back(folder).meta.others == {"part": 1}
+    assert json.loads((folder / "meta_data_0.json").read_text())["part"] == 0
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_outcomes_come_back(folder, outcome):
-    TrialLog(folder).finish(outcome, "a reason", {"submission": 1.5})
-    assert logs.read_outcome(folder) == (outcome, "a reason")
+    TrialLog(folder).finish(OutcomeRecord(outcome, "a reason", {"submission": 1.5}))
+    record = logs.read_outcome(folder)
+    assert (record.outcome, record.reason) == (outcome, "a reason")
     seconds = json.loads((folder / "outcome.json").read_text())["seconds"]
     assert seconds == {"submission": 1.5}
 
 
 def test_a_running_trial_has_no_outcome(folder):
     TrialLog(folder).add_evaluation(row(1))
-    assert logs.read_outcome(folder) == (None, "")
+    assert logs.read_outcome(folder) is None
 
 
 def test_written_json_is_strict_json(tmp_path):
@@ -315,7 +331,7 @@ def test_evaluations_are_intact_after_a_write_that_failed(folder, monkeypatch):
 
 def test_the_names_of_scalars_fit_into_a_file(folder):
     log = TrialLog(folder)
-    log.start({}, {}, None)
+    log.start(TrialMeta(), {}, None)
     log.append_scalar_metrics({"loss\udc80": 1.0}, 1)
     log.flush_scalars()
     assert "loss\\udc80" in (folder / "measurements.csv").read_text()

@@ -196,8 +196,8 @@ def _is_used(label_smoothing: Any) -> bool:
 
 def _as_float(x: Any) -> jax.Array:
     """As float32, or float64 where JAX runs in 64 bits."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    values = jnp.asarray(x)
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _where(mask: jax.Array | None, x: jax.Array) -> jax.Array:

@@ -9,17 +9,16 @@ Required:
   with one or two examples, usually zeros. Shapes and dtypes matter, values do not.
 
 Optional:
-- `forward(module, variables, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  (logits, new_model_state)` where the default call will not do. `variables` holds
-  `params` and the collections of the model state; `new_model_state` is those
-  collections.
+- `forward(module, variables, batch, context) -> (logits, new_model_state)` where the
+  default call will not do; see `ForwardContext`. `variables` holds `params` and the
+  collections of the model state; `new_model_state` is those collections.
 - `init_variables(module, rngs, batch) -> variables` where the module is not called as
   above.
-- `outputs(module, variables, batch) -> dict[str, array]`: what is evaluated, instead of
-  `metrics.outputs(xp, logits, batch, per_example)`; compiled.
+- `outputs(module, variables, batch, context) -> dict[str, array]`: what is evaluated,
+  instead of `metrics.outputs(xp, logits, batch, per_example)`; compiled.
 - `parameter_loss(params, config)` and `initial_carry(config)`: see
-  `algoperf.backend.ModelModule`. The carry is the collection `carry` of `forward`'s variables
-  and of what it returns; where a workload draws in evaluation, `rng` is given there too.
+  `algoperf.backend.ModelModule`. `forward` gets the carry in the context, and returns the
+  next one as the collection `carry`.
 """
 
 import functools
@@ -37,9 +36,10 @@ from algoperf import parameter_loss, spec
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import losses
 from algoperf.jax_backend.layers import Typed, computing_in
-from algoperf.jax_backend.sharding import get_replicate_sharding
+from algoperf.jax_backend.sharding import get_replicate_sharding, over_devices
 from algoperf.parameter_loss import WithParameterLoss
 
 CARRY = "carry"  # in the model state: what goes from batch to batch
@@ -65,6 +65,7 @@ class BoundModel:
         self._model = model
         self._metrics = metrics
         self._definition = definition
+        self._config = definition.model
         self._dtype = compute_dtype
         with computing_in(compute_dtype):
             self._module = model.build(definition.model)
@@ -113,25 +114,26 @@ class BoundModel:
     ) -> tuple[Any, Any]:
         """See `spec.Workload.model_fn`. Traceable; logits are float32."""
         train = mode is spec.ForwardPassMode.TRAIN
+        collections = dict(model_state or {})
+        carry = collections.pop(CARRY, None)
         with computing_in(self._dtype):
             logits, new_state = self._forward()(
                 self._module,
-                {"params": params, **(model_state or {})},
+                {"params": params, **collections},
                 batch,
-                train=train,
-                rng=rng,
-                update_batch_norm=update_batch_norm,
-                dropout_rate=dropout_rate,
+                ForwardContext(
+                    self._config, train, rng, update_batch_norm, dropout_rate, carry
+                ),
             )
-        updates = train and update_batch_norm and model_state
+        updates = train and update_batch_norm and collections
         state = new_state if updates else model_state
         if self._has_carry:
             state = {**state, CARRY: new_state[CARRY]}
         logits = _at_least_float32(logits)
         if not hasattr(self._model, "parameter_loss"):
             return logits, state
-        term = self._model.parameter_loss(params, self._definition.model)
-        return WithParameterLoss(logits, term), state
+        term = self._model.parameter_loss(params, self._config)
+        return logits if term is None else WithParameterLoss(logits, term), state
 
     def loss(
         self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
@@ -154,7 +156,7 @@ class BoundModel:
         """See `algoperf.backend.BoundModel.without_carry`."""
         if not self._has_carry:
             return model_state
-        initial = self._model.initial_carry(self._definition.model)
+        initial = self._model.initial_carry(self._config)
         replicated = get_replicate_sharding()
         return {**(model_state or {}), CARRY: jax.device_put(dict(initial), replicated)}
 
@@ -230,7 +232,9 @@ class BoundModel:
         if hasattr(self._model, "outputs"):
             variables = {"params": params, **(model_state or {})}
             with computing_in(self._dtype):
-                return self._model.outputs(self._module, variables, batch), None
+                context = ForwardContext(self._config, over_devices=over_devices)
+                found = self._model.outputs(self._module, variables, batch, context)
+                return found, None
         logits, state = self.forward(
             params, batch, model_state, spec.ForwardPassMode.EVAL, key, False, 0.0
         )
@@ -252,24 +256,20 @@ def _default_forward(
     module: Any,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, Any]:
     """The default call. Running statistics that are not wanted, `forward` drops."""
     state = {name: value for name, value in variables.items() if name != "params"}
-    rngs = {} if rng is None else {"dropout": rng}
+    rngs = {} if context.rng is None else {"dropout": context.rng}
     result = module.apply(
         variables,
         batch["inputs"],
-        train=train,
-        dropout_rate=dropout_rate,
+        train=context.train,
+        dropout_rate=context.dropout_rate,
         rngs=rngs,
-        mutable=list(state) if train and state else False,
+        mutable=list(state) if context.train and state else False,
     )
-    return result if train and state else (result, state)
+    return result if context.train and state else (result, state)
 
 
 def _is_box(node: Any) -> bool:

@@ -19,6 +19,7 @@ from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.logs import Outcome, Trial
 from algoperf.runner import door, experiment
 from algoperf.runner.settings import Settings
+from algoperf.trial_meta import Devices, Host
 
 ALGORITHM = "nadamw"
 MAX_SLOWDOWN = 1.10
@@ -98,24 +99,23 @@ def speed_of(trial: Trial) -> Speed:
         )
     seconds = np.diff(trial.columns[logs.SUBMISSION_SECONDS])
     steps = np.diff(trial.columns[logs.STEP])
-    outcome_file = json.loads((trial.folder / logs.OUTCOME_FILE).read_text())
     return Speed(
-        float(np.median(seconds / steps)), float(outcome_file["shares"]["data_wait"])
+        float(np.median(seconds / steps)), float(trial.shares.get("data_wait", 0.0))
     )
 
 
 def key_of(trial: Trial) -> str:
     """What must be equal for two speeds to be comparable, as one line."""
     meta = trial.meta
-    host, devices = meta["host"], meta["devices"]
+    host, devices = meta.host or Host(), meta.devices or Devices()
     facts: dict[str, Any] = {
-        "workload": meta["workload"],
-        "framework": meta["framework"],
-        "precision": meta["precision"],
-        "processes": meta["num_processes"],
-        "host": [host["cpu"], host["cores"]],
-        "devices": {k: v for k, v in devices.items() if k != "warnings"},
-        "versions": meta["versions"],
+        "workload": meta.workload,
+        "framework": meta.framework,
+        "precision": meta.precision,
+        "processes": meta.num_processes,
+        "host": [host.cpu, host.cores],
+        "devices": dataclasses.replace(devices, warnings=()).to_json(),
+        "versions": meta.versions,
     }
     return json.dumps(facts, sort_keys=True, default=str)
 

@@ -15,7 +15,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
 from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
-    Processes,
+    ProcessGroups,
     Rank,
     current_rank,
     device_of,
@@ -59,7 +59,7 @@ class Backend:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             devices.set_up_gpu()
-        self.processes = Processes(rank, device)
+        self.processes = ProcessGroups(rank, device)
 
     def describe_devices(self) -> dict[str, Any]:
         """See `algoperf.backend.Backend`; `warnings` are sentences for the user."""
@@ -107,7 +107,8 @@ class Backend:
 
     def place(self, batch: Arrays) -> spec.Batch:
         """See `algoperf.backend.Backend`; safe to call from several threads."""
-        return self._place(dict(batch))
+        placed: spec.Batch = self._place(dict(batch))
+        return placed
 
     def bind(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
@@ -130,14 +131,6 @@ class Backend:
         """See `algoperf.backend.Backend`; a CPU has no queue to wait for."""
         if self.accelerator is not None:
             self.accelerator.synchronize()
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.maximum(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.exchange(value)
 
     def is_finite(self, params: Any) -> bool:
         """See `algoperf.backend.Backend`; one reduction over all parameters."""

@@ -3,16 +3,14 @@
 What a `model_pytorch.py` defines (see `layers` for the conventions of its modules):
 
 - `build(config) -> nn.Module`. By default the module is called with `batch["inputs"]`.
-- optional `forward(module, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  logits` instead of that call. It calls `module(...)`, not its parts, because DDP works
-  through the call. Dropout and batch-norm layers are already set up; the keywords are
-  for the rest.
-- optional `outputs(module, batch) -> {name: tensor}` instead of logits, loss and
+- optional `forward(module, batch, context) -> logits` instead of that call; see
+  `ForwardContext`. It calls `module(...)`, not its parts, because DDP works through the
+  call. Dropout and batch-norm layers are already set up; the context is for the rest.
+- optional `outputs(module, batch, context) -> {name: tensor}` instead of logits, loss and
   `metrics.outputs`. It gets the module itself, without DDP, and runs without gradients.
 - optional `parameter_loss(module, config)` and `initial_carry(config)`: see
-  `algoperf.backend.ModelModule`. With a carry, `forward` takes it as the keyword `carry`,
-  tensors by name, and returns (logits, carry). Where a workload draws in evaluation, `rng` is
-  given there too.
+  `algoperf.backend.ModelModule`. With a carry, `forward` gets it in the context, tensors by
+  name, and returns (logits, carry).
 """
 
 import contextlib
@@ -34,10 +32,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from algoperf import parameter_loss, spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
 from algoperf.parameter_loss import WithParameterLoss
 from algoperf.pytorch_backend import layers, losses
 from algoperf.pytorch_backend.devices import to_numpy
-from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap, wrap
+from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap, wrap
 from algoperf.pytorch_backend.dropout import Dropout, configure
 from algoperf.pytorch_backend.rng import generator
 
@@ -52,7 +51,7 @@ class Execution:
 
     device: torch.device
     rank: Rank
-    processes: Processes
+    processes: ProcessGroups
     bf16: bool = False
     compile: bool = False
 
@@ -179,16 +178,14 @@ class BoundModel:
             self._set_dropout(parts.dropouts, dropout_rate, rng)
         with parts.updating_statistics(update_batch_norm), self._execution.autocast():
             if hasattr(self._model, "forward"):
-                carry = {CARRY: model_state[CARRY]} if self._has_carry else {}
-                logits = self._model.forward(
-                    params,
-                    batch,
+                context = self._context(
                     train=train,
                     rng=rng,
                     update_batch_norm=update_batch_norm,
                     dropout_rate=dropout_rate,
-                    **carry,
+                    carry=model_state[CARRY] if self._has_carry else None,
                 )
+                logits = self._model.forward(params, batch, context)
             else:
                 logits = params(batch["inputs"])
             state = None
@@ -201,7 +198,7 @@ class BoundModel:
             return logits, state
         config = self._definition.model
         term = self._model.parameter_loss(unwrap(params), config)
-        return WithParameterLoss(logits, term), state
+        return logits if term is None else WithParameterLoss(logits, term), state
 
     def loss(
         self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
@@ -230,6 +227,10 @@ class BoundModel:
         initial = self._model.initial_carry(self._definition.model)
         device = self._execution.device
         return {CARRY: {k: torch.tensor(v, device=device) for k, v in initial.items()}}
+
+    def _context(self, **call: Any) -> ForwardContext:
+        config, rank = self._definition.model, self._execution.rank.rank
+        return ForwardContext(config, batch_part=rank, **call)
 
     def check_params(self, params: Any) -> None:
         """See `algoperf.backend.BoundModel.check_params`."""
@@ -266,7 +267,7 @@ class BoundModel:
     @functools.cached_property
     def _evaluated(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            module = self._model.build(self._definition.model)
+            module: nn.Module = self._model.build(self._definition.model)
         module.to(self._execution.device).requires_grad_(False)
         if self._execution.compile:
             module.compile(fullgraph=True, dynamic=False)
@@ -280,7 +281,7 @@ class BoundModel:
         with _evaluating(module), torch.no_grad():
             outputs, state = self._outputs(module, model_state, batch, key)
         arrays = {name: to_numpy(tensor) for name, tensor in outputs.items()}
-        return self._execution.processes.gather(arrays), state
+        return self._execution.processes.joined(arrays), state
 
     def _outputs(
         self, module: nn.Module, model_state: Any, batch: spec.Batch, key: Any
@@ -288,7 +289,8 @@ class BoundModel:
         """What is evaluated, and the model state with what goes to the next batch."""
         if hasattr(self._model, "outputs"):
             with self._execution.autocast():
-                return self._model.outputs(module, batch), model_state
+                found = self._model.outputs(module, batch, self._context())
+                return found, model_state
         mode = spec.ForwardPassMode.EVAL
         logits, state = self.forward(module, batch, model_state, mode, key, False, 0.0)
         loss = self.loss(batch.get("targets"), logits, batch.get("weights"), 0.0)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import exit_status, logs
-from algoperf.backend import check_framework
 from algoperf.errors import AlgoPerfError
+from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
 from algoperf.runner.outcomes import STACKS_FILE, Ending
 from algoperf.runner.plan import TrialPlan
@@ -207,17 +207,17 @@ def _ending(
     if wrong:
         raise WrongInput(wrong[0]["wrong_input"])
     _keep_stacks(plan, office)
-    outcome, reason = logs.read_outcome(plan.folder)
+    record = logs.read_outcome(plan.folder)
     is_silent = death.rank and death.rank not in {word["rank"] for word in words}
     if words and not is_silent:
         ending = _told(words[0])
-        if outcome is not None and not (ending.is_failure and words[0]["rank"]):
-            return Ending(outcome, reason)
-    elif outcome is not None and not is_silent:
-        return Ending(outcome, reason)
+        if record is not None and not (ending.is_failure and words[0]["rank"]):
+            return Ending(record.outcome, record.reason)
+    elif record is not None and not is_silent:
+        return Ending(record.outcome, record.reason)
     else:
         ending = _unexplained(plan.settings, office, death, stop)
-    logs.write_outcome(plan.folder, ending.outcome, ending.reason)
+    logs.write_outcome(plan.folder, ending.record())
     return ending
 
 

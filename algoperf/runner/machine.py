@@ -6,32 +6,34 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 import algoperf
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.loading.source import Source
+from algoperf.trial_meta import Host
 
-_PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
+_PACKAGES = ("numpy", *(p for f in FRAMEWORKS.values() for p in f.versions_of))
 
 
-def describe() -> dict[str, Any]:
-    """Host, operating system, versions and commit; devices are the backend's to describe."""
-    return {
-        "host": {
-            "cpu": _cpu_model(),
-            "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "system": platform.platform(),
-        },
-        "versions": {
-            "algoperf": algoperf.__version__,
-            "python": platform.python_version(),
-        }
-        | _package_versions(),
-        "commit": commit(),
+def host() -> Host:
+    """This machine, without its devices, which are the backend's to describe."""
+    return Host(
+        cpu=cpu_model(),
+        cores=os.cpu_count(),
+        memory_bytes=psutil.virtual_memory().total,
+        system=platform.platform(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the benchmark, of Python and of the packages that compute."""
+    own = {
+        "algoperf": algoperf.__version__,
+        "python": platform.python_version(),
     }
+    return own | _package_versions()
 
 
 def commit() -> str:
@@ -78,7 +80,8 @@ def _package_versions() -> dict[str, str]:
     return versions
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -8,7 +8,7 @@ from typing import Protocol, TextIO
 
 from algoperf import console
 from algoperf.definition import Target
-from algoperf.logs import STEP, SUBMISSION_SECONDS
+from algoperf.logs import EvaluationRow
 from algoperf.runner.clock import Clock
 from algoperf.runner.event_files import EventFiles
 
@@ -36,7 +36,7 @@ class Observer(Protocol):
         """After every step; must return at once."""
         ...
 
-    def on_evaluation(self, row: Mapping[str, float]) -> None:
+    def on_evaluation(self, row: EvaluationRow) -> None:
         """After every evaluation, with its logged row."""
         ...
 
@@ -60,7 +60,7 @@ class Observers:
         for observer in self._observers:
             observer.on_step(step, clock)
 
-    def on_evaluation(self, row: Mapping[str, float]) -> None:
+    def on_evaluation(self, row: EvaluationRow) -> None:
         """See `Observer`."""
         for observer in self._observers:
             observer.on_evaluation(row)
@@ -92,12 +92,12 @@ class ProgressLine:
             self._shown_at = seconds
             self._show(step, seconds)
 
-    def on_evaluation(self, row: Mapping[str, float]) -> None:
+    def on_evaluation(self, row: EvaluationRow) -> None:
         """Takes note of the best validation metric."""
-        value = row.get(f"validation/{self._target.metric}", float("nan"))
+        value = row.metrics.get(f"validation/{self._target.metric}", float("nan"))
         if self._best is None or self._target.is_better(value, self._best):
             self._best = value
-        self._show(int(row[STEP]), row[SUBMISSION_SECONDS])
+        self._show(row.step, row.submission_seconds)
 
     def close(self) -> None:
         """Clears the line."""
@@ -133,7 +133,7 @@ class TensorBoard:
     def on_step(self, step: int, clock: Clock) -> None:
         """Nothing: a trial logs its training scalars at evaluations."""
 
-    def on_evaluation(self, row: Mapping[str, float]) -> None:
+    def on_evaluation(self, row: EvaluationRow) -> None:
         """Copies what the trial has logged."""
         self._events.update()
 

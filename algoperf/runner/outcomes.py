@@ -15,7 +15,7 @@ from algoperf.errors import AlgoPerfError, BadCheckpoint
 from algoperf.loading import published
 from algoperf.loading.blame import describe, line_in
 from algoperf.loading.source import Source
-from algoperf.logs import Outcome
+from algoperf.logs import Outcome, OutcomeRecord
 
 TRACEBACK_FILE = "traceback.txt"
 STACKS_FILE = "stacks_{rank}.txt"  # what every thread did when a trial hung
@@ -25,6 +25,7 @@ _MAX_TRACEBACK_CHARACTERS = 1_000_000
 # JAX has in an error that has no type of its own.
 _DEVICE_MEMORY_TYPES = ("OutOfMemoryError",)
 _DEVICE_MEMORY_WORDS = ("RESOURCE_EXHAUSTED",)
+OUT_OF_MEMORY = "ran out of memory: "  # in the reason of a trial that ended so
 _HOST_MEMORY_WORDS = ("DefaultCPUAllocator: can't allocate memory",)
 _PACKAGES = {"site-packages", "dist-packages"}
 _LIBRARIES = (os.path.dirname(os.__file__), os.path.dirname(algoperf.__file__))
@@ -36,6 +37,17 @@ class Ending:
 
     outcome: Outcome
     reason: str
+
+    def record(
+        self,
+        seconds: Mapping[str, float] | None = None,
+        shares: Mapping[str, float] | None = None,
+        caveats: Sequence[str] = (),
+    ) -> OutcomeRecord:
+        """What the logs keep of it; `seconds` by phase, the rest as `OutcomeRecord` has it."""
+        return OutcomeRecord(
+            self.outcome, self.reason, seconds or {}, shares or {}, tuple(caveats)
+        )
 
     @property
     def is_failure(self) -> bool:
@@ -124,11 +136,11 @@ def _is_host_memory(error: BaseException) -> bool:
 def _memory_of(error: BaseException) -> str:
     """Says first which memory was exhausted, if one was."""
     if _is_host_memory(error):
-        return "the host ran out of memory: "
+        return f"the host {OUT_OF_MEMORY}"
     is_device = type(error).__name__ in _DEVICE_MEMORY_TYPES or any(
         words in describe(error) for words in _DEVICE_MEMORY_WORDS
     )
-    return "the device ran out of memory: " if is_device else ""
+    return f"the device {OUT_OF_MEMORY}" if is_device else ""
 
 
 def ending_of(error: BaseException) -> Ending:

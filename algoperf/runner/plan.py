@@ -116,8 +116,11 @@ def trials_left(
             for plan in existing:
                 shutil.rmtree(plan.folder)
             return list(plans)
+        records = [logs.read_outcome(plan.folder) for plan in existing]
         finished = [
-            p for p in existing if logs.read_outcome(p.folder)[0] in FINAL_OUTCOMES
+            plan
+            for plan, record in zip(existing, records, strict=True)
+            if record is not None and record.outcome in FINAL_OUTCOMES
         ]
         for plan in existing:
             if plan not in finished:

@@ -12,6 +12,7 @@ from algoperf import registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import WorkloadModules
@@ -21,9 +22,9 @@ from algoperf.runner import machine
 from algoperf.runner.checkpoints import files as checkpoint_files
 from algoperf.runner.clock import Clock
 from algoperf.runner.evaluation import Evaluator
-from algoperf.runner.fairness.forbidden import ForbiddenActs
+from algoperf.runner.fairness.audit_hook import AuditHook
 from algoperf.runner.fairness.guards import Guards
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import (
     Observer,
     Observers,
@@ -35,6 +36,7 @@ from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission, load
+from algoperf.trial_meta import Devices, TargetRecord, TrialMeta, utc_now
 from algoperf.workload import Workload
 
 
@@ -44,7 +46,7 @@ def load_backend(settings: Settings) -> Backend:
     for name, value in settings.environment.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
-    if settings.framework == "pytorch":
+    if check_framework(settings.framework).can_compile:
         options["compile"] = settings.torch_compile
     backend = backends.load(settings.framework, **options)
     backend.warm_up()
@@ -101,13 +103,13 @@ def _with_counts(settings: Settings) -> WorkloadDefinition:
 class Watched:
     """How things were before any code of the submission ran, to compare with later."""
 
-    intruders: Intruders
+    stray_workers: StrayWorkers
     guards: Guards
-    forbidden: ForbiddenActs
+    audit_hook: AuditHook
 
     def breaches(self) -> list[str]:
         """Of the rules, so far; one sentence each."""
-        return self.guards.find() + self.forbidden.found
+        return self.guards.find() + self.audit_hook.found
 
 
 def watch_for_cheats(
@@ -127,13 +129,13 @@ def watch_for_cheats(
         settings=backend.process_settings,
     )
     datasets = registry.wing_folder("datasets") / workload.definition.dataset
-    forbidden = ForbiddenActs(
+    audit_hook = AuditHook(
         lambda: clock.is_submission,
         data=(settings.data_folder, datasets),
         logs=(settings.experiment_dir / settings.experiment_name,),
         submission=settings.submission_path.parent,
     )
-    return Watched(Intruders(), guards, forbidden)
+    return Watched(StrayWorkers(), guards, audit_hook)
 
 
 @dataclass(frozen=True)
@@ -237,42 +239,43 @@ def latest_checkpoint(
 
 def describe(
     plan: TrialPlan, site: Site, loaded: LoadedSubmission, backend: Backend
-) -> dict[str, Any]:
-    """The trial's `meta_data`: rules, targets, budgets, hardware, versions, code."""
+) -> TrialMeta:
+    """The trial's meta data: rules, targets, budgets, hardware, versions, code."""
     settings, workload = plan.settings, site.workload
-    target = workload.definition.target
-    return {
-        "workload": workload.name,
-        "base_workload": workload.definition.base_name,
-        "tier": workload.definition.tier,
-        "framework": settings.framework,
-        "ruleset": settings.ruleset,
-        "tuning_ruleset": settings.tuning,
-        "target": {
-            "metric": target.metric,
-            "better": target.better,
-            "validation": target.validation,
-            "test": target.test,
-        },
-        "budget_seconds": workload.max_allowed_runtime_sec,
-        "step_hint": workload.step_hint,
-        "batch_size": loaded.batch_size,
-        "batch_size_source": loaded.batch_size_source,
-        "precision": settings.precision,
-        "partial_data": workload.definition.splits != settings.definition.splits,
-        "target_setting": settings.target_setting,
-        "eval_period_steps": settings.eval_period_steps,
-        "seed": plan.seed,
-        "study": plan.study,
-        "trial": plan.trial,
-        "num_processes": backend.num_processes,
-        "torch_inductor_cache": os.environ.get("TORCHINDUCTOR_CACHE_DIR"),
-        "devices": backend.describe_devices(),
-        **machine.describe(),
-    }
+    definition = workload.definition
+    target = definition.target
+    return TrialMeta(
+        workload=workload.name,
+        base_workload=definition.base_name,
+        tier=definition.tier,
+        framework=settings.framework,
+        ruleset=settings.ruleset,
+        tuning_ruleset=settings.tuning,
+        target=TargetRecord(
+            target.metric, target.better, target.validation, target.test
+        ),
+        budget_seconds=workload.max_allowed_runtime_sec,
+        step_hint=workload.step_hint,
+        batch_size=loaded.batch_size,
+        batch_size_source=loaded.batch_size_source,
+        precision=settings.precision,
+        partial_data=definition.splits != settings.definition.splits,
+        target_setting=settings.target_setting,
+        eval_period_steps=settings.eval_period_steps,
+        seed=plan.seed,
+        study=plan.study,
+        trial=plan.trial,
+        num_processes=backend.num_processes,
+        torch_inductor_cache=os.environ.get("TORCHINDUCTOR_CACHE_DIR"),
+        began=utc_now(),
+        devices=Devices.from_json(backend.describe_devices()),
+        host=machine.host(),
+        versions=machine.versions(),
+        commit=machine.commit(),
+    )
 
 
-def open_log(plan: TrialPlan, meta: Mapping[str, Any], saved_step: int) -> TrialLog:
+def open_log(plan: TrialPlan, meta: TrialMeta, saved_step: int) -> TrialLog:
     """The trial's log; rows after `saved_step` are dropped, because those steps are run again."""
     preemptions = len(list(plan.folder.glob("meta_data_*.json")))
     log = TrialLog(plan.folder, preemptions=preemptions, keep_steps=saved_step)

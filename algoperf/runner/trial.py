@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 from algoperf import spec
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome
+from algoperf.logs import EvaluationRow, Outcome
 from algoperf.pipeline import InputQueue
 from algoperf.runner.checkpoints.files import Checkpoint
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.checkpoints.state import TrialCheckpoints
 from algoperf.runner.clock import Phase
 from algoperf.runner.outcomes import Ending
@@ -77,7 +78,9 @@ class Trial:
             )
             state.params, state.model_state = p.workload.init_model_fn(init_key)
             p.backend.synchronize(state.params, state.model_state)
-            self._queue = p.open_queue(0 if saved is None else saved.rest["position"])
+            self._queue = p.open_queue(
+                0 if saved is None else Snapshot.from_json(saved.rest).position
+            )
             self._submission.draw_from(self._queue)
         # A resumed trial has paid for its optimizer state already.
         is_timed = p.rules.time_optimizer_init and saved is None
@@ -150,7 +153,7 @@ class Trial:
     def _agree_with_other_processes(self) -> None:
         """The clock of a run is its slowest process's, and all stop when one wants to."""
         state = self.state
-        slowest, complete, stopping = self._p.backend.slowest(
+        slowest, complete, stopping = self._p.backend.processes.all_reduce_max(
             [
                 self._clock.submission_seconds,
                 float(state.training_complete),
@@ -271,7 +274,7 @@ class Trial:
     def _broken_rule(self) -> Ending | None:
         assert self._queue is not None
         at = f"at the evaluation after step {self.state.global_step}"
-        found = self._p.intruders.find(self._queue.threads)
+        found = self._p.stray_workers.find(self._queue.threads)
         if found:
             return Ending(
                 Outcome.INVALID,
@@ -293,17 +296,16 @@ class Trial:
         target = p.workload.definition.target
         state.validation_reached |= target.reached(metrics, "validation")
         state.test_reached |= target.reached(metrics, "test")
-        row = {
-            STEP: state.global_step,
-            SUBMISSION_SECONDS: self._clock.submission_seconds,
-            "score": self._clock.submission_seconds,
-            "accumulated_eval_time": self._clock.seconds(Phase.EVALUATION),
-            "accumulated_logging_time": self._clock.seconds(Phase.LOGGING),
-            "accumulated_checkpoint_time": self._clock.seconds(Phase.CHECKPOINT),
-            "total_duration": self._clock.total_seconds,
-            **p.memory(),
-            **metrics,
-        }
+        row = EvaluationRow(
+            state.global_step,
+            self._clock.submission_seconds,
+            evaluation_seconds=self._clock.seconds(Phase.EVALUATION),
+            logging_seconds=self._clock.seconds(Phase.LOGGING),
+            checkpoint_seconds=self._clock.seconds(Phase.CHECKPOINT),
+            total_seconds=self._clock.total_seconds,
+            memory=p.memory(),
+            metrics=metrics,
+        )
         if p.log is not None:
             p.log.add_evaluation(row)
         p.observers.on_evaluation(row)

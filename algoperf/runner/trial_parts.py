@@ -10,7 +10,7 @@ from algoperf.logs import TrialLog
 from algoperf.pipeline import InputQueue
 from algoperf.rulesets import Ruleset
 from algoperf.runner.clock import Clock
-from algoperf.runner.fairness.intruders import Intruders
+from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
 from algoperf.runner.step_hooks import StepHook
 from algoperf.runner.supervision.preemption import StopRequest
@@ -59,7 +59,7 @@ class TrialParts:
     clock: Clock
     log: TrialLog | None  # None on all processes but the first
     observers: Observers
-    intruders: Intruders
+    stray_workers: StrayWorkers
     seed: int
     identity: Mapping[str, Any]  # what a checkpoint must share with this run
     max_global_steps: int | None = None
@@ -68,7 +68,7 @@ class TrialParts:
     eval_period_steps: int | None = None  # instead of the workload's seconds
     # Evaluates before training and after every epoch, instead of by time.
     steps_per_epoch: int | None = None
-    find_breaches: Callable[[], list[str]] = list  # of rules, besides `intruders`
+    find_breaches: Callable[[], list[str]] = list  # of rules, besides `stray_workers`
     memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     stop: StopRequest = field(default_factory=StopRequest)

@@ -6,6 +6,7 @@ was given is wrong, 75 when SIGTERM stopped it.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -21,9 +22,10 @@ from algoperf.backend import Backend
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner import outcomes, setup
+from algoperf.runner import cockpit, outcomes, setup
 from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.clock import Clock
 from algoperf.runner.launch import Office, read_launch
 from algoperf.runner.observers import Observers, Scalars
@@ -35,6 +37,7 @@ from algoperf.runner.outcomes import (
     traceback_text,
 )
 from algoperf.runner.plan import TrialPlan
+from algoperf.runner.randomness import seed_for
 from algoperf.runner.setup import LoadedSubmission, Site, Watched
 from algoperf.runner.supervision import processes
 from algoperf.runner.supervision.folder_lock import locked
@@ -50,6 +53,7 @@ from algoperf.runner.supervision.watchdog import (
 from algoperf.runner.trial import Trial
 from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
+from algoperf.trial_meta import Devices
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,10 @@ def run_trial(
         site = setup.bind_workload(plan, backend, supervision.heartbeat)
         supervision.overtime.budget_seconds = site.workload.max_allowed_runtime_sec
         watched = setup.watch_for_cheats(plan, site, backend, supervision.clock)
-        with watched.forbidden, contextlib.ExitStack() as stack:
+        with watched.audit_hook, contextlib.ExitStack() as stack:
             if own_process is not None:
                 watchdog = _watchdog(plan, backend, supervision, own_process)
-                with watched.intruders.harness():
+                with watched.stray_workers.harness():
                     stack.enter_context(watchdog)
             office = own_process.office if own_process else None
             return _Run(plan, backend, site, watched, supervision, office).run()
@@ -118,7 +122,7 @@ def _watchdog(
             office.tell(rank, outcome=ending.outcome.value, reason=ending.reason)
         if rank == 0:
             seconds = supervision.clock.accounting()
-            write_outcome(plan.folder, ending.outcome, ending.reason, seconds)
+            write_outcome(plan.folder, ending.record(seconds))
 
     watch = Watch(
         stacks,
@@ -153,7 +157,7 @@ class _Run:
             identity = setup.identity_of(plan, loaded, backend)
             saved = setup.latest_checkpoint(plan.folder, identity)
             if saved is not None:
-                clock.resume_from(saved.rest["seconds"])
+                clock.resume_from(Snapshot.from_json(saved.rest).seconds)
             log = self._open_log(loaded, saved) if is_first else None
             return self._train(loaded, identity, saved, log)
 
@@ -171,10 +175,10 @@ class _Run:
     def _observers(self, log: TrialLog | None) -> Observers:
         if log is None:
             return Observers()
-        with self.watched.intruders.harness():
+        with self.watched.stray_workers.harness():
             observers = setup.observers_of(self.plan, self.site.workload)
         self.site.workload.metrics_logger = Scalars(log.append_scalar_metrics)
-        for warning in self.backend.describe_devices().get("warnings", ()):
+        for warning in Devices.from_json(self.backend.describe_devices()).warnings:
             observers.warn(warning)
         return observers
 
@@ -186,7 +190,9 @@ class _Run:
         log: TrialLog | None,
     ) -> Ending:
         observers = self._observers(log)
-        trial = Trial(self._parts(loaded, identity, log, observers))
+        hook = self._step_hook(loaded, saved)
+        parts = self._parts(loaded, identity, log, observers)
+        trial = Trial(dataclasses.replace(parts, step_hook=hook))
         try:
             ending = trial.run(saved)
         except BaseException as error:
@@ -205,10 +211,8 @@ class _Run:
         if log is not None:
             seconds = self.supervision.clock.accounting()
             shares = outcomes.time_shares(seconds, trial.data_wait_seconds)
-            caveats = outcomes.caveats(shares, self.watched.forbidden.started)
-            log.finish(
-                ending.outcome, ending.reason, seconds, shares=shares, marks=caveats
-            )
+            caveats = outcomes.caveats(shares, self.watched.audit_hook.started)
+            log.finish(ending.record(seconds, shares, caveats))
         return ending
 
     def _parts(
@@ -233,7 +237,7 @@ class _Run:
             clock=supervision.clock,
             log=log,
             observers=observers,
-            intruders=self.watched.intruders,
+            stray_workers=self.watched.stray_workers,
             seed=plan.seed,
             identity=identity,
             max_global_steps=step_hint
@@ -250,11 +254,24 @@ class _Run:
             stop=supervision.stop,
         )
 
+    def _step_hook(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> Any:
+        """The instruments that were asked for."""
+        plan = self.plan
+        return cockpit.recorder_of(
+            plan.settings,
+            self.site.workload,
+            self.backend,
+            None if plan.point is None else as_hyperparameters(plan.point),
+            seed=seed_for(plan.seed, "instruments"),
+            folder=plan.folder,
+            first_step=saved.step if saved else 0,
+        )
+
     def _open_queue(self, loaded: LoadedSubmission, position: int) -> InputQueue:
         queue = setup.open_queue(
             self.plan, self.site, self.backend, loaded.batch_size, position
         )
-        self.watched.forbidden.harness_threads = lambda: queue.threads
+        self.watched.audit_hook.harness_threads = lambda: queue.threads
         return queue
 
     def _keep_traceback(self, error: BaseException) -> None:

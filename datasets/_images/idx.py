@@ -70,7 +70,9 @@ def _unpacked(path: Path, num_bytes: int) -> bytes:
 def _checked_count(path: Path, kind: str, content: bytes) -> int:
     if len(content) < _HEADER_BYTES[kind]:
         raise BadData(f"{path} is cut off in its header. {input_files.GET_AGAIN}")
-    magic, count, *sides = np.frombuffer(content[: _HEADER_BYTES[kind]], ">u4").tolist()
+    header: list[int]
+    header = np.frombuffer(content[: _HEADER_BYTES[kind]], ">u4").tolist()
+    magic, count, *sides = header
     if magic != magic_of(kind):
         what = f"a file of {_MAGIC[magic]}" if magic in _MAGIC else "no IDX file"
         raise BadData(

@@ -26,10 +26,21 @@ def stack(arrays: Sequence[jax.Array]) -> jax.Array:
     """[padded_length(len(arrays)), ...]: the arrays, then zeros; cut over devices."""
     padding = padded_length(len(arrays)) - len(arrays)
     stacked = jnp.stack([*arrays, *[jnp.zeros_like(arrays[0])] * padding])
-    return jax.lax.with_sharding_constraint(stacked, get_batch_dim_sharding())
+    placed: jax.Array
+    placed = jax.lax.with_sharding_constraint(stacked, get_batch_dim_sharding())
+    return placed
 
 
 def unstack(stacked: jax.Array, count: int) -> list[jax.Array]:
     """The first `count` arrays of a stack, each replicated."""
     whole = jax.lax.with_sharding_constraint(stacked, get_replicate_sharding())
     return [whole[i] for i in range(count)]
+
+
+def after(first: jax.Array, x: jax.Array) -> jax.Array:
+    """`x`, which cannot be used before `first` is known.
+
+    For decompositions on CPUs, of which only one may run at a time (jaxlib 0.10). A
+    barrier would not do: XLA removes it before it orders what it executes.
+    """
+    return x + 0.0 * jnp.nan_to_num(first.sum())

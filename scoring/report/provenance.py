@@ -165,17 +165,15 @@ def _machines_table(board: Leaderboard) -> DataTable:
 def _setting(trial: Trial) -> tuple[str, ...]:
     """In the order of _SETTINGS."""
     meta = trial.meta
-    versions = meta.get("versions")
-    if not isinstance(versions, Mapping):
-        versions = published.versions(trial)
+    versions = published.versions(trial) if meta.versions is None else meta.versions
     listed = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
     return (
         hardware_words(trial) or _NOT_RECORDED,
         trial.id.framework,
-        str(meta.get("precision", _NOT_RECORDED)),
-        str(meta.get("ruleset", _NOT_RECORDED)),
+        meta.precision or _NOT_RECORDED,
+        meta.ruleset or _NOT_RECORDED,
         listed or _NOT_RECORDED,
-        str(meta.get("commit") or published.commit(trial) or _NOT_RECORDED),
+        meta.commit or published.commit(trial) or _NOT_RECORDED,
     )
 
 

@@ -3,6 +3,7 @@
 import collections
 import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from algoperf.datasets.fineweb_edu import (
     prepare,
     reader,
     tokenizer,
-    tokens,
 )
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -152,7 +152,7 @@ def test_chunks_are_read_across_shards_in_any_order(raw, tmp_path):
 def test_nothing_depends_on_blocks_or_threads(raw, tmp_path, monkeypatch):
     first = run(raw, tmp_path / "out")
     monkeypatch.setattr(prepare, "_BLOCK_ROWS", 10**6)
-    monkeypatch.setattr(prepare.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     again = run(raw, tmp_path / "again")
     assert again.manifest.files == first.manifest.files
 
@@ -180,7 +180,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(raw, tmp_path, monkeypatc
         return encode(self, text)
 
     monkeypatch.setattr(tokenizer.Tokenizer, "encode", counted)
-    monkeypatch.setattr(prepare.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     limit = 150
     with pytest.raises(Killed):
         run(raw, tmp_path / "out")
@@ -345,20 +345,41 @@ def test_a_full_disk_is_said_and_leaves_no_block(raw, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tokens.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     fails(raw, tmp_path, "No space left on the disk")
     assert not list((tmp_path / "out" / ".tokens").glob("*.npy"))
 
 
-def test_a_damaged_block_is_noticed(raw, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["tokens", "lengths.npy"])
+@pytest.mark.parametrize("length", [0, -2])
+def test_a_damaged_block_is_noticed(raw, tmp_path, monkeypatch, kind, length):
     monkeypatch.setattr(prepare, "_check_share", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(raw, tmp_path / "out")
     monkeypatch.undo()
     monkeypatch.setattr(prepare, "_BLOCK_ROWS", 30)
-    path = next((tmp_path / "out" / ".tokens").glob("*.tokens"))
-    path.write_bytes(path.read_bytes()[:-2])
+    path = next((tmp_path / "out" / ".tokens").glob(f"*.{kind}"))
+    path.write_bytes(path.read_bytes()[:length])
     fails(raw, tmp_path, str(path), "is damaged", "Delete the folder")
+
+
+def test_a_file_where_the_blocks_should_be(raw, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tokens").write_text("")
+    fails(raw, tmp_path, "Cannot write", ".tokens")
+
+
+def test_two_columns_of_text(raw, tmp_path):
+    columns = [arrow.array(["a"]), arrow.array(["b"])]
+    table = arrow.Table.from_arrays(columns, names=["text", "text"])
+    parquet.write_table(table, raw / FILES[1])
+    fails(raw, tmp_path, FILES[1], "more than one column 'text'")
+
+
+def test_files_without_rows_hold_no_document(raw, tmp_path):
+    expected = run(raw, tmp_path / "out").manifest.files
+    write(raw / "sample/10BT/003_00000.parquet", arrow.array([], arrow.string()))
+    assert run(raw, tmp_path / "again").manifest.files == expected
 
 
 def test_prepared_files_that_do_not_fit_the_manifest(raw, tmp_path):

@@ -181,15 +181,14 @@ def test_evaluate_gives_masked_losses_and_the_metric_outputs_in_numpy(bound, var
 
 
 def test_a_model_file_may_replace_forward_and_outputs():
-    def forward_(
-        module, variables, batch, *, train, rng, update_batch_norm, dropout_rate
-    ):
+    def forward_(module, variables, batch, context):
+        rate = context.dropout_rate
         logits = module.apply(
-            variables, batch["inputs"], train=False, dropout_rate=dropout_rate
+            variables, batch["inputs"], train=False, dropout_rate=rate
         )
         return 2 * logits, {"batch_stats": "new"}
 
-    def outputs(module, variables, batch):
+    def outputs(module, variables, batch, context):
         return {"total": batch["inputs"].sum(keepdims=True)}
 
     plain = bind()

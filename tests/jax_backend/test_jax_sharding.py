@@ -17,7 +17,7 @@ SCRIPT = """
 import json, jax, numpy as np
 from algoperf import jax_sharding_utils as sharding
 from algoperf.errors import BadSettings
-from algoperf.jax_backend import make_backend
+from algoperf.jax_backend import make_backend, sharding as jax_sharding
 from algoperf.spec import ForwardPassMode
 from tests.jax_backend import tiny_model
 
@@ -45,6 +45,15 @@ except BadSettings as error:
 arrays, rest = backend.to_leaves({"p": params, "b": batch})
 restored = backend.from_leaves({"p": params, "b": batch}, arrays, rest)
 outputs, _ = bound.evaluate(params, state, batch)
+devices = []
+
+def on_a_device(variables, part):
+    devices.append(part["inputs"].shape)  # once, when it is traced
+    return {"sum": part["inputs"].sum(axis=1) * variables}
+
+over_devices = jax.jit(lambda *of: jax_sharding.over_devices(on_a_device, *of))
+joined = over_devices(2.0, {"inputs": batch["inputs"]})
+expected = 2 * np.asarray(batch["inputs"]).sum(axis=1)
 fetch = lambda tree: jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
 print(json.dumps({
     "devices": backend.num_devices,
@@ -59,6 +68,8 @@ print(json.dumps({
     "helpers": [sharding.replicate(np.zeros(3)).sharding.is_fully_replicated,
                 sharding.shard_along_batch_dim({"x": np.zeros(16)})["x"].sharding
                 == sharding.get_batch_dim_sharding()],
+    "on_a_device": devices[0],
+    "joined": np.allclose(joined["sum"], expected),
     "refused": refused,
     "finite": backend.is_finite(params),
     "loss": float(loss),
@@ -120,6 +131,11 @@ def test_the_public_helpers_place_on_the_mesh(eight):
 
 def test_restored_arrays_are_sharded_like_the_template(eight):
     assert eight["restored_sharding"]
+
+
+def test_each_device_works_on_its_part_of_a_batch(one, eight):
+    assert (one["on_a_device"], eight["on_a_device"]) == ([16, 4], [2, 4])
+    assert one["joined"] and eight["joined"]
 
 
 def test_a_batch_that_cannot_be_cut_is_refused_by_name(eight):

@@ -11,9 +11,10 @@ import pytest
 
 from algoperf import logs
 from algoperf.errors import MissingDependency
-from algoperf.logs import STEP, Outcome, TrialLog
+from algoperf.logs import STEP, SUBMISSION_SECONDS, EvaluationRow, Outcome, TrialLog
 from algoperf.runner import experiment
 from algoperf.runner.event_files import EventFiles
+from algoperf.trial_meta import TrialMeta
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("tensorboardX") is None, reason="needs tensorboardX"
@@ -51,16 +52,24 @@ def scalars(folder) -> dict[tuple[str, int], float]:
 @needs_package
 def test_evaluations_and_training_scalars_are_copied_as_they_come(tmp_path):
     log = TrialLog(tmp_path)
-    log.start({}, {}, None)
+    log.start(TrialMeta(), {}, None)
     files = EventFiles(tmp_path)
     log.append_scalar_metrics({"loss": 2.5}, 1)
-    log.add_evaluation({STEP: 1, "validation/accuracy": 0.25})
+    log.add_evaluation(
+        EvaluationRow.from_json(
+            {SUBMISSION_SECONDS: 0.0, STEP: 1, "validation/accuracy": 0.25}
+        )
+    )
     files.update()
     found = scalars(tmp_path / "tensorboard")
     assert found[("validation/accuracy", 1)] == 0.25
     assert found[("loss", 1)] == 2.5
     log.append_scalar_metrics({"loss": math.nan, "norm": 3.0}, 2)
-    log.add_evaluation({STEP: 3, "validation/accuracy": 0.5})
+    log.add_evaluation(
+        EvaluationRow.from_json(
+            {SUBMISSION_SECONDS: 0.0, STEP: 3, "validation/accuracy": 0.5}
+        )
+    )
     files.close()
     found = scalars(tmp_path / "tensorboard")
     assert found[("validation/accuracy", 3)] == 0.5
@@ -72,15 +81,21 @@ def test_evaluations_and_training_scalars_are_copied_as_they_come(tmp_path):
 @needs_package
 def test_a_resumed_trial_has_every_row_once(tmp_path):
     log = TrialLog(tmp_path)
-    log.start({}, {}, None)
+    log.start(TrialMeta(), {}, None)
     files = EventFiles(tmp_path)
     for step in (1, 2, 3):
-        log.add_evaluation({STEP: step, "test/loss": step / 2})
+        log.add_evaluation(
+            EvaluationRow.from_json(
+                {SUBMISSION_SECONDS: 0.0, STEP: step, "test/loss": step / 2}
+            )
+        )
         files.update()
     resumed = TrialLog(tmp_path, preemptions=1, keep_steps=2)
-    resumed.start({}, {}, None)
+    resumed.start(TrialMeta(), {}, None)
     again = EventFiles(tmp_path)
-    resumed.add_evaluation({STEP: 3, "test/loss": 7.0})
+    resumed.add_evaluation(
+        EvaluationRow.from_json({SUBMISSION_SECONDS: 0.0, STEP: 3, "test/loss": 7.0})
+    )
     again.close()
     steps = [event.step for event in read_events(tmp_path / "tensorboard")]
     assert steps == [1, 2, 3]

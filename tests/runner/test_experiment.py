@@ -58,11 +58,12 @@ def test_the_logs_tell_rules_targets_hardware_and_versions(toy):
     settings = toy(num_trials=1)
     experiment.run(settings)
     (trial,) = trials(settings)
-    assert trial.meta["ruleset"] == "paper"
-    assert trial.meta["target"]["validation"] == 0.9
-    assert trial.meta["host"]["cores"] >= 1
-    assert {"algoperf", "python", "numpy"} <= set(trial.meta["versions"])
+    assert trial.meta.ruleset == "paper"
+    assert trial.meta.target.validation == 0.9
+    assert trial.meta.host.cores >= 1
+    assert {"algoperf", "python", "numpy"} <= set(trial.meta.versions)
     assert trial.hyperparameters == plan_trials(settings)[0].point
+    assert trial.meta.began <= trial.ended.ended
 
 
 def test_the_accounting_of_a_real_trial_closes(toy):
@@ -268,16 +269,16 @@ def test_a_variant_falls_back_to_the_batch_size_of_its_base(altered):
     settings = altered(', "blobs_far": 32', "", workload="blobs_far")
     experiment.run(settings)
     (trial,) = trials(settings)
-    assert trial.meta["batch_size"] == 16
-    assert trial.meta["batch_size_source"] == "submission, for blobs"
+    assert trial.meta.batch_size == 16
+    assert trial.meta.batch_size_source == "submission, for blobs"
 
 
 def test_an_unknown_mini_workload_gets_its_own_default_batch_size(altered):
     settings = altered('"blobs_mini": 8, ', "", workload="blobs_mini")
     experiment.run(settings)
     (trial,) = trials(settings)
-    assert trial.meta["batch_size"] == 16
-    assert trial.meta["batch_size_source"] == "default of blobs_mini"
+    assert trial.meta.batch_size == 16
+    assert trial.meta.batch_size_source == "default of blobs_mini"
 
 
 def test_data_that_is_not_prepared_is_said_before_anything_starts(toy, tmp_path):
@@ -310,5 +311,5 @@ def test_self_tuning_multiplies_the_budget_and_passes_no_hyperparameters(toy):
     settings = toy(tuning="self", search_space=None, num_trials=None, num_studies=1)
     experiment.run(settings)
     (trial,) = trials(settings)
-    assert trial.meta["budget_seconds"] == 300
+    assert trial.meta.budget_seconds == 300
     assert trial.hyperparameters == {}

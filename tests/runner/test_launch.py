@@ -116,7 +116,8 @@ def test_sigterm_ends_a_step_that_does_not_end_by_itself(toy_in_processes, writt
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode == 75, errors
-    outcome, reason = logs.read_outcome(plan.folder)
+    record = logs.read_outcome(plan.folder)
+    outcome, reason = record.outcome, record.reason
     assert outcome is Outcome.PREEMPTED and "--resume" in reason
     assert checkpoint.is_dir()
 

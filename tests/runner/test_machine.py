@@ -19,23 +19,21 @@ def submission(tmp_path):
 
 
 def test_a_description_can_be_logged_as_json():
-    description = machine.describe()
-    assert json.loads(json.dumps(description)) == description
+    host = machine.host().to_json()
+    assert json.loads(json.dumps(host)) == host
 
 
 def test_hardware_versions_and_commit_are_described():
-    description = machine.describe()
-    assert description["host"]["cores"] >= 1
-    assert description["host"]["memory_bytes"] > 2**20
-    assert description["host"]["cpu"]
-    assert description["versions"]["algoperf"] == algoperf.__version__
-    assert description["versions"]["numpy"] == np.__version__
-    assert description["commit"]
+    host, versions = machine.host(), machine.versions()
+    assert host.cores >= 1 and host.memory_bytes > 2**20 and host.cpu
+    assert versions["algoperf"] == algoperf.__version__
+    assert versions["numpy"] == np.__version__
+    assert machine.commit()
 
 
 def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(machine, "_PACKAGES", ("numpy", "no-such-package"))
-    versions = machine.describe()["versions"]
+    versions = machine.versions()
     assert set(versions) == {"algoperf", "python", "numpy"}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from algoperf import spec
 from algoperf.errors import BadData, BadLogs
-from algoperf.logs import Outcome, write_outcome
+from algoperf.logs import Outcome, OutcomeRecord, write_outcome
 from algoperf.pipeline import InputQueue
 from algoperf.runner.outcomes import (
     Ending,
@@ -295,8 +295,9 @@ def test_waiting_for_data_above_five_percent_marks_a_trial(wait, is_marked):
 
 
 def test_facts_stand_beside_a_recorded_end(tmp_path):
-    write_outcome(
-        tmp_path, Outcome.REACHED, "fast", {"total": 1.0}, marks=["slow disk"]
+    record = OutcomeRecord(
+        Outcome.REACHED, "fast", {"total": 1.0}, caveats=("slow disk",)
     )
+    write_outcome(tmp_path, record)
     content = json.loads((tmp_path / "outcome.json").read_text())
     assert content["marks"] == ["slow disk"] and content["reason"] == "fast"

@@ -11,9 +11,10 @@ import numpy as np
 
 from algoperf import logs
 from algoperf.definition import Target
-from algoperf.logs import Outcome, Trial, TrialId
+from algoperf.logs import Outcome, OutcomeRecord, Trial, TrialId
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.targets import ScoredWorkload, TargetSet
+from algoperf.trial_meta import TrialMeta
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PUBLISHED_TARGETS = FIXTURES / "targets_v05.json"
@@ -126,7 +127,14 @@ def trial(
         columns["test/accuracy"] = np.array(test, float)
     identity = TrialId(submission, study, workload, framework, number)
     folder = identity.folder(Path("/logs"))
-    return Trial(identity, folder, columns, hyperparameters, meta or {}, outcome)
+    return Trial(
+        identity,
+        folder,
+        columns,
+        hyperparameters,
+        TrialMeta.from_json(meta or {}, f"{folder}/meta_data_0.json"),
+        None if outcome is None else OutcomeRecord(outcome),
+    )
 
 
 def hit_at(submission: str, workload: str, seconds: float, **more: Any) -> Trial:

@@ -129,4 +129,4 @@ def test_the_last_part_of_a_preempted_trial_tells_its_meta_data(tmp_path: Path):
     for number in (0, 2, 10):
         (folder / f"meta_data_{number}.json").write_text(f'{{"part": {number}}}')
     (folder / "meta_data_copy.json").write_text("{}")
-    assert logs.read(tmp_path)[0].meta == {"part": 10}
+    assert logs.read(tmp_path)[0].meta.others == {"part": 10}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scoring_cases import EXACT, hit_at, published_board, targets, trial
 
-from algoperf.logs import Outcome
+from algoperf.logs import Outcome, OutcomeRecord
 from algoperf.scoring.drawing import Scale, curve_path, thinned
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.report import provenance
@@ -109,7 +109,8 @@ def test_development_results_carry_a_banner():
 
 def test_failures_are_listed_with_their_reasons():
     broken = dataclasses.replace(
-        hit_at("a", "w", 5, outcome=Outcome.INVALID), reason="a thread was left running"
+        hit_at("a", "w", 5),
+        ended=OutcomeRecord(Outcome.INVALID, "a thread was left running"),
     )
     board = score([broken, hit_at("b", "w", 5)], "v0.5", targets=targets("w"))
     (row,) = table_of(make_document(board), "failures").rows

@@ -15,7 +15,7 @@ from scoring_cases import (
     trial,
 )
 
-from algoperf.logs import Outcome
+from algoperf.logs import Outcome, OutcomeRecord
 from algoperf.scoring.leaderboard import score
 from algoperf.scoring.palette import DARK, LIGHT
 from algoperf.scoring.report.content import make_document
@@ -39,14 +39,15 @@ def evil_document() -> Document:
     names = (EVIL, EVIL_ATTRIBUTE, "</script><!--", "&lt;b&gt;", "${x}`y`\\")
     trials = [
         dataclasses.replace(
-            hit_at(name, workload, 5 + i, study=k, meta=meta, outcome=Outcome.REACHED),
-            reason=EVIL,
+            hit_at(name, workload, 5 + i, study=k, meta=meta),
+            ended=OutcomeRecord(Outcome.REACHED, EVIL),
         )
         for i, name in enumerate(names)
         for k in (1, 2)
     ]
-    broken = trial(EVIL, workload, [(1, 0.1)], study=3, outcome=Outcome.DIVERGED)
-    trials.append(dataclasses.replace(broken, reason=EVIL_ATTRIBUTE))
+    broken = trial(EVIL, workload, [(1, 0.1)], study=3)
+    ended = OutcomeRecord(Outcome.DIVERGED, EVIL_ATTRIBUTE)
+    trials.append(dataclasses.replace(broken, ended=ended))
     board = score(trials, "v0.5", targets=targets(workload), reference=EVIL)
     return make_document(board, command=f"algoperf report '{EVIL}'")
 

@@ -26,7 +26,7 @@ def test_a_trial_without_an_end_is_listed_and_does_not_count(toy):
         experiment.run(toy(experiment_name=name, num_trials=1))
     trials = logs.read(toy().experiment_dir)
     running = [
-        dataclasses.replace(t, outcome=None) if t.id.submission == "other" else t
+        dataclasses.replace(t, ended=None) if t.id.submission == "other" else t
         for t in trials
     ]
     board = score(running, "paper")

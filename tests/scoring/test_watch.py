@@ -9,8 +9,9 @@ import pytest
 
 from algoperf import cli
 from algoperf.commands import watch
-from algoperf.logs import Outcome, TrialId, TrialLog
+from algoperf.logs import EvaluationRow, Outcome, OutcomeRecord, TrialId, TrialLog
 from algoperf.scoring.report.live import Progress, Watcher, screen
+from algoperf.trial_meta import TrialMeta
 
 META = {
     "target": {
@@ -31,12 +32,11 @@ def folder_of(root: Path, submission: str = "a", number: int = 1) -> Path:
 
 def started(folder: Path, *evaluations: tuple[float, float]) -> TrialLog:
     log = TrialLog(folder)
-    log.start(META, {}, None)
+    log.start(TrialMeta.from_json(META), {}, None)
     for seconds, accuracy in evaluations:
         times = {"accumulated_submission_time": seconds, "score": seconds}
-        log.add_evaluation(
-            {"global_step": 10 * seconds, **times, "validation/accuracy": accuracy}
-        )
+        cells = {"global_step": 10 * seconds, **times, "validation/accuracy": accuracy}
+        log.add_evaluation(EvaluationRow.from_json(cells))
     return log
 
 
@@ -63,7 +63,7 @@ def test_a_trial_at_its_target_says_so(tmp_path):
 
 def test_an_ended_trial_shows_its_outcome(tmp_path):
     log = started(folder_of(tmp_path), (100, 0.95))
-    log.finish(Outcome.REACHED, "", {})
+    log.finish(OutcomeRecord(Outcome.REACHED))
     progress = look(tmp_path)
     assert progress.state == "reached" and not progress.is_open
 
@@ -107,12 +107,14 @@ def test_a_changed_file_is_read_again(tmp_path):
     watcher = Watcher(tmp_path)
     assert watcher.look(0.0)[0].best == 0.5
     log.add_evaluation(
-        {
-            "global_step": 2000,
-            "accumulated_submission_time": 200,
-            "score": 200,
-            "validation/accuracy": 0.6,
-        }
+        EvaluationRow.from_json(
+            {
+                "global_step": 2000,
+                "accumulated_submission_time": 200,
+                "score": 200,
+                "validation/accuracy": 0.6,
+            }
+        )
     )
     assert watcher.look(0.0)[0].best == 0.6
 

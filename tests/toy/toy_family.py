@@ -8,7 +8,6 @@ One module stands for definitions.py, data.py, metrics.py and model_toy.py of a 
 """
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,16 +43,13 @@ DEFINITIONS = (
 )
 
 
-@dataclass(frozen=True)
 class _Walk:
     """Adds to a batch whether the carry starts anew with it."""
 
-    batches: ExampleBatches
-    of_epoch: int
-
-    @property
-    def num_batches(self) -> int | None:
-        return self.batches.num_batches
+    def __init__(self, batches: ExampleBatches, of_epoch: int) -> None:
+        self.batches = batches
+        self.of_epoch = of_epoch
+        self.num_batches = batches.num_batches
 
     def batch(self, index: int) -> dict[str, np.ndarray]:
         batch = dict(self.batches.batch(index))

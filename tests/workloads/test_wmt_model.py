@@ -16,6 +16,7 @@ from test_wmt_beam import (
 
 from algoperf import backend as backends
 from algoperf import registry, spec
+from algoperf.forward_context import ForwardContext
 from algoperf.runner.randomness import key_numbers
 from algoperf.workloads.wmt import rows
 from algoperf.workloads.wmt.definition import DEFINITION, ModelConfig
@@ -360,10 +361,10 @@ def test_pytorch_compiles_without_a_break():
     sentences = [[5, 4, 9, 2], [3, 2], []]
     batch = {k: torch.tensor(v) for k, v in batch_of(sentences, TINY).items()}
     with torch.no_grad():
-        eager = model_pytorch.outputs(module, batch)
+        eager = model_pytorch.outputs(module, batch, ForwardContext(TINY))
     module.compile(fullgraph=True, dynamic=False)
     with torch.no_grad():
-        compiled = model_pytorch.outputs(module, batch)
+        compiled = model_pytorch.outputs(module, batch, ForwardContext(TINY))
     for key, tensor in eager.items():
         assert_close(compiled[key], tensor)
 

@@ -5,7 +5,7 @@ optimizer state, or draws from its process's generator, has parts that are not.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ def join(
     if backend.num_processes == 1:
         return dict(arrays), [{"rest": rest}]
     own = {name: _digest(array) for name, array in arrays.items()}
-    first = backend.exchange(own)[0]
+    first = backend.processes.broadcast(own)
     changed = {n: a for n, a in arrays.items() if own[n] != first.get(n)}
     absent = sorted(set(first) - set(own))
-    states = backend.exchange({"changed": changed, "absent": absent, "rest": rest})
+    states = backend.processes.gather(
+        {"changed": changed, "absent": absent, "rest": rest}
+    )
     joined = dict(arrays) if backend.rank == 0 else {}
     for rank, state in enumerate(states):
         for name, array in state["changed"].items():
@@ -42,7 +44,7 @@ def join(
 
 
 def of_rank(
-    rank: int, arrays: Mapping[str, np.ndarray], ranks: list[dict[str, Any]]
+    rank: int, arrays: Mapping[str, np.ndarray], ranks: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and JSON of one process."""
     absent = set(ranks[rank].get("absent", ()))

@@ -1,6 +1,5 @@
 """A trial's checkpoints: what is in them, and how a trial goes on from one."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +8,9 @@ from algoperf.logs import write_atomically
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks as rank_states
 from algoperf.runner.checkpoints import rows
+from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.randomness import ProcessRandomness
-from algoperf.runner.trial_parts import Costs, TrialParts, TrialState
+from algoperf.runner.trial_parts import TrialParts, TrialState
 
 REFUSAL_FILE = "not_resumable.txt"  # beside the checkpoints: why there are none
 _RANDOM = "harness/random/"  # of the arrays of a checkpoint
@@ -53,7 +53,7 @@ class TrialCheckpoints:
             p.heartbeat.beat()
             p.heartbeat.in_warmup = was_in_warmup
         if p.backend.num_processes > 1:
-            p.backend.slowest([0.0])
+            p.backend.processes.barrier()
 
     def _write(self, state: TrialState, position: int, data_wait: float) -> None:
         p, problem = self._p, ""
@@ -61,7 +61,7 @@ class TrialCheckpoints:
             own = self._own(state)
         except BadCheckpoint as error:
             own, problem = ({}, {}), str(error)
-        if max(p.backend.slowest([float(bool(problem))])):
+        if any(p.backend.processes.gather(bool(problem))):
             reason = problem or "another process could not save its state"
             p.observers.warn(f"This trial cannot be resumed: {reason}")
             self._can_save = False
@@ -71,22 +71,24 @@ class TrialCheckpoints:
         self.saved_at = state.global_step
         if p.log is None:
             return
-        rest = {
-            "ranks": ranks,
-            "data_wait": data_wait,
-            "position": position,
-            "eval_results": state.eval_results,
-            "validation_reached": state.validation_reached,
-            "test_reached": state.test_reached,
-            "training_complete": state.training_complete,
-            "evaluated_at": state.evaluated_at,
-            "costs": dataclasses.asdict(state.costs),
-            "seconds": p.clock.accounting(),
-            "rows": rows.table_of(p.log.folder),
-        }
+        snapshot = Snapshot(
+            ranks=ranks,
+            position=position,
+            eval_results=state.eval_results,
+            validation_reached=state.validation_reached,
+            test_reached=state.test_reached,
+            training_complete=state.training_complete,
+            evaluated_at=state.evaluated_at,
+            data_wait=data_wait,
+            costs=state.costs,
+            seconds=p.clock.accounting(),
+            rows=rows.table_of(p.log.folder),
+        )
         checkpoint.save(
             p.log.folder / checkpoint.FOLDER,
-            checkpoint.Checkpoint(state.global_step, arrays, rest, p.identity),
+            checkpoint.Checkpoint(
+                state.global_step, arrays, snapshot.to_json(), p.identity
+            ),
         )
 
     def _keep_reason(self, reason: str) -> None:
@@ -127,8 +129,8 @@ class TrialCheckpoints:
             raise BadCheckpoint(f"Cannot go on from {saved.path}: {text}") from error
 
     def _restore(self, saved: checkpoint.Checkpoint, state: TrialState) -> float:
-        backend, rest = self._p.backend, saved.rest
-        arrays, own = rank_states.of_rank(backend.rank, saved.arrays, rest["ranks"])
+        backend, snapshot = self._p.backend, Snapshot.from_json(saved.rest)
+        arrays, own = rank_states.of_rank(backend.rank, saved.arrays, snapshot.ranks)
         random_arrays = {
             name.removeprefix(_RANDOM): arrays.pop(name)
             for name in list(arrays)
@@ -140,16 +142,16 @@ class TrialCheckpoints:
         state.model_state = restored["model_state"]
         state.optimizer_state = restored["optimizer_state"]
         state.global_step = saved.step
-        state.eval_results = [(int(step), dict(m)) for step, m in rest["eval_results"]]
-        state.validation_reached = rest["validation_reached"]
-        state.test_reached = rest["test_reached"]
-        state.training_complete = rest["training_complete"]
-        state.evaluated_at = rest["evaluated_at"]
-        state.costs = Costs(**rest["costs"])
+        state.eval_results = [(s, dict(m)) for s, m in snapshot.eval_results]
+        state.validation_reached = snapshot.validation_reached
+        state.test_reached = snapshot.test_reached
+        state.training_complete = snapshot.training_complete
+        state.evaluated_at = snapshot.evaluated_at
+        state.costs = snapshot.costs
         # A run may be resumed with instruments that it had not before, or without.
         if self._p.step_hook is not None and _HOOK in restored:
             self._p.step_hook.restore(restored[_HOOK])
-        return float(rest["data_wait"])
+        return float(snapshot.data_wait)
 
     def _saved_part(self, state: TrialState) -> dict[str, Any]:
         hook = self._p.step_hook

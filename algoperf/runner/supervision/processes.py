@@ -76,7 +76,8 @@ class ProcessTree:
 
 def _has_token(process: psutil.Process, token: str) -> bool:
     try:
-        return process.environ().get(_TOKEN) == token
+        environment: dict[str, str] = process.environ()
+        return environment.get(_TOKEN) == token
     except (psutil.Error, OSError):  # another user's, or gone
         return False
 

@@ -1,24 +1,29 @@
 """The rows of a resumed trial: complete, as they were, or refused."""
 
 import csv
+import dataclasses
 
 import pytest
 
 from algoperf.errors import BadLogs
-from algoperf.logs import EVALUATIONS_FILE, TrialLog
+from algoperf.logs import EVALUATIONS_FILE, EvaluationRow, TrialLog
 from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
 
 
 def row(step):
-    return {
-        "global_step": step,
-        "accumulated_submission_time": 0.1 * step,
-        "score": 0.1 * step,
-        "total_duration": 0.3 * step,
-        "validation/loss": 1 / step,
-        **({"test/loss": 2 / step} if step > 1 else {}),  # a column that comes later
-    }
+    return EvaluationRow.from_json(
+        {
+            "global_step": step,
+            "accumulated_submission_time": 0.1 * step,
+            "score": 0.1 * step,
+            "total_duration": 0.3 * step,
+            "validation/loss": 1 / step,
+            **(
+                {"test/loss": 2 / step} if step > 1 else {}
+            ),  # a column that comes later
+        }
+    )
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_rows_after_the_checkpoint_do_not_matter(path):
 def test_the_file_may_have_got_columns_since(path):
     saved = saved_at(1, path)
     log = TrialLog(path.parent, keep_steps=5)
-    log.add_evaluation({**row(6), "another/metric": 3.0})
+    log.add_evaluation(dataclasses.replace(row(6), metrics={"another/metric": 3.0}))
     assert rows.restore(path.parent, saved) == 0
 
 

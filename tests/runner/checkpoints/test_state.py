@@ -7,7 +7,7 @@ import pytest
 import toy_backend
 
 from algoperf.errors import BadCheckpoint
-from algoperf.logs import TrialLog
+from algoperf.logs import EvaluationRow, TrialLog
 from algoperf.runner.checkpoints import files
 from algoperf.runner.checkpoints.state import REFUSAL_FILE, TrialCheckpoints
 from algoperf.runner.clock import Clock
@@ -111,9 +111,12 @@ def test_a_checkpoint_that_lacks_something_is_refused_with_its_path(parts, name)
 
 
 def test_rows_and_the_clocks_whole_account_are_in_a_checkpoint(parts):
-    parts.log.add_evaluation({"global_step": 3, "validation/loss": 0.5})
+    cells = {"global_step": 3, "accumulated_submission_time": 1, "validation/loss": 0.5}
+    parts.log.add_evaluation(EvaluationRow.from_json(cells))
     account = {"submission": 2.0, "typical step": 0.25}
     parts.clock = types.SimpleNamespace(accounting=lambda: account)
     saved = save(TrialCheckpoints(parts), parts, state_with())
     assert saved.rest["seconds"] == account
-    assert saved.rest["rows"]["rows"] == [["3", "0", "0.5"]]
+    table = saved.rest["rows"]
+    row = dict(zip(table["columns"], table["rows"][0], strict=True))
+    assert (row["global_step"], row["validation/loss"]) == ("3", "0.5")
