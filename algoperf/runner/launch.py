@@ -247,7 +247,7 @@ def _judged(
     """The ending after the stamps were compared; records what they change."""
     record = logs.read_outcome(plan.folder) or ending.record()
     if found and ending.outcome is not Outcome.INVALID:
-        reason = f"its times or rows are not those that were measured: {judgement.said(found)}"
+        reason = f"as the launcher measured it: {judgement.said(found)}"
         ending = Ending(Outcome.INVALID, reason)
     if (
         found

@@ -97,6 +97,8 @@ def run_trial(
                     with watched.stray_workers.harness():
                         stack.enter_context(watchdog)
                         stack.enter_context(watched.sampler)
+            if supervision.reporter is not None:
+                watched.audit_hook.tell_from_child = supervision.reporter.note
             if own_process is not None:
                 supervision.phases.listeners[:0] = [watched.sampler, watched.workers]
             office = own_process.office if own_process else None

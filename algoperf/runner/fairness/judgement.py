@@ -53,6 +53,7 @@ def breaches(
     found = [
         f"the launcher was told what is no stamp: {f}" for f in recorder.faults[:1]
     ]
+    found += [stamp.text for stamp in stamps if stamp.kind == "note" and stamp.text]
     found += _time_differences(stamps, before, is_resumed=is_resumed)
     try:
         rows = rows_of(folder)

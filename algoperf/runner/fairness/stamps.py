@@ -48,6 +48,10 @@ class Reporter:
         with contextlib.suppress(OSError):
             _WRITE(self._pipe, _DUMPS(line).encode() + b"\n")
 
+    def note(self, text: str) -> None:
+        """Sends what a child of the trial's process did that it must not."""
+        self.say("note", text=text)
+
     def begin(self, phase: Phase) -> None:
         """See `PhaseListener`."""
         self.say("begin", phase=phase.value)
