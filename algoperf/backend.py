@@ -6,50 +6,39 @@ three implementations: `jax_backend`, `pytorch_backend`, and a numpy one in `tes
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
-from algoperf.errors import MissingDependency, UnknownName, near
+from algoperf.errors import MissingDependency
+from algoperf.frameworks import check_framework
+from algoperf.probe import Objective, Probe
+from algoperf.processes import Processes
 
 Arrays = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Framework:
-    """Where a framework's backend lies, and the extra that installs what it needs."""
-
-    module: str  # has make_backend(**options) -> Backend
-    extra: str
-    # `python -m` this COUNT MODULE ARGUMENTS… starts a run of several processes; None: the
-    # framework uses all devices from one.
-    process_starter: str | None = None
-
-
-FRAMEWORKS = {
-    "jax": Framework("algoperf.jax_backend", extra="jax"),
-    "pytorch": Framework(
-        "algoperf.pytorch_backend",
-        extra="torch",
-        process_starter="algoperf.pytorch_backend.processes",
-    ),
-}
-
-
 class MetricsModule(Protocol):
-    """`metrics.py` of a workload: which metrics of which outputs.
+    """`metrics.py` of a workload: which metrics of which outputs, and a loss of its own.
 
     `outputs(xp, logits, batch, per_example)` reduces logits on the device, unless the model
     has `outputs`; `summarise(outputs)` makes a split's metrics of the outputs of its batches, or
-    `summariser(data_folder)` returns such a function.
+    `summariser(data_folder)` returns such a function. Where the loss type is `MODEL_DEFINED`,
+    `example_losses(xp, labels, logits)` returns the loss of each example, [batch, ...].
     """
 
 
 class ModelModule(Protocol):
-    """`model_jax.py` or `model_pytorch.py` of a workload."""
+    """`model_jax.py` or `model_pytorch.py` of a workload.
+
+    Optional in both: `parameter_loss(params, config)`, a scalar that is added to the mean of
+    the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
+    arrays by name that the forward pass gets as the model state's `carry`, returns changed,
+    and gets back with the next batch. Their leading axis, of length 0 at first, becomes the
+    batch's. A batch says itself where the carry starts anew.
+    """
 
     def build(self, config: Any) -> Any:
         """The framework's module for the definition's `model`."""
@@ -95,8 +84,23 @@ class BoundModel(Protocol):
         """
         ...
 
-    def evaluate(self, params: Any, model_state: Any, batch: spec.Batch) -> Arrays:
-        """One placed evaluation batch to numpy outputs of the *global* batch.
+    def loss(
+        self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
+    ) -> dict[str, Any]:
+        """`Workload.loss_fn`."""
+        ...
+
+    def without_carry(self, model_state: Any) -> Any:
+        """The model state at the start of a pass: what is carried between batches is new."""
+        ...
+
+    def evaluate(
+        self, params: Any, model_state: Any, batch: spec.Batch, key: Any = None
+    ) -> tuple[Arrays, Any]:
+        """One placed evaluation batch to numpy outputs of the *global* batch, and a state.
+
+        The state is the model state with what it carries to the next batch. key: where the
+        definition says that it draws in evaluation.
 
         Every array has a leading axis: examples in the order of the global batch, or one
         partial sum per process. The arrays are what the workload's `metrics.summarise` takes.
@@ -111,6 +115,7 @@ class Backend(Protocol):
     rank: int  # of this process
     num_processes: int
     num_devices: int  # over all processes; a global batch is divided by it
+    processes: Processes
 
     def describe_devices(self) -> dict[str, Any]:
         """Kind, count and memory of the devices, and the framework's versions and flags."""
@@ -168,17 +173,6 @@ class Backend(Protocol):
         """
         ...
 
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """`Workload.loss_fn` for a loss type."""
-        ...
-
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """Softmax (also for CTC), sigmoid or identity."""
         ...
@@ -187,12 +181,8 @@ class Backend(Protocol):
         """Returns when all work enqueued on the devices, `trees` included, is done."""
         ...
 
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """Element-wise maximum over all processes; also a barrier between them."""
-        ...
-
-    def exchange(self, value: Any) -> list[Any]:
-        """The values (picklable) of all processes, in the order of ranks, on each."""
+    def probe(self, objective: Objective) -> Probe:
+        """What takes derivatives of the objective's loss, for instruments."""
         ...
 
     def is_finite(self, params: Any) -> bool:
@@ -219,16 +209,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Releases process groups."""
         ...
-
-
-def check_framework(name: str) -> Framework:
-    """The framework of that name, without importing it; an error that lists all if none is."""
-    if name not in FRAMEWORKS:
-        raise UnknownName(
-            f"No framework named {name!r}.{near(name, FRAMEWORKS)} "
-            f"Choose one of: {', '.join(FRAMEWORKS)}."
-        )
-    return FRAMEWORKS[name]
 
 
 def load(framework: str, **options: Any) -> Backend:

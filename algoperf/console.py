@@ -25,36 +25,52 @@ def run(
     Mistakes in what was given and errors of the environment (a full disk, a path that is too
     long, no memory) are one sentence on stderr. Anything else is a fault of the harness and
     keeps its traceback. `reword` has the last word on messages.
+
+    For every command alike: results that a full standard output lost are a failure (status
+    1); a reader that closed its end has read enough, and what was closed from the start is
+    as if discarded: both leave the status as it is.
     """
     _open_closed_streams()
+    ending: SystemExit | None = None
     try:
-        try:
-            return work()
-        finally:
-            _flush_output()
+        status, text = _ended(work)
+    except SystemExit as error:  # of argparse, after the help
+        ending, status, text = error, exit_status.OK, ""
+    lost, why = _ended(_flush_output)
+    if not text:
+        status, text = status or lost, why
+    if text:
+        tell(f"{program}: error: {reword(text)}")
+    elif status == INTERRUPTED:
+        tell(f"{program}: interrupted")
+    elif ending is not None:
+        raise ending
+    return status
+
+
+def _ended(work: Callable[[], int]) -> tuple[int, str]:
+    """The exit status of `work`, and a sentence where an error decided it."""
+    try:
+        return work(), ""
     except AlgoPerfError as error:
-        status, text = exit_status.WRONG_INPUT, str(error)
+        return exit_status.WRONG_INPUT, str(error)
     except BrokenPipeError:  # `algoperf … | head` has read enough
         _discard(sys.stdout)
-        return exit_status.OK
+        return exit_status.OK, ""
     except OSError as error:
-        status, text = _of_system(error)
+        return _of_system(error)
     except UnicodeError as error:
-        status, text = exit_status.WRONG_INPUT, f"a text cannot be encoded ({error})."
+        return exit_status.WRONG_INPUT, f"a text cannot be encoded ({error})."
     except RecursionError:
-        status, text = exit_status.WRONG_INPUT, "the input is nested too deeply."
+        return exit_status.WRONG_INPUT, "the input is nested too deeply."
     except RuntimeError as error:
         if not str(error).startswith(_LINK_LOOP):
             raise
-        status, text = exit_status.WRONG_INPUT, f"{error}: links lead in a circle."
+        return exit_status.WRONG_INPUT, f"{error}: links lead in a circle."
     except MemoryError:
-        status, text = exit_status.FAILED, "this machine has run out of memory."
+        return exit_status.FAILED, "this machine has run out of memory."
     except KeyboardInterrupt:
-        status, text = INTERRUPTED, ""
-        tell(f"{program}: interrupted")
-    if text:
-        tell(f"{program}: error: {reword(text)}")
-    return status
+        return INTERRUPTED, ""
 
 
 def tell(text: str) -> None:
@@ -108,10 +124,11 @@ def _open_closed_streams() -> None:
         reconfigure(errors="backslashreplace")
 
 
-def _flush_output() -> None:
+def _flush_output() -> int:
     """Writes what is buffered now: at the interpreter's exit nobody could tell the failure."""
     if not sys.stdout.closed:
         sys.stdout.flush()
+    return exit_status.OK
 
 
 def _discard(stream: TextIO) -> None:

@@ -87,6 +87,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Epochs:
+    """A run that lasts so many passes over the training data, and is evaluated by them.
+
+    It is evaluated before training, at step 0, and after every epoch; its targets end nothing.
+    Every epoch has as many full batches as the training data fill.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The files of a workload's folder that are its own; `model` gets `_jax` or `_pytorch`.
+
+    A folder that holds a family of workloads names them by what they do.
+    """
+
+    data: str = "data"
+    metrics: str = "metrics"
+    model: str = "model"
+
+
+@dataclass(frozen=True)
 class Variant:
     """The difference from the base workload; misspelt fields fail when it is applied."""
 
@@ -96,7 +119,7 @@ class Variant:
     fields: Mapping[str, Any] = field(default_factory=dict)  # fields of the definition
 
 
-Tier = Literal["full", "mini", "development"]
+Tier = Literal["full", "mini", "deepobs", "development"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +128,9 @@ class WorkloadDefinition:
 
     name: str
     title: str
-    dataset: str  # the folder under datasets/ that prepares and reads its data
+    # The folder under datasets/ that prepares and reads its data; empty where they are
+    # computed and nothing is prepared.
+    dataset: str
     target: Target
     loss_type: LossType
     splits: Splits
@@ -124,6 +149,11 @@ class WorkloadDefinition:
     train_mean: tuple[float, ...] | None = None
     train_stddev: tuple[float, ...] | None = None
     tier: Tier = "full"
+    epochs: Epochs | None = None  # None: evaluated by time, until a target is reached
+    # Training epochs and evaluations leave out what does not fill a batch.
+    drop_last_batch: bool = False
+    draws_in_evaluation: bool = False  # its forward pass gets a key in evaluation too
+    modules: Modules = field(default_factory=Modules)
     # Packages that batches and metrics import late, beside the framework's.
     packages: tuple[str, ...] = ()
     # Variables that a trial's process starts with, keyed by framework.
@@ -131,7 +161,7 @@ class WorkloadDefinition:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     mini: Variant | None = None
     base_name: str = ""  # set on variants; equals `name` on a base workload
-    folder: str = ""  # the folder under workloads/; equals the base name
+    folder: str = ""  # the folder under workloads/; the base name, but in a family
     prepared_name: str = ""  # the folder under the data directory; `dataset` if empty
 
     def __post_init__(self) -> None:
@@ -142,6 +172,16 @@ class WorkloadDefinition:
         ):
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether data must be prepared; else they are computed."""
+        return bool(self.dataset)
+
+    def evaluated(self, split: Split, batch_size: int) -> int:
+        """How many examples of `split` an evaluation in batches of that size counts."""
+        size = self.splits.size(split)
+        return size // batch_size * batch_size if self.drop_last_batch else size
 
     @property
     def is_base(self) -> bool:

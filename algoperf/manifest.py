@@ -24,7 +24,7 @@ def prepare_command(
     options: further ones with their values, such as {"--days": "0,23"}.
     """
     words = ["algoperf", "prepare", folder.name]
-    if not _can_be_fetched(folder.name):
+    if "--from" not in (options or {}) and not _can_be_fetched(folder.name):
         words += ["--raw", "DIR"]
     if subset is not None:
         words += ["--subset", str(subset)]
@@ -47,9 +47,19 @@ def listed(values: Mapping[str, Any]) -> str:
 
 def _can_be_fetched(prepared_name: str) -> bool:
     """Whether the raw files are shipped, or downloaded by the program."""
-    if prepared_name not in registry.folders("datasets"):
-        return True  # a mini form
-    return hasattr(registry.dataset_module(prepared_name, "prepare"), "download")
+    if prepared_name.endswith("_mini"):
+        return True
+    dataset = next(
+        (
+            definition.dataset
+            for definition in registry.definitions().values()
+            if definition.prepared_name == prepared_name
+        ),
+        prepared_name,
+    )
+    if dataset not in registry.folders("datasets"):
+        return True
+    return hasattr(registry.dataset_module(dataset, "prepare"), "download")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from algoperf.backend import Arrays
 from algoperf.definition import Split, Splits
-from algoperf.errors import AlgoPerfError, BadData
+from algoperf.errors import AlgoPerfError, BadData, BadSettings
 
 _MONOTONIC = time.perf_counter  # taken before a submission is loaded
 
@@ -36,6 +36,7 @@ class DataRequest:
     config: Any = None  # the definition's `data`
     shard: int = 0  # this process's part of every global batch …
     num_shards: int = 1  # … of so many equal parts
+    drop_last: bool = False  # what does not fill a batch, of each epoch or pass
 
     @property
     def is_training(self) -> bool:
@@ -74,7 +75,10 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 def num_batches(request: DataRequest, num_examples: int) -> int | None:
     """Batches of one pass over the examples; None for endless training batches."""
-    return None if request.is_training else -(-num_examples // request.batch_size)
+    if request.is_training:
+        return None
+    full = num_examples // request.batch_size
+    return full if request.drop_last else -(-num_examples // request.batch_size)
 
 
 def chosen_examples(request: DataRequest, num_stored: int, seed: int) -> np.ndarray:
@@ -89,17 +93,26 @@ def chosen_examples(request: DataRequest, num_stored: int, seed: int) -> np.ndar
 
 
 class EpochOrder:
-    """An endless stream of examples: every epoch has all of them, in an order of its own."""
+    """An endless stream of examples: every epoch has all of them, in an order of its own.
 
-    def __init__(self, num_examples: int, seed: int) -> None:
-        self._size = num_examples
+    Or so many of them as `multiple_of` divides: the last of its order are left out.
+    """
+
+    def __init__(self, num_examples: int, seed: int, *, multiple_of: int = 1) -> None:
+        self._length = num_examples // multiple_of * multiple_of
+        if not self._length:
+            raise BadSettings(
+                f"A batch of {multiple_of} examples is larger than the {num_examples} "
+                "training examples, of which each epoch takes full batches. Return a "
+                "smaller batch size from get_batch_size."
+            )
         self._order = functools.lru_cache(maxsize=4)(
             functools.partial(epoch_order, num_examples, seed)
         )
 
     def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The examples at positions of the stream, and their epochs: int64 [n] each."""
-        epochs, offsets = np.divmod(positions, self._size)
+        epochs, offsets = np.divmod(positions, self._length)
         ids = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             is_in = epochs == epoch
@@ -113,7 +126,8 @@ class ExampleBatches:
     `read(example_ids, epochs)` gets int64 arrays of equal length and returns a dict of arrays
     with that leading axis. `epochs` lets augmentation differ from epoch to epoch; it is 0 in
     evaluation. Training batches run on across the end of an epoch, so every batch is full and
-    a batch may be larger than a small data set.
+    a batch may be larger than a small data set; unless the request drops what does not fill a
+    batch.
     """
 
     def __init__(
@@ -126,7 +140,12 @@ class ExampleBatches:
         self._request = request
         self._read = read
         self._size = num_examples or request.splits.size(request.split)
-        self._stream = EpochOrder(self._size, request.seed)
+        multiple_of = request.batch_size if request.drop_last else 1
+        self._stream = (
+            EpochOrder(self._size, request.seed, multiple_of=multiple_of)
+            if request.is_training
+            else None
+        )
         self.num_batches = num_batches(request, self._size)
 
     def batch(self, index: int) -> Arrays:
@@ -134,7 +153,7 @@ class ExampleBatches:
         first = index * self._request.batch_size
         rows = self._request.shard_rows()
         positions = np.arange(first + rows.start, first + rows.stop)
-        if self._request.is_training:
+        if self._stream is not None:
             return self._read(*self._stream.at(positions))
         real = positions[positions < self._size]
         batch = self._read(real, np.zeros_like(real))

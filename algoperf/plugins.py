@@ -1,8 +1,9 @@
 """What the modules that are found by scanning define: typed, and checked when they are loaded.
 
 A module's kind is its file's name (`data`, `metrics`, `model_jax` and `model_pytorch`,
-`prepare`). Optional functions are declared here too, so that a slip in a name
-(`foward` for `forward`) is an error and not a function that nobody calls.
+`prepare`); in a family of workloads also `data_…`, `metrics_…`, `…_jax` and `…_pytorch`.
+Optional functions are declared here too, so that a slip in a name (`foward` for `forward`) is an
+error and not a function that nobody calls.
 """
 
 import difflib
@@ -61,19 +62,28 @@ class _Kind:
 
 _KINDS = {
     "data": _Kind(("open_batches",), ("example_batch",)),
-    "metrics": _Kind((), ("outputs", "summarise", "summariser")),
-    "model_jax": _Kind(("build",), ("forward", "init_variables", "outputs")),
-    "model_pytorch": _Kind(("build",), ("forward", "outputs", "weights_from_jax")),
+    "metrics": _Kind((), ("outputs", "summarise", "summariser", "example_losses")),
+    "model_jax": _Kind(
+        ("build",),
+        ("forward", "init_variables", "outputs", "parameter_loss", "initial_carry"),
+    ),
+    "model_pytorch": _Kind(
+        ("build",),
+        ("forward", "outputs", "weights_from_jax", "parameter_loss", "initial_carry"),
+    ),
     "prepare": _Kind(
         ("FORMAT_VERSION", "RAW_HELP", "expand_embedded", "space_needed", "prepare"),
-        ("PACKAGES", "download", "days_of"),
+        ("PACKAGES", "PUBLISHED", "TFDS", "download", "days_of"),
     ),
 }
 
 
-def check(module: ModuleType, kind: str) -> None:
-    """Raises `AlgoPerfError` for what is missing, or nearly has a name that has a meaning."""
-    known = _KINDS.get(kind)
+def check(module: ModuleType, name: str) -> None:
+    """Raises `AlgoPerfError` for what is missing, or nearly has a name that has a meaning.
+
+    name: of the module's file, which says its kind.
+    """
+    known = _KINDS.get(_kind_of(name))
     if known is None:
         return
     missing = [name for name in known.required if not hasattr(module, name)]
@@ -89,6 +99,13 @@ def check(module: ModuleType, kind: str) -> None:
                 f"{_file(module)} has {name!r}; did you mean {close[0]!r}? Rename it, or "
                 "give it a leading underscore if it is a helper."
             )
+
+
+def _kind_of(name: str) -> str:
+    if name in _KINDS:
+        return name
+    first, last = name.split("_")[0], name.rsplit("_", 1)[-1]
+    return first if first in ("data", "metrics") else f"model_{last}"
 
 
 def optional(module: Any, name: str, default: Any = None) -> Any:

@@ -14,7 +14,14 @@ from algoperf import input_files
 from algoperf.download import check_space, checksum, writing_to
 from algoperf.errors import BadData
 from algoperf.journal import Journal
-from algoperf.manifest import MANIFEST, Manifest, PartFile, listed, prepare_command
+from algoperf.manifest import (
+    MANIFEST,
+    OPTIONS,
+    Manifest,
+    PartFile,
+    listed,
+    prepare_command,
+)
 
 _JOURNAL = ".journal.jsonl"
 _TEMPORARY = ".partial"  # folder of parts that are being written
@@ -34,13 +41,19 @@ class Preparation:
         dataset: str,
         format_version: int,
         subset: int | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
+        """options: further ones of the command, such as {"--from": "tfds:DIR"}.
+
+        They are recorded for messages that name the command.
+        """
         if subset is not None and subset < 1:
             raise BadData(
                 f"--subset {subset} is no number of examples; give 1 or more."
             )
         self.destination = destination
         self.subset = subset
+        self._options = dict(options or {})
         self._header: dict[str, Any] = {
             "dataset": dataset,
             "format_version": format_version,
@@ -183,11 +196,12 @@ class Preparation:
         counts: number of examples by split (train, validation, test). facts: JSON
         values.
         """
+        given = {**self._options, **facts.get(OPTIONS, {})}
         manifest = Manifest(
             **self._header,
             source=self._source or {},
             counts=dict(counts),
-            facts=dict(facts),
+            facts={**facts, OPTIONS: given} if given else dict(facts),
             files=dict(sorted(self._files.items())),
         )
         missing = [name for name in self._files if not self.has(name)]

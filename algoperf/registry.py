@@ -49,14 +49,26 @@ def workload_modules(
 ) -> plugins.WorkloadModules:
     """The modules of a workload for one framework."""
     parts = {
-        part: module("workloads", definition.folder, name)
-        for part, name in (
-            ("data", "data"),
-            ("metrics", "metrics"),
-            ("model", f"model_{framework}"),
-        )
+        "data": workload_part(definition, "data"),
+        "metrics": workload_part(definition, "metrics"),
+        "model": workload_part(definition, f"model_{framework}"),
     }
     return plugins.WorkloadModules(**cast(dict[str, Any], parts))
+
+
+def workload_part(definition: WorkloadDefinition, part: str) -> ModuleType:
+    """`data`, `metrics`, `model_jax` or `model_pytorch` of a workload."""
+    own = definition.modules
+    name = {"data": own.data, "metrics": own.metrics}.get(
+        part, part.replace("model", own.model, 1)
+    )
+    return module("workloads", definition.folder, name)
+
+
+def has_model(definition: WorkloadDefinition, framework: str) -> bool:
+    """Whether a workload has a model for that framework, without importing it."""
+    name = f"{definition.modules.model}_{framework}"
+    return has_module("workloads", definition.folder, name)
 
 
 def has_module(wing: Wing, folder: str, name: str) -> bool:
@@ -67,18 +79,44 @@ def has_module(wing: Wing, folder: str, name: str) -> bool:
 @functools.cache
 def base_definitions() -> dict[str, WorkloadDefinition]:
     """Every base workload's definition by name."""
-    definitions = {}
+    definitions: dict[str, WorkloadDefinition] = {}
     for folder in folders("workloads"):
-        definition: WorkloadDefinition = module(
-            "workloads", folder, "definition"
-        ).DEFINITION
-        if definition.name != folder:
-            raise AlgoPerfError(
-                f"workloads/{folder}/definition.py defines {definition.name!r}; the folder "
-                "and the definition must have the same name."
-            )
-        definitions[folder] = definition
+        for definition in _definitions_in(folder):
+            if definition.name in definitions:
+                raise AlgoPerfError(
+                    f"workloads/{folder} and workloads/{definitions[definition.name].folder} "
+                    f"both define {definition.name!r}. Rename one of the two."
+                )
+            definitions[definition.name] = definition
     return definitions
+
+
+def _definitions_in(folder: str) -> tuple[WorkloadDefinition, ...]:
+    """`DEFINITION` of definition.py, or the family `DEFINITIONS` of definitions.py."""
+    if has_module("workloads", folder, "definitions"):
+        family: tuple[WorkloadDefinition, ...] = module(
+            "workloads", folder, "definitions"
+        ).DEFINITIONS
+        for definition in family:
+            if definition.folder != folder:
+                raise AlgoPerfError(
+                    f"workloads/{folder}/definitions.py defines {definition.name!r} with "
+                    f"folder={definition.folder!r}; it must be {folder!r}."
+                )
+            if not definition.is_base:
+                raise AlgoPerfError(
+                    f"workloads/{folder}/definitions.py defines {definition.name!r} with "
+                    f"base_name={definition.base_name!r}; leave base_name out, or write a "
+                    "variant as a Variant."
+                )
+        return family
+    single: WorkloadDefinition = module("workloads", folder, "definition").DEFINITION
+    if single.name != folder:
+        raise AlgoPerfError(
+            f"workloads/{folder}/definition.py defines {single.name!r}; the folder and the "
+            "definition must have the same name."
+        )
+    return (single,)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import Any
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission, MissingDependency, near
-from algoperf.loading import published, requirements
+from algoperf.loading import places, published, requirements
 from algoperf.loading.blame import describe, is_interrupt, line_in
 from algoperf.loading.importing import Imports
 from algoperf.loading.source import Missing, Source, missing_imports, syntax_problem
@@ -298,7 +298,7 @@ def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
         return BadSubmission(
             f"{path} cannot be imported: {describe(error)}{where}.{hidden}{advice}"
         )
-    if error.name.partition(".")[0] in (published.BENCHMARK, published.ALIAS):
+    if error.name.partition(".")[0] in (places.BENCHMARK, places.ALIAS):
         package, *parts = error.name.split(".")
         return BadSubmission(
             f"{path} imports {error.name!r}{where}, but "

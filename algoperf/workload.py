@@ -1,10 +1,10 @@
 """The workload that a submission is handed: definition + model + backend."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from algoperf import spec
-from algoperf.backend import Backend, BoundModel, MetricsModule, ModelModule
+from algoperf import parameter_loss, spec
+from algoperf.backend import Arrays, Backend, BoundModel, MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.rulesets import Ruleset, TuningRuleset
@@ -93,15 +93,14 @@ class Workload:
         """See `spec.Workload`."""
         if self.definition.ignores_label_smoothing:
             label_smoothing = 0.0
-        return self._backend.loss(
-            self.loss_type, label_batch, logits_batch, mask_batch, label_smoothing
-        )
+        return self._model.loss(label_batch, logits_batch, mask_batch, label_smoothing)
 
     def output_activation_fn(
         self, logits_batch: spec.Tensor, framework: str | None = None
     ) -> spec.Tensor:
         """See `spec.Workload`."""
-        return self._backend.output_activation(self.loss_type, logits_batch)
+        logits, _ = parameter_loss.split(logits_batch)
+        return self._backend.output_activation(self.loss_type, logits)
 
     def check_params(self, params: spec.ParameterContainer) -> None:
         """Harness only: see `BoundModel.check_params`."""
@@ -111,9 +110,27 @@ class Workload:
         """Harness only: see `BoundModel.isolate`."""
         return self._model.isolate(params, model_state)
 
-    def evaluate_batch(self, params: Any, model_state: Any, batch: Any) -> Any:
-        """Harness only: see `BoundModel.evaluate`."""
-        return self._model.evaluate(params, model_state, batch)
+    def evaluate_batch(
+        self, params: Any, model_state: Any, batch: Any, key: Any = None
+    ) -> Any:
+        """Harness only: the first batch of a pass; see `evaluation_pass`."""
+        return self.evaluation_pass(params, model_state)(batch, key)
+
+    def evaluation_pass(
+        self, params: Any, model_state: Any
+    ) -> Callable[[Any, Any], Arrays]:
+        """Harness only: evaluates the batches of a split in their order, given their keys.
+
+        What a model carries from batch to batch starts anew; see `BoundModel.evaluate`.
+        """
+        state = self._model.without_carry(model_state)
+
+        def evaluate(batch: Any, key: Any) -> Arrays:
+            nonlocal state
+            outputs, state = self._model.evaluate(params, state, batch, key)
+            return outputs
+
+        return evaluate
 
     @property
     def param_shapes(self) -> spec.ParameterShapeTree:

@@ -72,33 +72,38 @@ def arrays(layers: int, width: int, seed: int) -> dict[str, np.ndarray]:
     return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
 
 
+def constant_rate(point: Any, step_hint: int) -> Any:
+    """The schedule of plain descent: 1e-3 at every step."""
+    del point, step_hint
+    return lambda step, xp=np: 1e-3
+
+
 def jax_setup(layers: int, width: int) -> tuple[Any, ...]:
     """Workload, maker of parameters, batch, plain descent, and waiting for a result."""
     import jax
     import optax
 
     from algoperf.jax_sharding_utils import replicate
-    from algoperf.reference_algorithms._shared import training_jax
+    from algoperf.reference_algorithms._shared import factory_jax
 
     values = arrays(layers, width, 0)
     workload: Any = GradientsGiven(list(values), lambda params: params.items())
     batch = {"inputs": replicate(arrays(layers, width, 1)), "targets": None}
 
-    def plain(params: Any) -> Any:
-        return training_jax.init(workload, optax.sgd(1e-3), params, None)
-
     def make_params() -> Any:
         return replicate(values)
 
-    update = training_jax.update_params
-    return workload, make_params, batch, plain, update, jax.block_until_ready
+    plain = factory_jax.submission(
+        lambda setup: optax.sgd(setup.rate), schedule=constant_rate
+    )
+    return workload, make_params, batch, plain, jax.block_until_ready
 
 
 def pytorch_setup(layers: int, width: int) -> tuple[Any, ...]:
     """The same for PyTorch; on the GPU if there is one."""
     import torch
 
-    from algoperf.reference_algorithms._shared import training_pytorch
+    from algoperf.reference_algorithms._shared import factory_pytorch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     values = arrays(layers, width, 0)
@@ -114,17 +119,16 @@ def pytorch_setup(layers: int, width: int) -> tuple[Any, ...]:
             model.register_parameter(name, parameter)
         return model
 
-    def plain(model: Any) -> Any:
-        optimizer = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
-        return training_pytorch.init(optimizer, lambda step, xp=np: 1e-3)
-
     def wait(_: Any) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     batch = {"inputs": inputs, "targets": None}
-    update = training_pytorch.update_params
-    return workload, make_params, batch, plain, update, wait
+    plain = factory_pytorch.submission(
+        lambda setup: torch.optim.SGD(setup.params.parameters(), lr=1.0, fused=True),
+        schedule=constant_rate,
+    )
+    return workload, make_params, batch, plain, wait
 
 
 def hyperparameters(algorithm: str) -> Any:
@@ -145,19 +149,16 @@ def milliseconds(
     setup: tuple[Any, ...], algorithm: str | None, framework: str, num_steps: int
 ) -> list[float]:
     """Of each step after the first, which compiles; plain descent if no algorithm."""
-    workload, make_params, batch, plain, update, wait = setup
+    workload, make_params, batch, functions, wait = setup
     params, point = make_params(), None
-    if algorithm is None:
-        state = plain(params)
-    else:
+    if algorithm is not None:
         name = f"algoperf.reference_algorithms.{algorithm}.submission_{framework}"
-        module, point = importlib.import_module(name), hyperparameters(algorithm)
-        state = module.init_optimizer_state(workload, params, None, point, None)
-        update = module.update_params
+        functions, point = importlib.import_module(name), hyperparameters(algorithm)
+    state = functions.init_optimizer_state(workload, params, None, point, None)
     seconds = []
     for step in range(1, num_steps + 2):
         start = time.perf_counter()
-        state, params, _ = update(
+        state, params, _ = functions.update_params(
             workload=workload,
             current_param_container=params,
             current_params_types=workload.model_params_types,

@@ -129,7 +129,7 @@ def make_parts(backend: Backend, data_dir: Path, work: Work) -> TrialParts:
     """A trial on `WORKLOAD` whose update does `work` and nothing else."""
     definition = registry.definition(WORKLOAD)
     modules = {
-        name: registry.module("workloads", definition.folder, name)
+        name: registry.workload_part(definition, name)
         for name in ("data", "metrics", f"model_{backend.name}")
     }
     workload = Workload(

@@ -55,8 +55,8 @@ def measure(name: str, framework: str, size: int, options: Any) -> dict[str, Any
     workload = Workload(
         definition,
         backend,
-        registry.module("workloads", definition.folder, f"model_{framework}"),
-        registry.module("workloads", definition.folder, "metrics"),
+        registry.workload_part(definition, f"model_{framework}"),
+        registry.workload_part(definition, "metrics"),
         ruleset=rulesets.ruleset("v1.0"),
         tuning="external",
     )

@@ -1,12 +1,11 @@
-"""What the results cost, and how results of two years compare."""
+"""What the results cost."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from algoperf.errors import BadLogs
 from algoperf.evaluations import (
     EVALUATION_SECONDS,
     LOGGING_SECONDS,
@@ -99,29 +98,3 @@ def _times_after(chosen: np.ndarray, scored: np.ndarray) -> np.ndarray:
             for k in range(1, chosen.shape[1] + 1)
         ]
     )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How much faster the best of one pool is than the best of an earlier one."""
-
-    factor: float  # geometric mean over what both pools solved; above 1 is faster
-    by_workload: Mapping[str, float]
-    left_out: tuple[str, ...]  # solved in one pool only, or in none
-
-
-def year_over_year(earlier: Leaderboard, later: Leaderboard) -> Progress:
-    """Compares the best raw times of two pools, workload by workload."""
-    shared = [name for name in earlier.pool.bases if name in later.pool.bases]
-    if not shared:
-        raise BadLogs("The two sets of results have no base workload in common.")
-    factors = {}
-    for name in shared:
-        before = min(entry.seconds[name] for entry in earlier.entries)
-        after = min(entry.seconds[name] for entry in later.entries)
-        if math.isfinite(before) and math.isfinite(after) and before > 0 and after > 0:
-            factors[name] = before / after
-    logs = [math.log(factor) for factor in factors.values()]
-    mean = math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
-    left_out = tuple(name for name in shared if name not in factors)
-    return Progress(mean, factors, left_out)

@@ -28,7 +28,8 @@ def outcome_name(trial: Trial, workload: ScoredWorkload, hit: Hit) -> str:
         and not math.isfinite(values[-1])
         and not never_logged(trial, column)
     )
-    return (Outcome.DIVERGED if diverged else Outcome.NOT_REACHED).value
+    outcome: str = (Outcome.DIVERGED if diverged else Outcome.NOT_REACHED).value
+    return outcome
 
 
 def outcome_counts(hits: Hits, submission: str) -> dict[str, int]:

@@ -3,10 +3,13 @@
 import ast
 import graphlib
 import importlib.metadata
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -206,8 +209,10 @@ def test_imports_make_no_circle():
 # From the top down: a room may import from those below it, and from its own.
 ROOMS_ABOVE_THE_CORE = (
     ("algoperf.commands", "algoperf.cli"),
+    ("algoperf.campaign",),
     ("algoperf.procedures",),
     ("algoperf.runner",),
+    ("algoperf.instruments",),
 )
 
 
@@ -254,6 +259,54 @@ def may_workload_import(module: str, target: str) -> bool:
         return not target.endswith((".prepare", ".make_embedded"))
     above = ("algoperf.runner", "algoperf.registry", "algoperf.submission")
     return wing_of(target) in (None, "workloads") and not is_in(target, *above)
+
+
+# Which devices and processes there are is the backend's: it hands on a `ForwardContext`.
+DISTRIBUTION = re.compile(
+    r"(?i)(^|_)(mesh|ddp|rank|world_?size|process_?group|shard_map|shardings?|named_?sharding"
+    r"|partition_?spec|distributed\w*|all_?reduce|all_?gather|psum|pmean|pmap|axis_name"
+    r"|torchelastic\w*)(_|$)"
+)
+
+
+def names_of_distribution(source: str) -> set[str]:
+    """Names, and strings that are one word, that speak of devices and processes."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    words = {
+        token.string.strip("'\"")
+        for token in tokens
+        if token.type in (tokenize.NAME, tokenize.STRING)
+    }
+    return {word for word in words if word.isidentifier() and DISTRIBUTION.search(word)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from torch import distributed",
+        "split = jax.shard_map(f, mesh=get_mesh())",
+        "rank = os.environ['RANK']",
+        "if isinstance(module, DistributedDataParallel): pass",
+        "n = dist.get_world_size(process_group)",
+        "total = jax.lax.psum(x, 'batch')",
+        "sharding = NamedSharding(m, PartitionSpec('batch'))",
+    ],
+)
+def test_the_reader_of_names_sees_distribution(line):
+    assert names_of_distribution(line)
+
+
+def test_the_reader_of_names_passes_over_prose_and_shards_of_data():
+    text = '"""Ranks of ties on all devices."""\nstart = request.shard  # mesh\n'
+    assert not names_of_distribution(text)
+
+
+def test_a_workload_asks_for_no_device_or_process():
+    found = {
+        module: names_of_distribution(FILES[module].read_text())
+        for module in in_wing("workloads")
+    }
+    assert {module: names for module, names in found.items() if names} == {}
 
 
 def may_data_set_import(module: str, target: str) -> bool:

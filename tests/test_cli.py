@@ -269,7 +269,8 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 
 
 RUN_OPTIONS = """
-    --allow-partial-data --calibrate --data-dir --eval-every-steps --experiment-dir
+    --allow-partial-data --calibrate --cockpit --cockpit-batch-norm --cockpit-curvature
+    --cockpit-every --data-dir --eval-every-steps --experiment-dir
     --experiment-name --first-study --first-trial --framework --hang-seconds --help
     --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
     --overwrite --precision --resume --ruleset --search-space --seed --studies

@@ -1,6 +1,7 @@
 """Errors of the environment are one sentence; faults of the harness keep their traceback."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -85,7 +86,9 @@ def algoperf(
 
 
 @needs_full
-@pytest.mark.parametrize("words", ["list", "--help", "list --help", "--version"])
+@pytest.mark.parametrize(
+    "words", ["list", "--help", "list --help", "--version", "draw-held-out --seed 7"]
+)
 def test_a_full_output_is_told(words):
     result = algoperf(words, f"> {FULL}")
     assert result.returncode == 1
@@ -108,6 +111,39 @@ def test_closed_streams_are_no_problem(redirection):
 def test_a_reader_that_has_read_enough_is_no_error():
     result = algoperf("list --variants", "| head -1")
     assert result.stderr == ""
+
+
+class Stream(io.StringIO):
+    """A standard output whose buffer cannot be written."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def flush(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "of_the_work", "status"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, 0),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, 1),
+        (OSError(errno.ENOSPC, "No space left"), 0, 1),
+        (OSError(errno.ENOSPC, "No space left"), 2, 2),
+    ],
+)
+def test_what_happens_to_the_output_hides_no_failure(
+    error, of_the_work, status, monkeypatch
+):
+    monkeypatch.setattr(sys, "stdout", Stream(error))
+    assert console.run("program", lambda: of_the_work) == status
+
+
+def test_an_error_is_told_although_the_output_is_full(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Stream(OSError(errno.ENOSPC, "No space left")))
+    assert console.run("program", failing(BadSettings("Not so."))) == 2
+    assert capsys.readouterr().err == "program: error: Not so.\n"
 
 
 def test_texts_that_an_output_cannot_encode_are_shown_escaped():

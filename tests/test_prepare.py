@@ -223,13 +223,13 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_can_be_resumed(
 SLOW_PREPARE = """
 import sys, time
 from algoperf import cli
-from algoperf.datasets.mnist import prepare
-write = prepare._write_split
+from algoperf.datasets._images import writing
+write = writing._write_split
 def write_slowly(preparation, split, arrays):
     write(preparation, split, arrays)
     print("written", split, flush=True)
     time.sleep(60)
-prepare._write_split = write_slowly
+writing._write_split = write_slowly
 sys.exit(cli.main(["prepare", "mnist_mini", "--data-dir", sys.argv[1]]))
 """
 

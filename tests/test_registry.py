@@ -91,4 +91,4 @@ def test_a_module_without_what_its_kind_needs_is_refused():
 def test_every_workloads_modules_pass():
     for definition in registry.base_definitions().values():
         for name in ("data", "metrics"):
-            plugins.check(registry.module("workloads", definition.folder, name), name)
+            plugins.check(registry.workload_part(definition, name), name)

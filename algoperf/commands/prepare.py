@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import input_files, packages, paths, plugins, registry
+from algoperf import input_files, packages, paths, plugins, registry, sources
 from algoperf.definition import Splits
 from algoperf.download import ProgressPrinter, writing_to
-from algoperf.errors import BadData, UnknownName, near
+from algoperf.errors import BadData, BadSettings, UnknownName, near
 from algoperf.journal import Journal
 from algoperf.manifest import MANIFEST, verify_command
 from algoperf.prepared import Preparation, PreparedData
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="a workload or a data set")
     add("--raw", metavar="DIR", help="folder with the official files")
+    add("--from", dest="source", metavar="SOURCE", help=sources.HELP)
     add(
         "--data-dir",
         default=default_data_dir(),
@@ -90,14 +91,22 @@ def _prepare(
     splits: Splits,
 ) -> bool:
     """Prepares what is missing; whether nothing was."""
-    is_mini = folder.name != dataset
+    is_mini = folder.name.endswith("_mini")
     _check_raw(module, options, is_mini)
+    recorded = {}
+    if options.source is not None:
+        options.raw = sources.find(options.source, options.name, module)
+        recorded["--from"] = f"{options.source.partition(':')[0]}:{options.raw}"
     chosen = _chosen(module, options)
     version, subset = module.FORMAT_VERSION, chosen["subset"]
 
     def begin() -> Preparation:
         return Preparation(
-            folder, dataset=dataset, format_version=version, subset=subset
+            folder,
+            dataset=dataset,
+            format_version=version,
+            subset=subset,
+            options=recorded,
         )
 
     if input_files.is_file(folder / MANIFEST):
@@ -117,6 +126,10 @@ def _prepare(
 
 def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -> None:
     """`BadData` unless raw files are given, shipped or can be downloaded."""
+    if options.raw is not None and options.source is not None:
+        raise BadSettings("--raw and --from name two sources. Give one of them.")
+    if options.source is not None:
+        return
     if options.raw is not None:
         if not input_files.is_folder(options.raw):
             raise BadData(
@@ -174,10 +187,15 @@ def _what(name: str) -> tuple[str, str, Splits]:
     definitions = registry.definitions()
     if name in definitions:
         definition = definitions[name]
+        if not definition.needs_data:
+            raise BadData(
+                f"{name} needs no prepared data: its examples are computed. Run it."
+            )
         return definition.dataset, definition.prepared_name, definition.splits
-    for definition in definitions.values():
-        if name in (definition.dataset, definition.prepared_name):
-            return definition.dataset, name, definition.splits
+    for of_name in ("prepared_name", "dataset"):  # a folder's own definition first
+        for definition in definitions.values():
+            if name == getattr(definition, of_name):
+                return definition.dataset, name, definition.splits
     known = sorted({*definitions, *registry.folders("datasets")})
     raise UnknownName(
         f"No workload or data set named {name!r}.{near(name, known)} "

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from algoperf import exit_status
+from algoperf.instruments.curvature import PROXIES
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import experiment
+from algoperf.runner import cockpit, experiment
 from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_limits(parser)
     _add_places(parser)
     _add_execution(parser)
+    _add_instruments(parser)
 
 
 def _add_task(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +206,36 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_instruments(parser: argparse.ArgumentParser) -> None:
+    """What is measured while it trains, off its clock."""
+    add = parser.add_argument
+    add(
+        "--cockpit",
+        metavar="NAME",
+        help="measure gradients and curvature while training, off the clock: light, economy, "
+        "business, full, or quantities such as Alpha,GradNorm; `algoperf cockpit` shows them",
+    )
+    add(
+        "--cockpit-every",
+        default="10",
+        metavar="N",
+        help="measure every N steps, or at log:START,END[,STEPS[,BASE]] (default: %(default)s)",
+    )
+    add(
+        "--cockpit-curvature",
+        default="ggn_mc",
+        choices=PROXIES,
+        help="how the curvature's diagonal is found (default: %(default)s)",
+    )
+    add(
+        "--cockpit-batch-norm",
+        default="refuse",
+        choices=("refuse", "coupled"),
+        help="gradients of single examples where batch norm couples them: none, or those of "
+        "the coupled losses, one backward pass each (default: %(default)s)",
+    )
+
+
 def execute(options: argparse.Namespace) -> int:
     """Runs all trials; status 1 if one failed."""
     values = {k: v for k, v in vars(options).items() if k != "execute"}
@@ -213,6 +245,7 @@ def execute(options: argparse.Namespace) -> int:
         del values["data_dir"]
     reference = values.pop("calibrate")
     settings = Settings(**values)
+    cockpit.plan_of(settings)  # refuses a misspelt instrument before anything starts
     if reference is not None:
         calibration.check(settings, reference)
     return exit_status.OK if experiment.run(settings) else exit_status.FAILED

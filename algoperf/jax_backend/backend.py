@@ -14,7 +14,7 @@ import flax
 import jax
 import jax.extend.backend
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 import optax
 
@@ -24,6 +24,9 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
 from algoperf.jax_backend import leaves, losses, settings, sharding
 from algoperf.jax_backend.model import BoundModel
+from algoperf.jax_backend.probe import JaxProbe
+from algoperf.probe import Objective, Probe
+from algoperf.processes import OneProcess
 
 PRECISIONS = {"float32": None, "bf16": jnp.bfloat16}  # name: layers' compute dtype
 # TF32 where the GPU has it, as the benchmark's rules for both frameworks say.
@@ -58,6 +61,7 @@ class JaxBackend:
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self.num_devices = sharding.get_mesh().size
+        self.processes = OneProcess()
         replicated = sharding.get_replicate_sharding()
         self._unstack = jax.jit(jnp.unstack, out_shardings=replicated)
         self._probe = jax.jit(jnp.negative, out_shardings=replicated)
@@ -81,7 +85,7 @@ class JaxBackend:
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "versions": {
                 "jax": jax.__version__,
-                "jaxlib": jaxlib.__version__,
+                "jaxlib": jaxlib.version.__version__,
                 "flax": flax.__version__,
                 "optax": optax.__version__,
                 "numpy": np.__version__,
@@ -148,17 +152,6 @@ class JaxBackend:
             definition, model, metrics, compute_dtype=PRECISIONS[self.precision]
         )
 
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`."""
-        return losses.loss(loss_type, labels, logits, mask, label_smoothing)
-
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""
         return losses.output_activation(loss_type, logits)
@@ -177,13 +170,9 @@ class JaxBackend:
         jax.effects_barrier()
         jax.block_until_ready(self._probe(np.zeros((), np.int32)))
 
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """The same seconds: there is one process."""
-        return list(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        """The value: there is one process."""
-        return [value]
+    def probe(self, objective: Objective) -> Probe:
+        """See `algoperf.backend.Backend`."""
+        return JaxProbe(objective)
 
     def is_finite(self, params: Any) -> bool:
         """Whether every parameter is finite; synchronises."""

@@ -56,7 +56,8 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = jax.lax.rsqrt(var + self.epsilon) * (self.scale_offset + scale)
-        return ((wide - mean) * factor + bias).astype(compute_dtype() or wide.dtype)
+        x = ((wide - mean) * factor + bias).astype(compute_dtype() or wide.dtype)
+        return x
 
     def _moved(self, running: jax.Array, statistics: jax.Array) -> jax.Array:
         """The running value after a step; statistics: [virtual batches, features]."""

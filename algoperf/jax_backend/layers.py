@@ -32,6 +32,10 @@ Initializer = Callable[..., Any]
 _compute_dtype: contextvars.ContextVar[Any] = contextvars.ContextVar(
     "compute_dtype", default=None
 )
+# (index, batch size): see `example_of_batch`.
+_place_in_batch: contextvars.ContextVar[tuple[Any, int] | None] = (
+    contextvars.ContextVar("place_in_batch", default=None)
+)
 _LECUN_NORMAL = nn.initializers.lecun_normal()
 _ZEROS = nn.initializers.zeros_init()
 _ONES = nn.initializers.ones_init()
@@ -91,6 +95,19 @@ def computing_in(dtype: Any) -> Iterator[None]:
         yield
     finally:
         _compute_dtype.reset(token)
+
+
+@contextlib.contextmanager
+def example_of_batch(index: Any, batch_size: int) -> Iterator[None]:
+    """Within, a batch of one is example `index` of a batch of that size.
+
+    Dropout then drops what it would drop of that example in the whole batch.
+    """
+    token = _place_in_batch.set((index, batch_size))
+    try:
+        yield
+    finally:
+        _place_in_batch.reset(token)
 
 
 def Dense(
@@ -267,7 +284,8 @@ def stored(x: jax.Array) -> jax.Array:
     if not _is_on_cpu():
         return x
     always = jax.lax.optimization_barrier(jnp.array(True))
-    return jax.lax.cond(always, lambda x: x, jnp.zeros_like, x)
+    x = jax.lax.cond(always, lambda x: x, jnp.zeros_like, x)
+    return x
 
 
 def dropout(
@@ -289,10 +307,23 @@ def dropout(
         return x
     rate = jnp.asarray(rate, jnp.float32)
     shape = [1 if i in broadcast_dims else size for i, size in enumerate(x.shape)]
-    kept = stored(jax.random.bernoulli(rng, 1 - rate, shape))
+    kept = stored(_kept(rng, 1 - rate, shape))
     # The divisor is kept from 0, because a gradient through 0/0 would be NaN.
     scale = (1 / jnp.where(rate < 1, 1 - rate, 1)).astype(x.dtype)
     return jnp.where(kept, x * scale, jnp.zeros((), x.dtype))
+
+
+def _kept(rng: Any, chance: Any, shape: list[int]) -> jax.Array:
+    """Which elements are not dropped; of one example of a batch, as in the batch."""
+    place = _place_in_batch.get()
+    if place is None:
+        return jax.random.bernoulli(rng, chance, shape)
+    if shape[0] != 1:
+        raise ValueError(f"dropout of one example got a batch of shape {shape}")
+    index, batch_size = place
+    whole = jax.random.bernoulli(rng, chance, [batch_size, *shape[1:]])
+    own: jax.Array = jax.lax.dynamic_index_in_dim(whole, index, axis=0)
+    return own
 
 
 class Dropout(nn.Module):

@@ -125,9 +125,10 @@ class JaxReader(Reader):
                 f"The checkpoint has {saved.dtype} at {path!r}, which JAX makes "
                 f"{value.dtype} here. Resume with the same jax_enable_x64."
             )
+        array: jax.Array = value
         if "key" in node:
-            return jax.random.wrap_key_data(value, impl=node["key"])
-        return value
+            array = jax.random.wrap_key_data(value, impl=node["key"])
+        return array
 
     def _placement(self, node: Node, template: Any, path: str) -> jax.sharding.Sharding:
         found = _sharding_of(node["where"])

@@ -41,6 +41,12 @@ def loss(
     return ctc_loss(labels, logits, mask)
 
 
+def of_examples(per_example: Any, mask: Any | None) -> LossDict:
+    """The loss that a model defines: its examples' losses, [batch, ...]."""
+    per_example = _as_float(per_example)
+    return _reduce(per_example, _expand(mask, per_example.shape))
+
+
 def output_activation(loss_type: LossType, logits: Any) -> Any:
     """Probabilities or values: softmax (also for CTC), sigmoid or identity.
 
@@ -190,8 +196,8 @@ def _is_used(label_smoothing: Any) -> bool:
 
 def _as_float(x: Any) -> jax.Array:
     """As float32, or float64 where JAX runs in 64 bits."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    values = jnp.asarray(x)
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _where(mask: jax.Array | None, x: jax.Array) -> jax.Array:

@@ -9,14 +9,16 @@ Required:
   with one or two examples, usually zeros. Shapes and dtypes matter, values do not.
 
 Optional:
-- `forward(module, variables, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  (logits, new_model_state)` where the default call will not do. `variables` holds
-  `params` and the collections of the model state; `new_model_state` is those
-  collections.
+- `forward(module, variables, batch, context) -> (logits, new_model_state)` where the
+  default call will not do; see `ForwardContext`. `variables` holds `params` and the
+  collections of the model state; `new_model_state` is those collections.
 - `init_variables(module, rngs, batch) -> variables` where the module is not called as
   above.
-- `outputs(module, variables, batch) -> dict[str, array]`: what is evaluated, instead of
-  `metrics.outputs(xp, logits, batch, per_example)`; compiled.
+- `outputs(module, variables, batch, context) -> dict[str, array]`: what is evaluated,
+  instead of `metrics.outputs(xp, logits, batch, per_example)`; compiled.
+- `parameter_loss(params, config)` and `initial_carry(config)`: see
+  `algoperf.backend.ModelModule`. `forward` gets the carry in the context, and returns the
+  next one as the collection `carry`.
 """
 
 import functools
@@ -30,13 +32,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-from algoperf import spec
+from algoperf import parameter_loss, spec
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import losses
 from algoperf.jax_backend.layers import Typed, computing_in
-from algoperf.jax_backend.sharding import get_replicate_sharding
+from algoperf.jax_backend.sharding import get_replicate_sharding, over_devices
+from algoperf.parameter_loss import WithParameterLoss
+
+CARRY = "carry"  # in the model state: what goes from batch to batch
+jax.tree_util.register_dataclass(WithParameterLoss, ["logits", "term"], [])
 
 
 class BoundModel:
@@ -57,7 +64,8 @@ class BoundModel:
     ) -> None:
         self._model = model
         self._metrics = metrics
-        self._loss_type = definition.loss_type
+        self._definition = definition
+        self._config = definition.model
         self._dtype = compute_dtype
         with computing_in(compute_dtype):
             self._module = model.build(definition.model)
@@ -92,7 +100,7 @@ class BoundModel:
         """See `algoperf.backend.BoundModel.init`; rng: a raw key, uint32 [2]."""
         variables = dict(self._compiled_init(rng))
         params = variables.pop("params")
-        return params, variables
+        return params, self.without_carry(variables)
 
     def forward(
         self,
@@ -106,18 +114,51 @@ class BoundModel:
     ) -> tuple[Any, Any]:
         """See `spec.Workload.model_fn`. Traceable; logits are float32."""
         train = mode is spec.ForwardPassMode.TRAIN
+        collections = dict(model_state or {})
+        carry = collections.pop(CARRY, None)
         with computing_in(self._dtype):
             logits, new_state = self._forward()(
                 self._module,
-                {"params": params, **(model_state or {})},
+                {"params": params, **collections},
                 batch,
-                train=train,
-                rng=rng,
-                update_batch_norm=update_batch_norm,
-                dropout_rate=dropout_rate,
+                ForwardContext(
+                    self._config, train, rng, update_batch_norm, dropout_rate, carry
+                ),
             )
-        updates = train and update_batch_norm and model_state
-        return _at_least_float32(logits), new_state if updates else model_state
+        updates = train and update_batch_norm and collections
+        state = new_state if updates else model_state
+        if self._has_carry:
+            state = {**state, CARRY: new_state[CARRY]}
+        logits = _at_least_float32(logits)
+        if not hasattr(self._model, "parameter_loss"):
+            return logits, state
+        term = self._model.parameter_loss(params, self._config)
+        return WithParameterLoss(logits, term), state
+
+    def loss(
+        self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
+    ) -> dict[str, Any]:
+        """See `losses`."""
+        logits, term = parameter_loss.split(logits)
+        if self._definition.loss_type is spec.LossType.MODEL_DEFINED:
+            per_example = self._metrics.example_losses(jnp, labels, logits)
+            found = losses.of_examples(per_example, mask)
+        else:
+            kind = self._definition.loss_type
+            found = losses.loss(kind, labels, logits, mask, label_smoothing)
+        return found if term is None else parameter_loss.added(found, term, mask)
+
+    @property
+    def _has_carry(self) -> bool:
+        return hasattr(self._model, "initial_carry")
+
+    def without_carry(self, model_state: Any) -> Any:
+        """See `algoperf.backend.BoundModel.without_carry`."""
+        if not self._has_carry:
+            return model_state
+        initial = self._model.initial_carry(self._config)
+        replicated = get_replicate_sharding()
+        return {**(model_state or {}), CARRY: jax.device_put(dict(initial), replicated)}
 
     def check_params(self, params: Any) -> None:
         """See `algoperf.backend.BoundModel.check_params`."""
@@ -138,11 +179,14 @@ class BoundModel:
             )
 
     def evaluate(
-        self, params: Any, model_state: Any, batch: spec.Batch
-    ) -> dict[str, np.ndarray]:
+        self, params: Any, model_state: Any, batch: spec.Batch, key: Any = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
         """See `algoperf.backend.BoundModel.evaluate`."""
-        outputs = jax.device_get(self._compiled_evaluate(params, model_state, batch))
-        return {name: np.asarray(output) for name, output in outputs.items()}
+        found, carry = self._compiled_evaluate(params, model_state, batch, key)
+        outputs = {name: np.asarray(x) for name, x in jax.device_get(found).items()}
+        if self._has_carry:
+            model_state = {**model_state, CARRY: carry}
+        return outputs, model_state
 
     def isolate(self, params: Any, model_state: Any) -> tuple[Any, Any]:
         """See `algoperf.backend.BoundModel.isolate`: plain dicts of plain arrays."""
@@ -181,19 +225,27 @@ class BoundModel:
     def _compiled_evaluate(self) -> Any:
         return jax.jit(self._outputs)
 
-    def _outputs(self, params: Any, model_state: Any, batch: spec.Batch) -> Any:
+    def _outputs(
+        self, params: Any, model_state: Any, batch: spec.Batch, key: Any
+    ) -> tuple[Any, Any]:
+        """What is evaluated, and what is carried to the next batch."""
         if hasattr(self._model, "outputs"):
             variables = {"params": params, **(model_state or {})}
             with computing_in(self._dtype):
-                return self._model.outputs(self._module, variables, batch)
-        logits, _ = self.forward(
-            params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
+                context = ForwardContext(self._config, over_devices=over_devices)
+                found = self._model.outputs(self._module, variables, batch, context)
+                return found, None
+        logits, state = self.forward(
+            params, batch, model_state, spec.ForwardPassMode.EVAL, key, False, 0.0
         )
-        weights = batch.get("weights")
-        loss = losses.loss(self._loss_type, batch["targets"], logits, weights)
-        return self._metrics.outputs(
-            xp=jnp, logits=logits, batch=batch, per_example=loss["per_example"]
+        loss = self.loss(batch.get("targets"), logits, batch.get("weights"), 0.0)
+        outputs = self._metrics.outputs(
+            xp=jnp,
+            logits=parameter_loss.split(logits)[0],
+            batch=batch,
+            per_example=loss["per_example"],
         )
+        return outputs, state[CARRY] if self._has_carry else None
 
 
 def _default_init(module: Any, rngs: Any, batch: Mapping[str, Any]) -> Any:
@@ -204,24 +256,20 @@ def _default_forward(
     module: Any,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, Any]:
     """The default call. Running statistics that are not wanted, `forward` drops."""
     state = {name: value for name, value in variables.items() if name != "params"}
-    rngs = {} if rng is None else {"dropout": rng}
+    rngs = {} if context.rng is None else {"dropout": context.rng}
     result = module.apply(
         variables,
         batch["inputs"],
-        train=train,
-        dropout_rate=dropout_rate,
+        train=context.train,
+        dropout_rate=context.dropout_rate,
         rngs=rngs,
-        mutable=list(state) if train and state else False,
+        mutable=list(state) if context.train and state else False,
     )
-    return result if train and state else (result, state)
+    return result if context.train and state else (result, state)
 
 
 def _is_box(node: Any) -> bool:

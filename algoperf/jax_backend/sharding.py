@@ -4,6 +4,7 @@ One process, one axis named `batch`. Nothing here looks for devices before it is
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,6 +48,23 @@ def shard_along_batch_dim(x: Any) -> Any:
     """
     shardings = jax.tree_util.tree_map_with_path(_placement, x)
     return jax.device_put(x, shardings)
+
+
+def over_devices(
+    function: Callable[[Any, Any], Any], variables: Any, batch: Any
+) -> Any:
+    """`function(variables, part)` for each device's part of the batch, results joined.
+
+    The devices work independently: one that is done does not wait for the others.
+    """
+    split = jax.shard_map(
+        function,
+        mesh=get_mesh(),
+        in_specs=(PartitionSpec(), PartitionSpec(BATCH_AXIS)),
+        out_specs=PartitionSpec(BATCH_AXIS),
+        check_vma=False,
+    )
+    return split(variables, batch)
 
 
 def _placement(path: Any, leaf: Any) -> NamedSharding:

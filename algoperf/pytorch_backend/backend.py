@@ -15,7 +15,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
 from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
-    Processes,
+    ProcessGroups,
     Rank,
     current_rank,
     device_of,
@@ -59,7 +59,7 @@ class Backend:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             devices.set_up_gpu()
-        self.processes = Processes(rank, device)
+        self.processes = ProcessGroups(rank, device)
 
     def describe_devices(self) -> dict[str, Any]:
         """See `algoperf.backend.Backend`; `warnings` are sentences for the user."""
@@ -107,7 +107,8 @@ class Backend:
 
     def place(self, batch: Arrays) -> spec.Batch:
         """See `algoperf.backend.Backend`; safe to call from several threads."""
-        return self._place(dict(batch))
+        placed: spec.Batch = self._place(dict(batch))
+        return placed
 
     def bind(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
@@ -122,18 +123,6 @@ class Backend:
         )
         return BoundModel(execution, definition, model, metrics)
 
-    def loss(
-        self,
-        loss_type: spec.LossType,
-        labels: Any,
-        logits: Any,
-        mask: Any | None,
-        label_smoothing: float,
-    ) -> dict[str, Any]:
-        """See `losses`. Float32 also inside a submission's own autocast."""
-        with torch.autocast(self.device.type, enabled=False):
-            return losses.loss(loss_type, labels, logits, mask, label_smoothing)
-
     def output_activation(self, loss_type: spec.LossType, logits: Any) -> Any:
         """See `losses.output_activation`."""
         return losses.output_activation(loss_type, logits)
@@ -142,14 +131,6 @@ class Backend:
         """See `algoperf.backend.Backend`; a CPU has no queue to wait for."""
         if self.accelerator is not None:
             self.accelerator.synchronize()
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.maximum(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.exchange(value)
 
     def is_finite(self, params: Any) -> bool:
         """See `algoperf.backend.Backend`; one reduction over all parameters."""

@@ -1,5 +1,6 @@
 """Batch norm over virtual batches of the global batch, whatever the processes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -183,11 +184,13 @@ class _SumOverProcesses(torch.autograd.Function):
 def _all_reduced(x: Tensor) -> Tensor:
     group = distributed.group.WORLD
     assert group is not None
-    return collectives.all_reduce(x.contiguous(), "sum", group)
+    x = collectives.all_reduce(x.contiguous(), "sum", group)
+    return x
 
 
 def _summed(x: Tensor) -> Tensor:
-    return x if _world_size() == 1 else _SumOverProcesses.apply(x)
+    over_processes: Callable[[Tensor], Tensor] = _SumOverProcesses.apply
+    return x if _world_size() == 1 else over_processes(x)
 
 
 def _over_space(x: Tensor) -> Tensor:

@@ -26,13 +26,14 @@ def dropout(
     rate: Tensor,
     key: Tensor,
     *,
-    rank: int = 0,
+    rank: int | Tensor = 0,
     broadcast_dims: Sequence[int] = (),
 ) -> Tensor:
     """Zeroes each element with probability `rate` and divides the others by 1 - rate.
 
     rate: float32 scalar in [0, 1]; 0 is exactly the identity, 1 gives zeros. key: int32
-    [2]. rank: of the process, whose part of a global batch `x` belongs to.
+    [2]. rank: of the process, whose part of a global batch `x` belongs to: how many
+    arrays of this size come before it.
     broadcast_dims: axes along which elements are dropped together (whole channels).
     """
     dims = [dim % x.ndim for dim in broadcast_dims]
@@ -43,14 +44,19 @@ def dropout(
     return torch.where(kept, x * scale, 0)
 
 
-def _random_bits(shape: Sequence[int], key: Tensor, rank: int) -> Tensor:
+def _random_bits(shape: Sequence[int], key: Tensor, rank: int | Tensor) -> Tensor:
     """Uniform int32 in [0, 2^24) of that shape; each process has numbers of its own."""
     count = 1
     for size in shape:
         count *= size
     x = torch.arange(count, dtype=torch.int32, device=key.device)
     # Products and sums wrap around, which is what a hash wants.
-    x.mul_(_GOLDEN).add_(key[0]).add_(_wrapped(rank * count * _GOLDEN))
+    x.mul_(_GOLDEN).add_(key[0])
+    before = rank * count * _GOLDEN
+    if isinstance(before, Tensor):  # int64; under `vmap` not to be added in place
+        x = x + _wrapped(before).to(torch.int32)
+    else:
+        x.add_(_wrapped(before))
     x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MULTIPLY_1)
     x.bitwise_xor_(key[1])
     x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(_MULTIPLY_2)
@@ -58,7 +64,7 @@ def _random_bits(shape: Sequence[int], key: Tensor, rank: int) -> Tensor:
     return (x >> (32 - _BITS)).bitwise_and_(2**_BITS - 1).view(shape)
 
 
-def _wrapped(number: int) -> int:
+def _wrapped(number: Any) -> Any:
     """The signed 32-bit number with the same last 32 bits."""
     return (number + 2**31) % 2**32 - 2**31
 
@@ -74,6 +80,8 @@ class Dropout(nn.Module):
         self.broadcast_dims = tuple(broadcast_dims)
         self.is_active = False
         self.rank = 0
+        # Its index in the global batch, where `x` is a single example of it.
+        self.example: Tensor | None = None
         self.rate: Tensor | None = None
         self.key: Tensor | None = None
 
@@ -83,7 +91,8 @@ class Dropout(nn.Module):
             return x
         assert self.rate is not None and self.key is not None
         dims = self.broadcast_dims
-        return dropout(x, self.rate, self.key, rank=self.rank, broadcast_dims=dims)
+        place = self.rank if self.example is None else self.example
+        return dropout(x, self.rate, self.key, rank=place, broadcast_dims=dims)
 
 
 def configure(

@@ -41,6 +41,12 @@ def loss(
     return ctc_loss(labels, logits, mask)
 
 
+def of_examples(per_example: Tensor, mask: Tensor | None) -> LossDict:
+    """The loss that a model defines: its examples' losses, [batch, ...]."""
+    per_example = _as_float(per_example)
+    return _reduce(per_example, _expand(mask, tuple(per_example.shape)))
+
+
 def output_activation(loss_type: LossType, logits: Any) -> Any:
     """Probabilities or values: softmax (also for CTC), sigmoid or identity.
 

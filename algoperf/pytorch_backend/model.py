@@ -3,12 +3,14 @@
 What a `model_pytorch.py` defines (see `layers` for the conventions of its modules):
 
 - `build(config) -> nn.Module`. By default the module is called with `batch["inputs"]`.
-- optional `forward(module, batch, *, train, rng, update_batch_norm, dropout_rate) ->
-  logits` instead of that call. It calls `module(...)`, not its parts, because DDP works
-  through the call. Dropout and batch-norm layers are already set up; the keywords are
-  for the rest.
-- optional `outputs(module, batch) -> {name: tensor}` instead of logits, loss and
+- optional `forward(module, batch, context) -> logits` instead of that call; see
+  `ForwardContext`. It calls `module(...)`, not its parts, because DDP works through the
+  call. Dropout and batch-norm layers are already set up; the context is for the rest.
+- optional `outputs(module, batch, context) -> {name: tensor}` instead of logits, loss and
   `metrics.outputs`. It gets the module itself, without DDP, and runs without gradients.
+- optional `parameter_loss(module, config)` and `initial_carry(config)`: see
+  `algoperf.backend.ModelModule`. With a carry, `forward` gets it in the context, tensors by
+  name, and returns (logits, carry).
 """
 
 import contextlib
@@ -27,15 +29,18 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from algoperf import spec
+from algoperf import parameter_loss, spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
+from algoperf.forward_context import ForwardContext
+from algoperf.parameter_loss import WithParameterLoss
 from algoperf.pytorch_backend import layers, losses
 from algoperf.pytorch_backend.devices import to_numpy
-from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap, wrap
+from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap, wrap
 from algoperf.pytorch_backend.dropout import Dropout, configure
 from algoperf.pytorch_backend.rng import generator
 
+CARRY = "carry"  # in the model state: what goes from batch to batch
 # Their own `reset_parameters()` draws nothing: ones and zeros.
 _CONSTANT_INIT = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -46,7 +51,7 @@ class Execution:
 
     device: torch.device
     rank: Rank
-    processes: Processes
+    processes: ProcessGroups
     bf16: bool = False
     compile: bool = False
 
@@ -152,7 +157,7 @@ class BoundModel:
             module.compile(fullgraph=True, dynamic=False)
         if self._execution.rank.is_distributed:
             module = wrap(module, self._execution.device)
-        return module, None
+        return module, self.without_carry(None)
 
     def forward(
         self,
@@ -163,7 +168,7 @@ class BoundModel:
         rng: spec.RandomState,
         update_batch_norm: bool,
         dropout_rate: Any,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, Any]:
         """See `spec.Workload.model_fn`; leaves the module in the mode asked for."""
         train = mode is spec.ForwardPassMode.TRAIN
         if unwrap(params).training != train or params.training != train:
@@ -172,17 +177,60 @@ class BoundModel:
         if train:
             self._set_dropout(parts.dropouts, dropout_rate, rng)
         with parts.updating_statistics(update_batch_norm), self._execution.autocast():
-            if not hasattr(self._model, "forward"):
-                return _at_least_float32(params(batch["inputs"])), None
-            logits = self._model.forward(
-                params,
-                batch,
-                train=train,
-                rng=rng,
-                update_batch_norm=update_batch_norm,
-                dropout_rate=dropout_rate,
-            )
-            return _at_least_float32(logits), None
+            if hasattr(self._model, "forward"):
+                context = self._context(
+                    train=train,
+                    rng=rng,
+                    update_batch_norm=update_batch_norm,
+                    dropout_rate=dropout_rate,
+                    carry=model_state[CARRY] if self._has_carry else None,
+                )
+                logits = self._model.forward(params, batch, context)
+            else:
+                logits = params(batch["inputs"])
+            state = None
+            if self._has_carry:
+                logits, carried = logits
+                # Gradients end at the batch, as they do in a traced function.
+                state = {CARRY: {name: x.detach() for name, x in carried.items()}}
+        logits = _at_least_float32(logits)
+        if not hasattr(self._model, "parameter_loss"):
+            return logits, state
+        config = self._definition.model
+        term = self._model.parameter_loss(unwrap(params), config)
+        return WithParameterLoss(logits, term), state
+
+    def loss(
+        self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
+    ) -> dict[str, Any]:
+        """See `losses`. Float32 also inside a submission's own autocast."""
+        logits, term = parameter_loss.split(logits)
+        kind = self._definition.loss_type
+        with torch.autocast(self._execution.device.type, enabled=False):
+            if kind is spec.LossType.MODEL_DEFINED:
+                per_example = self._metrics.example_losses(
+                    array_namespace, labels, logits
+                )
+                found = losses.of_examples(per_example, mask)
+            else:
+                found = losses.loss(kind, labels, logits, mask, label_smoothing)
+            return found if term is None else parameter_loss.added(found, term, mask)
+
+    @property
+    def _has_carry(self) -> bool:
+        return hasattr(self._model, "initial_carry")
+
+    def without_carry(self, model_state: Any) -> Any:
+        """See `algoperf.backend.BoundModel.without_carry`."""
+        if not self._has_carry:
+            return model_state
+        initial = self._model.initial_carry(self._definition.model)
+        device = self._execution.device
+        return {CARRY: {k: torch.tensor(v, device=device) for k, v in initial.items()}}
+
+    def _context(self, **call: Any) -> ForwardContext:
+        config, rank = self._definition.model, self._execution.rank.rank
+        return ForwardContext(config, batch_part=rank, **call)
 
     def check_params(self, params: Any) -> None:
         """See `algoperf.backend.BoundModel.check_params`."""
@@ -214,39 +262,45 @@ class BoundModel:
                         f"{tuple(tensor.shape)}."
                     )
                 tensor.copy_(values[name])
-        return own, model_state
+        return own, self.without_carry(None)
 
     @functools.cached_property
     def _evaluated(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            module = self._model.build(self._definition.model)
+            module: nn.Module = self._model.build(self._definition.model)
         module.to(self._execution.device).requires_grad_(False)
         if self._execution.compile:
             module.compile(fullgraph=True, dynamic=False)
         return module.eval()
 
     def evaluate(
-        self, params: nn.Module, model_state: Any, batch: spec.Batch
-    ) -> dict[str, np.ndarray]:
+        self, params: nn.Module, model_state: Any, batch: spec.Batch, key: Any = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
         """See `algoperf.backend.BoundModel`; leaves the module in its own mode."""
         module = unwrap(params)
         with _evaluating(module), torch.no_grad():
-            outputs = self._outputs(module, batch)
+            outputs, state = self._outputs(module, model_state, batch, key)
         arrays = {name: to_numpy(tensor) for name, tensor in outputs.items()}
-        return self._execution.processes.gather(arrays)
+        return self._execution.processes.joined(arrays), state
 
-    def _outputs(self, module: nn.Module, batch: spec.Batch) -> Any:
+    def _outputs(
+        self, module: nn.Module, model_state: Any, batch: spec.Batch, key: Any
+    ) -> tuple[Any, Any]:
+        """What is evaluated, and the model state with what goes to the next batch."""
         if hasattr(self._model, "outputs"):
             with self._execution.autocast():
-                return self._model.outputs(module, batch)
+                found = self._model.outputs(module, batch, self._context())
+                return found, model_state
         mode = spec.ForwardPassMode.EVAL
-        logits, _ = self.forward(module, batch, None, mode, None, False, 0.0)
-        per_example = losses.loss(
-            self._definition.loss_type, batch["targets"], logits, batch.get("weights")
-        )["per_example"]
-        return self._metrics.outputs(
-            xp=array_namespace, logits=logits, batch=batch, per_example=per_example
+        logits, state = self.forward(module, batch, model_state, mode, key, False, 0.0)
+        loss = self.loss(batch.get("targets"), logits, batch.get("weights"), 0.0)
+        outputs = self._metrics.outputs(
+            xp=array_namespace,
+            logits=parameter_loss.split(logits)[0],
+            batch=batch,
+            per_example=loss["per_example"],
         )
+        return outputs, state
 
     def _parts_of(self, module: nn.Module) -> _Parts:
         if module not in self._parts:

@@ -12,6 +12,7 @@ from algoperf.errors import BadData
 from algoperf.manifest import prepare_command
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import DataModule
+from algoperf.runner.randomness import key_numbers
 from algoperf.workload import Workload
 
 
@@ -56,7 +57,8 @@ class Evaluator:
     ) -> dict[str, float]:
         outputs = self._outputs(split, params, model_state)
         metrics = dict(self._summarise(outputs))
-        expected = self._workload.definition.splits.size(split)
+        definition = self._workload.definition
+        expected = definition.evaluated(split, self._batch_size())
         counted = round(metrics["num_examples"])
         if counted != expected:
             raise BadData(
@@ -72,22 +74,32 @@ class Evaluator:
         return -(-self._workload.eval_batch_size // num_devices) * num_devices
 
     def _outputs(self, split: Split, params: Any, model_state: Any) -> Iterator[Arrays]:
+        definition = self._workload.definition
         request = DataRequest(
             folder=self._folder,
             split=split,
-            splits=self._workload.definition.splits,
+            splits=definition.splits,
             batch_size=self._batch_size(),
             seed=self._seed,
-            config=self._workload.definition.data,
+            config=definition.data,
             shard=self._backend.rank,
             num_shards=self._backend.num_processes,
+            drop_last=definition.drop_last_batch,
         )
+        evaluate = self._workload.evaluation_pass(params, model_state)
         with closing(
             InputQueue(self._open_batches(request), self._backend.place)
         ) as queue:
-            for batch in queue:
-                yield self._workload.evaluate_batch(params, model_state, batch)
+            for index, batch in enumerate(queue):
+                yield evaluate(batch, self._key(split, index))
                 self._on_batch()
+
+    def _key(self, split: Split, index: int) -> Any:
+        """The key of an evaluation batch, the same at every evaluation of a trial."""
+        if not self._workload.definition.draws_in_evaluation:
+            return None
+        numbers = key_numbers(self._seed, f"evaluation of {split}", index)
+        return self._backend.keys(numbers)[0]
 
 
 def summary_of(metrics: MetricsModule, data_folder: Path) -> plugins.Summarise:

@@ -1,5 +1,6 @@
 """Runs the planned trials of a run one after the other."""
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,10 +50,8 @@ def _run_here(
     try:
         left = trials_left(plans, settings, say) if backend.rank == 0 else []
         # The first process alone looks at the folders, and tells the others what to run.
-        is_left = backend.slowest([float(plan in left) for plan in plans])
-        for plan in [
-            plan for plan, wanted in zip(plans, is_left, strict=True) if wanted
-        ]:
+        is_left = backend.processes.broadcast([plan in left for plan in plans])
+        for plan in itertools.compress(plans, is_left):
             ending = run_trial(plan, backend, own)
             is_good &= not ending.is_failure
             if backend.rank == 0:

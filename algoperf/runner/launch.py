@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import exit_status, logs
-from algoperf.backend import check_framework
 from algoperf.errors import AlgoPerfError
+from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
 from algoperf.runner.checkpoints import files as checkpoint_files
 from algoperf.runner.fairness import judgement

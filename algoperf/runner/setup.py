@@ -12,6 +12,7 @@ from algoperf import registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.loading.places import Places
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
@@ -47,7 +48,7 @@ def load_backend(settings: Settings) -> Backend:
     for name, value in settings.environment.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
-    if settings.framework == "pytorch":
+    if check_framework(settings.framework).can_compile:
         options["compile"] = settings.torch_compile
     backend = backends.load(settings.framework, **options)
     backend.warm_up()
@@ -92,7 +93,7 @@ def bind_workload(plan: TrialPlan, backend: Backend, heartbeat: Heartbeat) -> Si
 def _with_counts(settings: Settings) -> WorkloadDefinition:
     """The definition; with the split sizes of a partial copy where that is accepted."""
     definition = settings.definition
-    if not settings.allow_partial_data:
+    if not settings.allow_partial_data or not definition.needs_data:
         return definition
     data = PreparedData.open(
         settings.data_folder, dataset=definition.dataset, allow_partial=True
@@ -176,6 +177,28 @@ def load_submission(
     return LoadedSubmission(functions, batch_size, source)
 
 
+@dataclass(frozen=True)
+class EpochSteps:
+    """How many steps a run by epochs takes; None where runs are not by epochs."""
+
+    steps_of_each: int | None = None
+    num_steps: int | None = None
+
+
+def epochs_of(definition: WorkloadDefinition, batch_size: int) -> EpochSteps:
+    """The steps of a workload that is trained for a number of epochs."""
+    if definition.epochs is None:
+        return EpochSteps()
+    steps = definition.splits.train // batch_size
+    if not steps:
+        raise BadSettings(
+            f"The batch size {batch_size} is larger than the {definition.splits.train} "
+            f"training examples of {definition.name}, which is trained by epochs of full "
+            "batches. Return a smaller one from get_batch_size."
+        )
+    return EpochSteps(steps, steps * definition.epochs.number)
+
+
 def open_queue(
     plan: TrialPlan, site: Site, backend: Backend, batch_size: int, position: int
 ) -> InputQueue:
@@ -190,6 +213,7 @@ def open_queue(
         config=definition.data,
         shard=backend.rank,
         num_shards=backend.num_processes,
+        drop_last=definition.drop_last_batch,
     )
     return InputQueue(
         site.modules.data.open_batches(request), backend.place, start=position

@@ -50,7 +50,7 @@ class SubmissionCalls:
         """The batch that `data_selection` returns."""
         p, state = self._p, self.state
         with self.attribute_errors_to("data_selection"):
-            return p.submission.data_selection(
+            batch: spec.Batch = p.submission.data_selection(
                 p.workload,
                 self._batches,
                 state.optimizer_state,
@@ -60,6 +60,7 @@ class SubmissionCalls:
                 state.global_step,
                 select_key,
             )
+        return batch
 
     def update(self, batch: spec.Batch, update_key: spec.RandomState) -> None:
         """Takes over what `update_params` returns."""

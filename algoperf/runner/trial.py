@@ -53,6 +53,8 @@ class Trial:
         try:
             self._initialise(saved)
             ending = self._ending_of_resumed() if saved is not None else None
+            if self._p.steps_per_epoch and not self.state.eval_results:
+                ending = self._evaluate(is_before_training=True)
             while ending is None:
                 ending = (
                     self._step()
@@ -151,7 +153,7 @@ class Trial:
     def _agree_with_other_processes(self) -> None:
         """The clock of a run is its slowest process's, and all stop when one wants to."""
         state = self.state
-        slowest, complete, stopping = self._p.backend.slowest(
+        slowest, complete, stopping = self._p.backend.processes.all_reduce_max(
             [
                 self._clock.submission_seconds,
                 float(state.training_complete),
@@ -183,18 +185,21 @@ class Trial:
         )
 
     def _is_period_over(self) -> bool:
+        if self._p.steps_per_epoch is not None:
+            return self.state.global_step % self._p.steps_per_epoch == 0
         steps = self._p.eval_period_steps
         if steps is not None:
             return (self.state.global_step - 1) % steps == 0
         since = self._clock.submission_seconds - self.state.evaluated_at
         return since >= self._p.workload.eval_period_time_sec
 
-    def _evaluate(self) -> Ending | None:
+    def _evaluate(self, *, is_before_training: bool = False) -> Ending | None:
         p, state = self._p, self.state
         before = self._clock.submission_seconds
         with self._clock.submission():
-            key = self._keys(max(state.global_step - 1, 0))[2]
-            self._submission.prepare_for_eval(key)
+            if not is_before_training:
+                key = self._keys(max(state.global_step - 1, 0))[2]
+                self._submission.prepare_for_eval(key)
             params, model_state = self._isolated()
             self._await_submission()
         prepared_for = self._clock.submission_seconds - before
@@ -213,18 +218,19 @@ class Trial:
             is_finite = p.backend.is_finite(params)
         with self._clock.logging():
             self._record(metrics)
-        self._note_costs(prepared_for)
+        if not is_before_training:
+            self._note_costs(prepared_for)
         state.evaluated_at = self._clock.submission_seconds
         self._save_checkpoint()
         p.heartbeat.beat()
-        p.heartbeat.in_warmup = False
+        p.heartbeat.in_warmup = is_before_training
         return self._decide(is_finite)
 
     def _note_costs(self, prepared_for: float) -> None:
         """Takes note of what the submission's calls usually cost."""
         state, seconds = self.state, self._clock.submission_seconds
         state.costs.prepare_for_eval = prepared_for
-        if len(state.eval_results) == 1:
+        if len(state.eval_results) == (2 if self._p.steps_per_epoch else 1):
             state.costs.until_first_evaluation = seconds
             return
         num_steps = state.global_step - state.eval_results[-2][0]

@@ -66,6 +66,8 @@ class TrialParts:
     save_checkpoints: bool = True
     stop_at_targets: bool = True
     eval_period_steps: int | None = None  # instead of the workload's seconds
+    # Evaluates before training and after every epoch, instead of by time.
+    steps_per_epoch: int | None = None
     find_breaches: Callable[[], list[str]] = list  # of rules, besides `stray_workers`
     memory: Callable[[], Mapping[str, float]] = dict  # in use, for the logs
     heartbeat: Heartbeat = field(default_factory=Heartbeat)

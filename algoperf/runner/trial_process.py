@@ -6,6 +6,7 @@ was given is wrong, 75 when SIGTERM stopped it.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from algoperf.backend import Backend
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner import outcomes, setup
+from algoperf.runner import cockpit, outcomes, setup
 from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.checkpoints.snapshot import Snapshot
@@ -38,6 +39,7 @@ from algoperf.runner.outcomes import (
     traceback_text,
 )
 from algoperf.runner.plan import TrialPlan
+from algoperf.runner.randomness import seed_for
 from algoperf.runner.setup import LoadedSubmission, Site, Watched
 from algoperf.runner.supervision import processes
 from algoperf.runner.supervision.folder_lock import locked
@@ -214,7 +216,9 @@ class _Run:
     ) -> Ending:
         with self.supervision.clock.setup():
             observers = self._observers(log)
-        trial = Trial(self._parts(loaded, identity, log, observers))
+            hook = self._step_hook(loaded, saved)
+        parts = self._parts(loaded, identity, log, observers)
+        trial = Trial(dataclasses.replace(parts, step_hook=hook))
         try:
             ending = trial.run(saved)
         except BaseException as error:
@@ -248,6 +252,7 @@ class _Run:
         plan, settings = self.plan, self.plan.settings
         point, site, supervision = plan.point, self.site, self.supervision
         step_hint = site.workload.step_hint
+        epochs = setup.epochs_of(site.workload.definition, loaded.batch_size)
         return TrialParts(
             workload=site.workload,
             backend=self.backend,
@@ -264,14 +269,29 @@ class _Run:
             identity=identity,
             max_global_steps=step_hint
             if settings.target_setting
-            else settings.max_global_steps,
+            else settings.max_global_steps or epochs.num_steps,
             save_checkpoints=settings.save_checkpoints,
-            stop_at_targets=not settings.target_setting,
+            stop_at_targets=not settings.target_setting
+            and epochs.steps_of_each is None,
+            steps_per_epoch=epochs.steps_of_each,
             eval_period_steps=settings.eval_period_steps,
             find_breaches=self.watched.breaches,
             memory=Memory(self.backend),
             heartbeat=supervision.heartbeat,
             stop=supervision.stop,
+        )
+
+    def _step_hook(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> Any:
+        """The instruments that were asked for."""
+        plan = self.plan
+        return cockpit.recorder_of(
+            plan.settings,
+            self.site.workload,
+            self.backend,
+            None if plan.point is None else as_hyperparameters(plan.point),
+            seed=seed_for(plan.seed, "instruments"),
+            folder=plan.folder,
+            first_step=saved.step if saved else 0,
         )
 
     def _open_queue(self, loaded: LoadedSubmission, position: int) -> InputQueue:

@@ -65,7 +65,8 @@ def _hash_1_to_3(characters: np.ndarray, length: int) -> np.ndarray:
     y = a + (b << np.uint64(8))
     z = np.uint64(length) + (c << np.uint64(2))
     x = (y * _K2) ^ (z * _K0)
-    return (x ^ (x >> _SHIFT)) * _K2
+    hashed: np.ndarray = (x ^ (x >> _SHIFT)) * _K2
+    return hashed
 
 
 def _mixed(u: np.ndarray, v: np.ndarray, multiplier: np.uint64) -> np.ndarray:

@@ -103,7 +103,7 @@ class _Block:
 
     def labels(self) -> np.ndarray:
         """uint8 [n]; a missing label is 0."""
-        labels = self.bytes[self.starts[0]] - np.uint8(ord("0"))
+        labels: np.ndarray = self.bytes[self.starts[0]] - np.uint8(ord("0"))
         odd = (self.lengths[0] != 1) | (labels > 1)
         for row in np.flatnonzero(odd).tolist():
             if self._field(row, 0) not in (b"", b"-1"):

@@ -7,7 +7,7 @@ kept. That halves the data, and leaves transforms along the other axis for later
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from algoperf.prepared import PreparedData
 
 DATASET = "fastmri"
 FORMAT_VERSION = 1
+_Count = TypeVar("_Count", int, np.ndarray)
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # One row a slice. `offset` counts float32 values from the beginning of the part.
 SLICE = np.dtype(
@@ -39,7 +40,7 @@ def part_name(split: Split, part: int) -> str:
     return f"{split}-{part:03}.npy"
 
 
-def slice_size(num_columns: Any, side: int) -> Any:
+def slice_size(num_columns: _Count, side: int) -> _Count:
     """How many float32 values a slice takes; num_columns: int, or array of them."""
     return 2 * num_columns * side + side * side
 
@@ -73,13 +74,14 @@ class Slices:
         row = self.table[index]
         begin, width = int(row["offset"]), int(row["num_columns"])
         end = begin + 2 * width * self.side
-        flat = self.parts[row["part"]][begin:end]
+        flat: np.ndarray = self.parts[row["part"]][begin:end]
         return flat.view(np.complex64).reshape(width, self.side)
 
     def target(self, index: int) -> np.ndarray:
         """The image made of all measurements: float32 [side, side], 0 and above."""
         row = self.table[index]
         begin = int(row["offset"]) + 2 * int(row["num_columns"]) * self.side
+        flat: np.ndarray
         flat = self.parts[row["part"]][begin : begin + self.side * self.side]
         return flat.reshape(self.side, self.side)
 

@@ -38,7 +38,8 @@ class Slab:
 def read_template(path: Path) -> np.ndarray:
     """The brain: float32 [73, 91, 78], 0 to 1; left-right, back-front, bottom-top."""
     with gzip.open(path) as file:
-        return np.load(file).astype(np.float32) / 255
+        brain: np.ndarray = np.load(file)
+    return brain.astype(np.float32) / 255
 
 
 def slabs() -> dict[str, list[Slab]]:
@@ -114,12 +115,13 @@ def _bilinear(slices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     columns = np.clip(columns + 1, 0, width + 0.999)
     top, left = rows.astype(int), columns.astype(int)
     down, right = rows - top, columns - left
-    return (
+    values: np.ndarray = (
         padded[:, top, left] * (1 - down) * (1 - right)
         + padded[:, top, left + 1] * (1 - down) * right
         + padded[:, top + 1, left] * down * (1 - right)
         + padded[:, top + 1, left + 1] * down * right
     )
+    return values
 
 
 def _contrast(anatomy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +130,8 @@ def _contrast(anatomy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         anatomy = anatomy * (1.2 - anatomy)
     else:
         anatomy = anatomy ** rng.uniform(0.7, 1.6)
-    return anatomy / anatomy.max()
+    brightest: float = anatomy.max()
+    return anatomy / brightest
 
 
 def _smooth_phase(width: int, rng: np.random.Generator) -> np.ndarray:
@@ -136,7 +139,8 @@ def _smooth_phase(width: int, rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.indices((2 * SIDE, width)) / SIDE
     waves = rng.normal(size=(4, 2))
     starts = rng.uniform(0, 2 * np.pi, 4)
-    return sum(
+    phase: np.ndarray = sum(
         np.cos(down * rows + right * columns + start) / 2
         for (down, right), start in zip(waves, starts, strict=True)
     )
+    return phase

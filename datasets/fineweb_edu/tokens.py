@@ -14,9 +14,8 @@ from algoperf.download import writing_to
 from algoperf.errors import BadData
 
 from .documents import Block
+from .reader import TOKEN
 from .tokenizer import Tokenizer
-
-TOKEN = np.dtype(np.uint16)
 
 
 class TokenFolder:

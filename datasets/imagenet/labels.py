@@ -5,7 +5,7 @@ import re
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from algoperf import input_files, packages
 from algoperf.errors import BadData
@@ -64,7 +64,7 @@ def _devkit_file(path: Path, tar: tarfile.TarFile, name: str) -> BinaryIO:
 def _devkit_names(path: Path, table: bytes) -> dict[int, str]:
     """Class names by the kit's numbers."""
     scipy_io = packages.load("scipy.io", f"Reading {path}")
-    load: Callable[..., dict[str, Sequence]] = scipy_io.loadmat
+    load: Callable[..., dict[str, Sequence[Any]]] = scipy_io.loadmat
     try:
         synsets = load(io.BytesIO(table), squeeze_me=True, struct_as_record=False)
         return {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets["synsets"]}

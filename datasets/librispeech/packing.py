@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from .reader import AUDIO_DTYPE
 MAX_SAMPLES = 320_000  # 20 s
 MAX_CHARACTERS = 256
 FILE_BYTES = 1 << 29  # of FLAC files; about twice as much packed audio
+
+# Id, text, length and samples (None if filtered out) of an utterance.
+_Decoded: TypeAlias = tuple[str, str, int, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,12 @@ class Packing:
         with self._preparation.part(_table_name(name, number)) as path:
             path.write_text(json.dumps([astuple(row) for row in rows]), "utf-8")
 
-    def _decoded(
-        self, chapters: Iterable[Chapter]
-    ) -> Iterator[tuple[str, str, int, np.ndarray | None]]:
-        """Id, text, length and samples (None if filtered out) of each utterance.
+    def _decoded(self, chapters: Iterable[Chapter]) -> Iterator[_Decoded]:
+        """The utterances of chapters, in order.
 
         A few chapters are decoded ahead, so that memory stays bounded.
         """
-        waiting: deque[concurrent.futures.Future[list]] = deque()
+        waiting: deque[concurrent.futures.Future[list[_Decoded]]] = deque()
         for chapter in chapters:
             waiting.append(self._pool.submit(_decode_chapter, chapter))
             if len(waiting) > 2 * self._num_workers:
@@ -186,10 +188,8 @@ def _groups(
     return ((number, group) for number, (_, group) in enumerate(numbered))
 
 
-def _decode_chapter(
-    chapter: Chapter,
-) -> list[tuple[str, str, int, np.ndarray | None]]:
-    decoded = []
+def _decode_chapter(chapter: Chapter) -> list[_Decoded]:
+    decoded: list[_Decoded] = []
     for utterance, text in chapter.texts.items():
         limit = MAX_SAMPLES if len(text) <= MAX_CHARACTERS else 0
         length, samples = audio.read_flac(

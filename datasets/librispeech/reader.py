@@ -66,7 +66,8 @@ class Utterances:
     def samples(self, utterance: int) -> np.ndarray:
         """The 16-bit values of an utterance, int16 [samples]; nothing is copied."""
         file, start, length = self.index[utterance].tolist()[:3]
-        return self.audio[file][start : start + length]
+        samples: np.ndarray = self.audio[file][start : start + length]
+        return samples
 
     def token_ids(self, utterance: int) -> np.ndarray:
         """The tokens of an utterance with `</s>` at the end, uint16 [tokens]."""

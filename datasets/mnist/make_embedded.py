@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import idx
+from algoperf.datasets._images import idx
 
 _SEED = 20260
 _PER_DIGIT = {"train": 300, "validation": 100, "test": 100}

@@ -6,6 +6,8 @@ Every `datasets/<name>/prepare.py` has these names, and the command line uses no
 `PACKAGES`: what it imports beside numpy, from the extra `data` (checked first); absent
 if nothing.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
+`TFDS`: the data sets of tensorflow-datasets that `--from tfds` needs; absent if it is not
+read. `prepare` and `space_needed` then take the folder that they are in as `raw`.
 `download(raw, progress)`: fetches them into the folder `raw`; absent where a licence
 must be accepted first.
 `expand_embedded(raw)`: writes the small real data that are shipped (the `_mini`
@@ -26,20 +28,19 @@ data set if `raw` is None.
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from algoperf import input_files
-from algoperf.definition import Split, Splits
+from algoperf.datasets._images import stored_tfds, writing
+from algoperf.datasets._images.idx import SIDE
+from algoperf.datasets._images.idx_files import IdxFiles
+from algoperf.definition import Splits
 from algoperf.download import Progress, fetch, no_progress
-from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
-from . import idx
-from .reader import FORMAT_VERSION, KINDS, SPLITS, part_name
+from .reader import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -54,6 +55,8 @@ From https://ossci-datasets.s3.amazonaws.com/mnist/ (a mirror of the original si
 yann.lecun.com/exdb/mnist). Made by LeCun, Cortes and Burges; commonly cited licence:
 CC BY-SA 3.0."""
 
+TFDS = ("mnist",)
+
 _URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MD5 = {  # as torchvision checks them
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -61,16 +64,11 @@ _MD5 = {  # as torchvision checks them
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
-_RAW_NAMES = {
-    (file, kind): f"{file}-{kind}-idx{axes}-ubyte"
-    for file in ("train", "t10k")
-    for kind, axes in (("images", 3), ("labels", 1))
-}
-_SPLITS_OF_FILE: dict[str, tuple[Split, ...]] = {
-    "train": ("train", "validation"),
-    "t10k": ("test",),
-}
-_FULL_SIZE = 70_000  # examples
+_OFFICIAL = writing.Official(
+    image_bytes=SIDE**2,
+    train_per_class=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    test_per_class=(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+)
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -93,13 +91,8 @@ def expand_embedded(raw: Path) -> None:
 def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, from the headers of the raw files."""
     if raw is None:
-        count = _FULL_SIZE
-    else:
-        paths = (_find(raw, file, "images") for file in ("train", "t10k"))
-        count = sum(idx.read_count(path, "images") for path in paths)
-    if subset is not None:
-        count = min(count, 3 * subset)
-    return count * (idx.SIDE**2 + 1) + 4096  # an image, its label; headers, manifest
+        return _OFFICIAL.full_size_bytes
+    return writing.space_needed(_files(raw), subset)
 
 
 def prepare(
@@ -115,68 +108,15 @@ def prepare(
     The train file's first `splits.train` examples are train, the rest validation, as in
     the published benchmark; the t10k file is test.
     """
-    paths = {key: _find(raw, *key) for key in _RAW_NAMES}
-    sizes = {path.name: path.stat().st_size for path in paths.values()}
-    preparation.identify(
-        raw_bytes=sizes, train=splits.train, validation=splits.validation
-    )
-    counts: dict[str, int] = {
-        split: min(splits.size(split), subset or splits.size(split)) for split in SPLITS
-    }
-    first = {"train": 0, "validation": splits.train, "test": 0}
-    for file, stored in _SPLITS_OF_FILE.items():
-        names = [part_name(split, kind) for split in stored for kind in KINDS]
-        if all(map(preparation.has, names)):
-            continue
-        arrays = _read_pair(paths, file, splits)
-        for split in stored:
-            chosen = slice(first[split], first[split] + counts[split])
-            part = {kind: array[chosen] for kind, array in arrays.items()}
-            _write_split(preparation, split, part)
-            progress(f"preparing {split}", counts[split], counts[split])
-    preparation.finish(counts, facts={})
+    files = _files(raw)
+    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
 
 
-def _write_split(
-    preparation: Preparation, split: Split, arrays: dict[str, np.ndarray]
-) -> None:
-    for kind, array in arrays.items():
-        name = part_name(split, kind)
-        if not preparation.has(name):
-            with preparation.part(name) as path:
-                np.save(path, array)
+def embedded_files() -> IdxFiles:
+    """The shipped images, as raw files."""
+    return IdxFiles(_EMBEDDED, _OFFICIAL, RAW_HELP)
 
 
-def _read_pair(
-    paths: dict[tuple[str, str], Path], file: str, splits: Splits
-) -> dict[str, np.ndarray]:
-    """Images and labels of the train or t10k files, with their counts checked."""
-    arrays = {kind: idx.read(paths[file, kind], kind) for kind in KINDS}
-    counts = {kind: len(array) for kind, array in arrays.items()}
-    if counts["images"] != counts["labels"]:
-        raise BadData(
-            f"{paths[file, 'images']} has {counts['images']:,} images, but "
-            f"{paths[file, 'labels']} has {counts['labels']:,} labels. They do not "
-            "belong together: get both official files again."
-        )
-    needed = splits.test if file == "t10k" else splits.train + splits.validation
-    if counts["images"] != needed:
-        raise BadData(
-            f"{paths[file, 'images']} has {counts['images']:,} images; {needed:,} are "
-            "expected. Get the official files; the small shipped data serve mnist_mini "
-            "only."
-        )
-    return arrays
-
-
-def _find(raw: Path, file: str, kind: str) -> Path:
-    """The path of one raw file, packed or not."""
-    input_files.check_raw_folder(raw, RAW_HELP)
-    name = _RAW_NAMES[file, kind]
-    found = input_files.first_of(raw, f"{name}.gz", name)
-    if found is not None and not found.is_folder:
-        return found.path
-    expected = set(_MD5) | set(_RAW_NAMES.values())
-    raise input_files.not_found(
-        raw, f"no file {name}.gz", RAW_HELP, name=name, expected=expected
-    )
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
+    return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)

@@ -176,7 +176,8 @@ class _Source:
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.cumsum(lengths) - lengths
+    starts: np.ndarray = np.cumsum(lengths) - lengths
+    return starts
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -227,7 +227,8 @@ class _Cells:
 
 
 def _ends_in(text: np.ndarray, ending: bytes) -> np.ndarray:
-    return (text[:, 1:] == list(ending)).all(axis=1)
+    is_ending: np.ndarray = (text[:, 1:] == list(ending)).all(axis=1)
+    return is_ending
 
 
 def write(path: Path, table: np.ndarray) -> None:

@@ -26,7 +26,9 @@ def stack(arrays: Sequence[jax.Array]) -> jax.Array:
     """[padded_length(len(arrays)), ...]: the arrays, then zeros; cut over devices."""
     padding = padded_length(len(arrays)) - len(arrays)
     stacked = jnp.stack([*arrays, *[jnp.zeros_like(arrays[0])] * padding])
-    return jax.lax.with_sharding_constraint(stacked, get_batch_dim_sharding())
+    placed: jax.Array
+    placed = jax.lax.with_sharding_constraint(stacked, get_batch_dim_sharding())
+    return placed
 
 
 def unstack(stacked: jax.Array, count: int) -> list[jax.Array]:

@@ -11,8 +11,8 @@ from algoperf import spec
 from algoperf.jax_sharding_utils import get_replicate_sharding
 
 from . import norms_jax, training_log
+from .functions import Step
 from .regularisation import Regularisation, regularisation
-from .schedules import Schedule
 
 TrainStep = Callable[..., tuple[Any, Any, Any, dict[str, jax.Array]]]
 # (params, model state, batch, rng, update_batch_norm=True) -> (loss, new model state)
@@ -20,11 +20,6 @@ MeanLoss = Callable[..., tuple[jax.Array, Any]]
 # Of a mean loss, the function of (params, model state, batch, rng, optimizer state) that
 # returns ((loss, new model state), gradients).
 ValueAndGrad = Callable[[MeanLoss], Callable[..., tuple[tuple[jax.Array, Any], Any]]]
-
-
-def on_device(schedule: Schedule) -> optax.Schedule:
-    """For optax: the rate, computed on the device from the optimizer's counter."""
-    return lambda count: schedule(count, jnp)
 
 
 def plain_gradient(mean_loss: MeanLoss) -> Callable[..., Any]:
@@ -133,25 +128,12 @@ def _clip(grads: Any, norm: jax.Array, max_norm: float) -> Any:
     return jax.tree.map(lambda grad: grad * scale, grads)
 
 
-def update_params(
-    workload: spec.Workload,
-    current_param_container: spec.ParameterContainer,
-    current_params_types: spec.ParameterTypeTree,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    batch: spec.Batch,
-    loss_type: spec.LossType,
-    optimizer_state: spec.OptimizerState,
-    eval_results: spec.EvalResults,
-    global_step: int,
-    rng: spec.RandomState,
-) -> spec.UpdateReturn:
+def take_step(step: Step) -> spec.UpdateReturn:
     """One step on the global mean loss; enqueued, not awaited (but for every 100th)."""
-    del current_params_types, hyperparameters, loss_type, eval_results
-    state, train_step = optimizer_state
+    state, train_step = step.optimizer_state
     params, state, model_state, scalars = train_step(
-        current_param_container, state, model_state, batch, rng
+        step.params, state, step.model_state, step.batch, step.rng
     )
-    if training_log.is_due(global_step):
-        training_log.append(workload, global_step, **scalars)
+    if training_log.is_due(step.global_step):
+        training_log.append(step.workload, step.global_step, **scalars)
     return (state, train_step), params, model_state

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from algoperf import spec
 
 from . import training_log
+from .functions import Step
 from .regularisation import Regularisation, regularisation
 from .schedules import Schedule
 
@@ -121,48 +122,23 @@ def _clip_or_measure(
     return torch.nn.utils.get_total_norm(grads)
 
 
-def make_update_params(
-    fill_gradients: FillGradients = plain_gradient,
-    point: Callable[[spec.Hyperparameters], Any] = lambda given: given,
-) -> spec.UpdateParams:
-    """The `update_params` of a submission.
-
-    point: what to use as hyperparameters, by what the harness gave (self-tuning: None).
-    """
-
-    def update_params(
-        workload: spec.Workload,
-        current_param_container: spec.ParameterContainer,
-        current_params_types: spec.ParameterTypeTree,
-        model_state: spec.ModelAuxiliaryState,
-        hyperparameters: spec.Hyperparameters,
-        batch: spec.Batch,
-        loss_type: spec.LossType,
-        optimizer_state: spec.OptimizerState,
-        eval_results: spec.EvalResults,
-        global_step: int,
-        rng: spec.RandomState,
-    ) -> spec.UpdateReturn:
-        """One step on the global mean loss; enqueued, not awaited but every 100th."""
-        del current_params_types, loss_type, eval_results
-        model = current_param_container
-        data = TrainingBatch(
-            workload, model, model_state, batch, rng, point(hyperparameters)
+def take_step(
+    step: Step, fill_gradients: FillGradients = plain_gradient
+) -> spec.UpdateReturn:
+    """One step on the global mean loss; enqueued, not awaited (but for every 100th)."""
+    model, state = step.params, step.optimizer_state
+    data = TrainingBatch(
+        step.workload, model, step.model_state, step.batch, step.rng, step.point
+    )
+    optimizer = state["optimizer"]
+    optimizer.zero_grad()
+    mean_loss, model_state = fill_gradients(data, optimizer, step.global_step)
+    is_due = training_log.is_due(step.global_step)
+    grad_norm = _clip_or_measure(model, data.settings.grad_clip, is_due)
+    optimizer.step()
+    state["scheduler"].step()
+    if is_due:
+        training_log.append(
+            step.workload, step.global_step, loss=mean_loss, grad_norm=grad_norm
         )
-        optimizer = optimizer_state["optimizer"]
-        optimizer.zero_grad()
-        mean_loss, model_state = fill_gradients(data, optimizer, global_step)
-        is_due = training_log.is_due(global_step)
-        grad_norm = _clip_or_measure(model, data.settings.grad_clip, is_due)
-        optimizer.step()
-        optimizer_state["scheduler"].step()
-        if is_due:
-            training_log.append(
-                workload, global_step, loss=mean_loss, grad_norm=grad_norm
-            )
-        return optimizer_state, model, model_state
-
-    return update_params
-
-
-update_params = make_update_params()
+    return state, model, model_state

@@ -7,18 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_jax
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_jax import update_params
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
+from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 
 BETA2 = 0.99
 EPSILON = 1e-30  # added to squared gradients
@@ -108,19 +97,13 @@ def _direction(grad: jax.Array, moments: tuple[jax.Array, ...]) -> jax.Array:
     return direction / jnp.maximum(1.0, rms / MAX_RMS)
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = adafactor(
-        training_jax.on_device(schedule),
-        b1=1.0 - hyperparameters.one_minus_beta1,
-        weight_decay=hyperparameters.weight_decay,
+def rule(setup: Setup) -> optax.GradientTransformation:
+    """Adafactor; the factory's schedule is warm-up and cosine decay to 0."""
+    return adafactor(
+        setup.rate,
+        b1=1.0 - setup.point.one_minus_beta1,
+        weight_decay=setup.point.weight_decay,
     )
-    return training_jax.init(workload, optimizer, model_params, hyperparameters)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(rule)

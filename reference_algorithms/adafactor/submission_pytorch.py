@@ -4,22 +4,11 @@ from typing import Any
 
 import torch
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.foreach_pytorch import (
     ForeachOptimizer,
     Tensors,
 )
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_pytorch import update_params
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
 
 BETA2 = 0.99
 EPSILON = 1e-30  # added to squared gradients
@@ -61,7 +50,7 @@ class Adafactor(ForeachOptimizer):
 
     def _root(self, param: torch.Tensor) -> torch.Tensor:
         """The root of the second moment, in the parameter's shape."""
-        state = self.state[param]
+        state: dict[str, torch.Tensor] = self.state[param]
         if param.ndim < 2:
             return state["all"].sqrt()
         rows = (state["rows"] / state["rows"].mean(-1, keepdim=True)).sqrt()
@@ -76,19 +65,13 @@ def _rates(directions: tuple[torch.Tensor, ...], rate: float) -> Tensors:
     return list((rate / excesses.clamp(min=1.0)).unbind())
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = Adafactor(
-        model_params.parameters(),
-        beta1=1.0 - hyperparameters.one_minus_beta1,
-        weight_decay=hyperparameters.weight_decay,
+def rule(setup: Setup) -> torch.optim.Optimizer:
+    """Adafactor; the factory's schedule is warm-up and cosine decay to 0."""
+    return Adafactor(
+        setup.params.parameters(),
+        beta1=1.0 - setup.point.one_minus_beta1,
+        weight_decay=setup.point.weight_decay,
     )
-    return training_pytorch.init(optimizer, schedule)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(rule)

@@ -102,7 +102,8 @@ def _largest_eigenvalues(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _norms(matrices: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    norms: torch.Tensor = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    return norms
 
 
 def _distance(powers: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:

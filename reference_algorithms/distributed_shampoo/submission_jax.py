@@ -11,21 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from algoperf import spec
 from algoperf.jax_sharding_utils import get_batch_dim_sharding, get_replicate_sharding
-from algoperf.reference_algorithms._shared import schedules, stacks_jax, training_jax
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_jax import update_params
+from algoperf.reference_algorithms._shared import stacks_jax
+from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 from algoperf.reference_algorithms.distributed_shampoo.blocks import Blocks, Constants
 from algoperf.reference_algorithms.distributed_shampoo.roots_jax import inverse_roots
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
 
 
 class ShampooState(NamedTuple):
@@ -234,26 +224,16 @@ def state_shardings() -> Any:
     return ShampooState(whole, whole, whole, whole, cut, cut), whole
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments, roots the identity; warm-up and cosine decay to 0."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = distributed_shampoo(
-        training_jax.on_device(schedule),
-        b1=1.0 - hyperparameters.one_minus_beta1,
-        weight_decay=hyperparameters.weight_decay,
-        constants=Constants.at(hyperparameters),
+def rule(setup: Setup) -> optax.GradientTransformation:
+    """Distributed Shampoo; the schedule is warm-up and cosine decay to 0."""
+    return distributed_shampoo(
+        setup.rate,
+        b1=1.0 - setup.point.one_minus_beta1,
+        weight_decay=setup.point.weight_decay,
+        constants=Constants.at(setup.point),
     )
-    return training_jax.init(
-        workload,
-        optimizer,
-        model_params,
-        hyperparameters,
-        state_shardings=state_shardings(),
-    )
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    rule, state_shardings=state_shardings
+)

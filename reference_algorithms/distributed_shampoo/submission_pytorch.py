@@ -9,27 +9,16 @@ from typing import Any
 
 import torch
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.foreach_pytorch import (
     ForeachOptimizer,
     Tensors,
 )
-from algoperf.reference_algorithms._shared.selection import data_selection
 from algoperf.reference_algorithms._shared.stacks_pytorch import map_over_ranks
-from algoperf.reference_algorithms._shared.training_pytorch import update_params
 from algoperf.reference_algorithms.distributed_shampoo.blocks import Blocks, Constants
 from algoperf.reference_algorithms.distributed_shampoo.roots_pytorch import (
     inverse_roots,
 )
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
 
 
 class DistributedShampoo(ForeachOptimizer):
@@ -173,20 +162,14 @@ def _along(stacked: torch.Tensor, axis: int) -> torch.Tensor:
     return moved.reshape(*moved.shape[:2], -1)
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments, roots the identity; warm-up and cosine decay to 0."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = DistributedShampoo(
-        model_params.parameters(),
-        constants=Constants.at(hyperparameters),
-        beta1=1.0 - hyperparameters.one_minus_beta1,
-        weight_decay=hyperparameters.weight_decay,
+def rule(setup: Setup) -> torch.optim.Optimizer:
+    """Distributed Shampoo; the schedule is warm-up and cosine decay to 0."""
+    return DistributedShampoo(
+        setup.params.parameters(),
+        constants=Constants.at(setup.point),
+        beta1=1.0 - setup.point.one_minus_beta1,
+        weight_decay=setup.point.weight_decay,
     )
-    return training_pytorch.init(optimizer, schedule)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(rule)

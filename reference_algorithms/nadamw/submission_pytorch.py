@@ -1,36 +1,14 @@
 """NadamW in PyTorch: the published rule, not torch.optim.NAdam's. See README.md."""
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+import torch
+
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.nadamw_pytorch import NadamW
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_pytorch import update_params
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-EPSILON = 1e-8
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = NadamW(
-        model_params.parameters(),
-        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
-        eps=EPSILON,
-        weight_decay=hyperparameters.weight_decay,
-    )
-    return training_pytorch.init(optimizer, schedule)
+def nadamw(setup: Setup) -> torch.optim.Optimizer:
+    """Our NadamW; the factory's schedule is warm-up and cosine decay to 0."""
+    return NadamW(setup.params.parameters(), **setup.adam)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(nadamw)

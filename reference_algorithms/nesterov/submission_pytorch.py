@@ -1,15 +1,7 @@
 """Nesterov momentum in PyTorch. See README.md."""
 
-from algoperf.reference_algorithms._shared import momentum_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_pytorch import update_params
+from algoperf.reference_algorithms._shared.momentum_pytorch import momentum
 
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-init_optimizer_state = momentum_pytorch.initializer(nesterov=True)
+get_batch_size, init_optimizer_state, update_params, data_selection = momentum(
+    nesterov=True
+)

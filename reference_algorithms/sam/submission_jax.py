@@ -7,20 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import norms_jax, schedules, training_jax
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_jax import update_params
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-EPSILON = 1e-8
+from algoperf.reference_algorithms._shared import norms_jax, training_jax
+from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 
 
 def sharpness_aware(rho: float) -> training_jax.ValueAndGrad:
@@ -52,27 +40,11 @@ def sharpness_aware(rho: float) -> training_jax.ValueAndGrad:
     return transform
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = optax.adamw(
-        training_jax.on_device(schedule),
-        b1=1.0 - hyperparameters.one_minus_beta1,
-        b2=hyperparameters.beta2,
-        eps=EPSILON,
-        weight_decay=hyperparameters.weight_decay,
-    )
-    return training_jax.init(
-        workload,
-        optimizer,
-        model_params,
-        hyperparameters,
-        value_and_grad=sharpness_aware(hyperparameters.rho),
-    )
+def adamw(setup: Setup) -> optax.GradientTransformation:
+    """optax's AdamW; the factory's schedule is warm-up and cosine decay to 0."""
+    return optax.adamw(setup.rate, **setup.adam)
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    adamw, gradient=lambda setup: sharpness_aware(setup.point.rho)
+)

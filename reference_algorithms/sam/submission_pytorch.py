@@ -3,20 +3,9 @@
 import torch
 
 from algoperf import spec
-from algoperf.reference_algorithms._shared import schedules, training_pytorch
-from algoperf.reference_algorithms._shared.batch_sizes import get_batch_size
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.foreach_pytorch import Tensors
-from algoperf.reference_algorithms._shared.selection import data_selection
 from algoperf.reference_algorithms._shared.training_pytorch import TrainingBatch
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "update_params",
-]
-
-EPSILON = 1e-8
 
 
 def sharpness_aware(
@@ -45,25 +34,11 @@ def sharpness_aware(
     return mean_loss, model_state
 
 
-update_params = training_pytorch.make_update_params(sharpness_aware)
+def adamw(setup: Setup) -> torch.optim.Optimizer:
+    """torch's AdamW; the factory's schedule is warm-up and cosine decay to 0."""
+    return torch.optim.AdamW(setup.params.parameters(), fused=True, **setup.adam)
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """Zero moments; warm-up and cosine decay to 0 at the step hint."""
-    del model_state, rng
-    schedule = schedules.warmup_cosine(hyperparameters, workload.step_hint)
-    optimizer = torch.optim.AdamW(
-        model_params.parameters(),
-        lr=1.0,  # LambdaLR multiplies it with the schedule's rate
-        betas=(1.0 - hyperparameters.one_minus_beta1, hyperparameters.beta2),
-        eps=EPSILON,
-        weight_decay=hyperparameters.weight_decay,
-        fused=True,
-    )
-    return training_pytorch.init(optimizer, schedule)
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    adamw, gradient=sharpness_aware
+)

@@ -8,26 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from algoperf import spec
 from algoperf.reference_algorithms._shared import training_jax
-from algoperf.reference_algorithms._shared.selection import data_selection
-from algoperf.reference_algorithms._shared.training_jax import update_params
+from algoperf.reference_algorithms._shared.factory_jax import EPSILON, Setup, submission
+from algoperf.reference_algorithms._shared.functions import evaluation_hook
+from algoperf.reference_algorithms.schedule_free_adamw import point
 from algoperf.reference_algorithms.schedule_free_adamw.point import (
-    EPSILON,
     STATISTICS_EVERY_STEPS,
     StepSize,
     WarmupConstant,
-    get_batch_size,
-    point,
 )
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "prepare_for_eval",
-    "update_params",
-]
 
 
 class HeldState(NamedTuple):
@@ -46,7 +35,7 @@ def schedule_free_adamw(
             decay=b2, eps=EPSILON, eps_in_sqrt=False, bias_correction=False
         ),
         optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(training_jax.on_device(StepSize(rate, b2))),
+        optax.scale_by_learning_rate(lambda count: StepSize(rate, b2)(count, jnp)),
     )
     # optax counts from 1 where our schedules count from 0.
     averaged = optax.contrib.schedule_free(
@@ -111,48 +100,33 @@ def gradient(mean_loss: training_jax.MeanLoss) -> Callable[..., Any]:
     return of_step
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """All three points at the initial parameters; warm-up, then a constant rate."""
-    del model_state, rng
-    chosen = point(hyperparameters)
-    optimizer = schedule_free_adamw(
-        WarmupConstant.of(chosen, workload.step_hint),
-        b1=1.0 - chosen.one_minus_beta1,
-        b2=chosen.beta2,
-        weight_decay=chosen.weight_decay,
-    )
-    return training_jax.init(
-        workload, optimizer, model_params, chosen, value_and_grad=gradient
-    )
-
-
 @functools.partial(jax.jit, donate_argnums=(0, 1))
 def _hold_average(state: HeldState, params: Any) -> tuple[HeldState, Any]:
     average = to_average(state, params)
     return HeldState(state.rule, jnp.ones((), bool)), average
 
 
-def prepare_for_eval(
-    workload: spec.Workload,
-    current_param_container: spec.ParameterContainer,
-    current_params_types: spec.ParameterTypeTree,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    loss_type: spec.LossType,
-    optimizer_state: spec.OptimizerState,
-    eval_results: spec.EvalResults,
-    global_step: int,
-    rng: spec.RandomState,
-) -> spec.UpdateReturn:
+def rule(setup: Setup) -> optax.GradientTransformation:
+    """All three points start at the initial parameters; warm-up, then a constant rate."""
+    assert isinstance(setup.schedule, WarmupConstant)
+    settings = setup.adam
+    return schedule_free_adamw(
+        setup.schedule, settings["b1"], settings["b2"], settings["weight_decay"]
+    )
+
+
+def hold_average(optimizer_state: Any, params: Any) -> tuple[Any, Any]:
     """Puts the average into the parameters; the next update goes back by itself."""
-    del workload, current_params_types, hyperparameters, loss_type, eval_results
-    del global_step, rng
     state, train_step = optimizer_state
-    state, params = _hold_average(state, current_param_container)
-    return (state, train_step), params, model_state
+    state, params = _hold_average(state, params)
+    return (state, train_step), params
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    rule,
+    schedule=WarmupConstant.of,
+    gradient=lambda setup: gradient,
+    point=point.point,
+    get_batch_size=point.get_batch_size,
+)
+prepare_for_eval = evaluation_hook(hold_average)

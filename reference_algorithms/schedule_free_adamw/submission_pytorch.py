@@ -7,28 +7,18 @@ from typing import Any
 import torch
 
 from algoperf import spec
-from algoperf.reference_algorithms._shared import training_pytorch
+from algoperf.reference_algorithms._shared.factory_pytorch import Setup, submission
 from algoperf.reference_algorithms._shared.foreach_pytorch import (
     ForeachOptimizer,
     Tensors,
 )
-from algoperf.reference_algorithms._shared.selection import data_selection
+from algoperf.reference_algorithms._shared.functions import evaluation_hook
 from algoperf.reference_algorithms._shared.training_pytorch import TrainingBatch
+from algoperf.reference_algorithms.schedule_free_adamw import point
 from algoperf.reference_algorithms.schedule_free_adamw.point import (
-    EPSILON,
     STATISTICS_EVERY_STEPS,
     WarmupConstant,
-    get_batch_size,
-    point,
 )
-
-__all__ = [
-    "data_selection",
-    "get_batch_size",
-    "init_optimizer_state",
-    "prepare_for_eval",
-    "update_params",
-]
 
 
 class ScheduleFreeAdamW(ForeachOptimizer):
@@ -112,43 +102,22 @@ def _has_batch_norm(workload: spec.Workload) -> bool:
     return spec.ParameterType.BATCH_NORM_SCALE in types
 
 
-update_params = training_pytorch.make_update_params(gradient, point)
+def rule(setup: Setup) -> torch.optim.Optimizer:
+    """All three points start at the initial parameters; warm-up, then a constant rate."""
+    return ScheduleFreeAdamW(setup.params.parameters(), **setup.adam)
 
 
-def init_optimizer_state(
-    workload: spec.Workload,
-    model_params: spec.ParameterContainer,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    rng: spec.RandomState,
-) -> spec.OptimizerState:
-    """All three points at the initial parameters; warm-up, then a constant rate."""
-    del model_state, rng
-    chosen = point(hyperparameters)
-    optimizer = ScheduleFreeAdamW(
-        model_params.parameters(),
-        betas=(1.0 - chosen.one_minus_beta1, chosen.beta2),
-        eps=EPSILON,
-        weight_decay=chosen.weight_decay,
-    )
-    rate = WarmupConstant.of(chosen, workload.step_hint)
-    return training_pytorch.init(optimizer, rate)
-
-
-def prepare_for_eval(
-    workload: spec.Workload,
-    current_param_container: spec.ParameterContainer,
-    current_params_types: spec.ParameterTypeTree,
-    model_state: spec.ModelAuxiliaryState,
-    hyperparameters: spec.Hyperparameters,
-    loss_type: spec.LossType,
-    optimizer_state: spec.OptimizerState,
-    eval_results: spec.EvalResults,
-    global_step: int,
-    rng: spec.RandomState,
-) -> spec.UpdateReturn:
+def hold_average(optimizer_state: Any, model: Any) -> tuple[Any, Any]:
     """Puts the average into the parameters; the next update goes back by itself."""
-    del workload, current_params_types, hyperparameters, loss_type, eval_results
-    del global_step, rng
     optimizer_state["optimizer"].hold_average()
-    return optimizer_state, current_param_container, model_state
+    return optimizer_state, model
+
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    rule,
+    schedule=WarmupConstant.of,
+    gradient=gradient,
+    point=point.point,
+    get_batch_size=point.get_batch_size,
+)
+prepare_for_eval = evaluation_hook(hold_average)

@@ -76,10 +76,17 @@ def report(board: Leaderboard) -> Section:
     """Scores and ranks against the relaxation, and a chart of attainment by workload."""
     names = [entry.submission for entry in board.entries]
     boards = {share: relaxed_board(board, share) for share in SHARES}
-    charts = [
-        _chart("Score", "score", names, boards, lambda entry: entry.score),
-        _chart("Rank", "rank (1 is the best)", names, boards, lambda e: float(e.rank)),
-    ]
+    score = _figure("Score", "score", names, boards, lambda entry: entry.score)
+    rank = _figure(
+        "Rank", "rank (1 is the best)", names, boards, lambda e: float(e.rank)
+    )
+    shown = range(1, len(names) + 1, math.ceil(len(names) / 10))
+    best_on_top = replace(
+        rank,
+        y_range=(len(names) + 0.3, 0.7),
+        y_ticks=[(float(i), str(i)) for i in shown],
+    )
+    charts = [score.chart(), best_on_top.chart()]
     attained = [_attainment_chart(board, workload) for workload in board.pool.bases]
     return Section(
         "relax",
@@ -112,13 +119,13 @@ def _table(names: Sequence[str], boards: Mapping[float, Leaderboard]) -> DataTab
     )
 
 
-def _chart(
+def _figure(
     title: str,
     label: str,
     names: Sequence[str],
     boards: Mapping[float, Leaderboard],
     value: Callable[[Entry], float],
-) -> Chart:
+) -> Figure:
     curves = [
         Curve(
             series,
@@ -137,7 +144,7 @@ def _chart(
         x_label="targets relaxed by, percent",
         y_label=label,
         curves=curves,
-    ).chart()
+    )
 
 
 def _attainment_chart(board: Leaderboard, workload: str) -> Chart:

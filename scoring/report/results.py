@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ..leaderboard import Entry, Leaderboard, Speedup
+from ..tables import Interval
 from ..times import Measure
-from ..uncertainty import Interval, Uncertainty
+from ..uncertainty import Uncertainty
 from .charts import profile_chart, workload_chart
 from .document import (
     NONE,

@@ -27,7 +27,7 @@ BATCH_SIZE = 16
 
 
 def part(definition: WorkloadDefinition, name: str) -> ModuleType:
-    return registry.module("workloads", definition.folder, name)
+    return registry.workload_part(definition, name)
 
 
 def bound(definition: WorkloadDefinition, backend: Backend) -> Workload:
@@ -60,6 +60,7 @@ def batches(
         config=definition.data,
         shard=shard,
         num_shards=num_shards,
+        drop_last=definition.drop_last_batch,
     )
     result: Batches = part(definition, "data").open_batches(request)
     return result

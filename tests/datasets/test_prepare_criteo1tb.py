@@ -1,6 +1,7 @@
 """Preparing Criteo 1TB: days to files, killed and resumed, bad raw files."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -261,7 +262,7 @@ class Killed(Exception):
 
 
 def test_a_killed_preparation_goes_on_with_the_next_file(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     parse, parsed = text.parse, []
 
     def parse_and_break(lines, name, first_row):

@@ -3,6 +3,7 @@
 import collections
 import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from algoperf.datasets.fineweb_edu import (
     prepare,
     reader,
     tokenizer,
-    tokens,
 )
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -152,7 +152,7 @@ def test_chunks_are_read_across_shards_in_any_order(raw, tmp_path):
 def test_nothing_depends_on_blocks_or_threads(raw, tmp_path, monkeypatch):
     first = run(raw, tmp_path / "out")
     monkeypatch.setattr(prepare, "_BLOCK_ROWS", 10**6)
-    monkeypatch.setattr(prepare.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     again = run(raw, tmp_path / "again")
     assert again.manifest.files == first.manifest.files
 
@@ -180,7 +180,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(raw, tmp_path, monkeypatc
         return encode(self, text)
 
     monkeypatch.setattr(tokenizer.Tokenizer, "encode", counted)
-    monkeypatch.setattr(prepare.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     limit = 150
     with pytest.raises(Killed):
         run(raw, tmp_path / "out")
@@ -345,7 +345,7 @@ def test_a_full_disk_is_said_and_leaves_no_block(raw, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tokens.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     fails(raw, tmp_path, "No space left on the disk")
     assert not list((tmp_path / "out" / ".tokens").glob("*.npy"))
 

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import os
 import sys
 import tarfile
 
@@ -293,7 +294,7 @@ def test_a_subset_needs_little_space_beside_the_unpacked_test_images(raw, monkey
 
 
 def test_a_killed_preparation_goes_on_with_the_next_shard(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     close, closed = reader.ShardWriter.close, []
 
     def close_and_break(self):

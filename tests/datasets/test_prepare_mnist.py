@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from algoperf import registry
-from algoperf.datasets.mnist import idx, make_embedded, prepare, reader
+from algoperf.datasets._images import idx
+from algoperf.datasets.mnist import make_embedded, prepare, reader
 from algoperf.definition import Splits
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation, PreparedData
@@ -46,7 +47,7 @@ def test_the_shipped_images_are_prepared_by_the_same_code(tmp_path):
     for split, per_digit in (("train", 300), ("validation", 100), ("test", 100)):
         digits = reader.read_split(data, split)
         assert digits.images.dtype == np.uint8
-        assert digits.images.shape == (10 * per_digit, 28, 28)
+        assert digits.images.shape == (10 * per_digit, 28, 28, 1)
         assert np.bincount(digits.labels).tolist() == [per_digit] * 10
 
 
@@ -65,9 +66,11 @@ def test_shipped_splits_are_drawn_without_overlap():
 def test_validation_is_what_follows_train(raw, tmp_path):
     data = run(raw, tmp_path / "out")
     images = idx.read(raw / TRAIN_IMAGES, "images")
-    np.testing.assert_array_equal(reader.read_split(data, "train").images, images[:6])
+    np.testing.assert_array_equal(
+        reader.read_split(data, "train").images[..., 0], images[:6]
+    )
     validation = reader.read_split(data, "validation")
-    np.testing.assert_array_equal(validation.images, images[6:])
+    np.testing.assert_array_equal(validation.images[..., 0], images[6:])
     assert validation.labels.tolist() == [6, 7, 8]
 
 
@@ -168,7 +171,7 @@ def test_images_in_place_of_labels_are_recognised(raw, tmp_path):
 
 def test_a_wrong_magic_number_is_shown(raw, tmp_path):
     (raw / TRAIN_IMAGES).write_bytes(gzip.compress(b"not MNIST at all"))
-    assert_refused(raw, tmp_path, "is no MNIST file: it begins with 0x6e6f7420")
+    assert_refused(raw, tmp_path, "is no IDX file: it begins with 0x6e6f7420")
 
 
 def test_a_truncated_gzip_file_is_named(raw, tmp_path):

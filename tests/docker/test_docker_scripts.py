@@ -229,7 +229,7 @@ JAX = ("nadamw-mini", "--framework", "jax")
 
 def test_a_baseline_is_prepared_run_scored_and_compared(
     reproduce, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     answer = reproduce(
         *JAX, "--data-dir", "d", "--raw", "/raw", "--experiment-dir", "e"
     )
@@ -245,7 +245,7 @@ def test_a_baseline_is_prepared_run_scored_and_compared(
     assert score == f"score {logs} --rules paper --studies 1 --json {logs}/board.json"
 
 
-def test_options_after_two_dashes_reach_the_run(reproduce, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_options_after_two_dashes_reach_the_run(reproduce, tmp_path: Path) -> None:
     reproduce(*JAX, "--overwrite", "--", "--precision", "bf16")
     assert _calls(tmp_path)[1].endswith("--overwrite --precision bf16")
 
@@ -265,7 +265,7 @@ def test_options_after_two_dashes_reach_the_run(reproduce, tmp_path: Path) -> No
 )
 def test_the_status_says_whether_it_is_reproduced(
     reproduce, variables: dict[str, str], status: int
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     assert reproduce(*JAX, **variables).returncode == status
 
 
@@ -282,7 +282,7 @@ def test_the_status_says_whether_it_is_reproduced(
 )
 def test_wrong_input_is_found_before_anything_starts(
     reproduce, tmp_path: Path, arguments, message
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     answer = reproduce(*arguments)
     assert answer.returncode == 2
     assert message in answer.stderr
@@ -318,7 +318,7 @@ ARRAY = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "77"}
 JOB = ("image.sif", "nadamw", "ogbg", "jax")
 
 
-def test_an_array_job_runs_its_own_study(slurm) -> None:  # type: ignore[no-untyped-def]
+def test_an_array_job_runs_its_own_study(slurm) -> None:
     out, _ = slurm('echo "$*"', *JOB, **ARRAY).communicate(timeout=30)
     assert "--first-study 3 --studies 1" in out
     assert (
@@ -335,7 +335,7 @@ def test_an_array_job_runs_its_own_study(slurm) -> None:  # type: ignore[no-unty
     )
 
 
-def test_pytorch_gets_a_process_per_gpu(slurm) -> None:  # type: ignore[no-untyped-def]
+def test_pytorch_gets_a_process_per_gpu(slurm) -> None:
     job = slurm(
         'echo "$*"', "i", "nadamw", "ogbg", "pytorch", SLURM_GPUS_ON_NODE="4", **ARRAY
     )
@@ -344,7 +344,7 @@ def test_pytorch_gets_a_process_per_gpu(slurm) -> None:  # type: ignore[no-untyp
 
 def test_a_job_that_is_ended_early_waits_for_its_checkpoint_and_is_requeued(
     slurm, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     waits = "trap 'sleep 0.3; exit 75' TERM; echo ready; while :; do sleep 0.05; done"
     job = slurm(waits, *JOB, **ARRAY)
     assert job.stdout.readline() == "ready\n"
@@ -356,11 +356,11 @@ def test_a_job_that_is_ended_early_waits_for_its_checkpoint_and_is_requeued(
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_job_that_ends_by_itself_is_not_requeued(
     slurm, tmp_path: Path, status: int
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     assert slurm(f"exit {status}", *JOB, **ARRAY).wait(timeout=30) == status
     assert not (tmp_path / "requeued").exists()
 
 
-def test_a_job_outside_an_array_says_how_to_start_it(slurm) -> None:  # type: ignore[no-untyped-def]
+def test_a_job_outside_an_array_says_how_to_start_it(slurm) -> None:
     job = slurm("true", *JOB)
     assert "--array" in job.communicate(timeout=30)[1] and job.returncode == 2

@@ -12,6 +12,7 @@ import pytest
 from algoperf import logs, registry
 from algoperf.logs import Outcome
 from algoperf.runner import experiment, trial_process
+from algoperf.runner.trial_parts import TrialParts
 
 ROOT = Path(__file__).parents[2]
 ALGORITHMS = registry.folders("reference_algorithms")
@@ -45,7 +46,7 @@ def test_hidden_device_work_is_awaited_before_an_evaluation_jax(reference, monke
     matrix = jnp.eye(600)
     heavy(matrix).block_until_ready()
 
-    class Parts(trial_process.TrialParts):
+    class Parts(TrialParts):
         """Enqueues work in the update and looks at it when the evaluation begins."""
 
         def __new__(cls, **values):
@@ -64,9 +65,8 @@ def test_hidden_device_work_is_awaited_before_an_evaluation_jax(reference, monke
                 submission, update_params=update_params
             )
             values["evaluate"] = look
-            return trial_process_parts(**values)
+            return TrialParts(**values)
 
-    trial_process_parts = trial_process.TrialParts
     monkeypatch.setattr(trial_process, "TrialParts", Parts)
     experiment.run(reference("nadamw", "jax", max_global_steps=1))
     assert ready == [True]

@@ -27,8 +27,8 @@ class Bound:
         self.workload = Workload(
             definition,
             self.backend,
-            registry.module("workloads", definition.folder, f"model_{framework}"),
-            registry.module("workloads", definition.folder, "metrics"),
+            registry.workload_part(definition, f"model_{framework}"),
+            registry.workload_part(definition, "metrics"),
             ruleset=rulesets.ruleset("paper"),
             tuning="external",
         )

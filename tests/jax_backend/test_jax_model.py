@@ -159,13 +159,7 @@ def test_a_step_compiles_once_for_all_dropout_rates(bound, variables):
             logits, new_state = bound.forward(
                 params, batch, state, TRAIN, rng, True, rate
             )
-            loss = make_backend().loss(
-                spec.LossType.SOFTMAX_CROSS_ENTROPY,
-                batch["targets"],
-                logits,
-                batch["weights"],
-                0.1,
-            )
+            loss = bound.loss(batch["targets"], logits, batch["weights"], 0.1)
             return loss["summed"] / loss["n_valid_examples"], new_state
 
         return jax.grad(mean_loss, has_aux=True)(params)
@@ -178,7 +172,7 @@ def test_a_step_compiles_once_for_all_dropout_rates(bound, variables):
 
 def test_evaluate_gives_masked_losses_and_the_metric_outputs_in_numpy(bound, variables):
     batch = tiny_model.batch()
-    outputs = bound.evaluate(*variables, make_backend().place(batch))
+    outputs, _ = bound.evaluate(*variables, make_backend().place(batch))
     logits, _ = forward(bound, variables, EVAL, rng=None)
     expected = oracles.softmax_cross_entropy(batch["targets"], logits, batch["weights"])
     assert all(type(value) is np.ndarray for value in outputs.values())
@@ -187,15 +181,14 @@ def test_evaluate_gives_masked_losses_and_the_metric_outputs_in_numpy(bound, var
 
 
 def test_a_model_file_may_replace_forward_and_outputs():
-    def forward_(
-        module, variables, batch, *, train, rng, update_batch_norm, dropout_rate
-    ):
+    def forward_(module, variables, batch, context):
+        rate = context.dropout_rate
         logits = module.apply(
-            variables, batch["inputs"], train=False, dropout_rate=dropout_rate
+            variables, batch["inputs"], train=False, dropout_rate=rate
         )
         return 2 * logits, {"batch_stats": "new"}
 
-    def outputs(module, variables, batch):
+    def outputs(module, variables, batch, context):
         return {"total": batch["inputs"].sum(keepdims=True)}
 
     plain = bind()
@@ -206,7 +199,7 @@ def test_a_model_file_may_replace_forward_and_outputs():
     expected, _ = forward(plain, variables, EVAL)
     assert_close(doubled, 2 * expected, tolerance=FLOAT32_SHORT)
     assert state == {"batch_stats": "new"}
-    total = bound.evaluate(*variables, tiny_model.batch())["total"]
+    total = bound.evaluate(*variables, tiny_model.batch())[0]["total"]
     assert_close(total.item(), tiny_model.batch()["inputs"].sum())
 
 

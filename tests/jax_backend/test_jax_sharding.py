@@ -17,8 +17,8 @@ SCRIPT = """
 import json, jax, numpy as np
 from algoperf import jax_sharding_utils as sharding
 from algoperf.errors import BadSettings
-from algoperf.jax_backend import make_backend
-from algoperf.spec import ForwardPassMode, LossType
+from algoperf.jax_backend import make_backend, sharding as jax_sharding
+from algoperf.spec import ForwardPassMode
 from tests.jax_backend import tiny_model
 
 backend = make_backend()
@@ -32,8 +32,7 @@ def step(params, state, batch, key):
     def mean(params):
         logits, new_state = bound.forward(
             params, batch, state, ForwardPassMode.TRAIN, key, True, 0.3)
-        loss = backend.loss(LossType.SOFTMAX_CROSS_ENTROPY, batch["targets"], logits,
-                            batch["weights"], 0.1)
+        loss = bound.loss(batch["targets"], logits, batch["weights"], 0.1)
         return loss["summed"] / loss["n_valid_examples"], new_state
     return jax.value_and_grad(mean, has_aux=True)(params)
 
@@ -45,7 +44,16 @@ except BadSettings as error:
     refused = str(error)
 arrays, rest = backend.to_leaves({"p": params, "b": batch})
 restored = backend.from_leaves({"p": params, "b": batch}, arrays, rest)
-outputs = bound.evaluate(params, state, batch)
+outputs, _ = bound.evaluate(params, state, batch)
+devices = []
+
+def on_a_device(variables, part):
+    devices.append(part["inputs"].shape)  # once, when it is traced
+    return {"sum": part["inputs"].sum(axis=1) * variables}
+
+over_devices = jax.jit(lambda *of: jax_sharding.over_devices(on_a_device, *of))
+joined = over_devices(2.0, {"inputs": batch["inputs"]})
+expected = 2 * np.asarray(batch["inputs"]).sum(axis=1)
 fetch = lambda tree: jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
 print(json.dumps({
     "devices": backend.num_devices,
@@ -60,6 +68,8 @@ print(json.dumps({
     "helpers": [sharding.replicate(np.zeros(3)).sharding.is_fully_replicated,
                 sharding.shard_along_batch_dim({"x": np.zeros(16)})["x"].sharding
                 == sharding.get_batch_dim_sharding()],
+    "on_a_device": devices[0],
+    "joined": np.allclose(joined["sum"], expected),
     "refused": refused,
     "finite": backend.is_finite(params),
     "loss": float(loss),
@@ -121,6 +131,11 @@ def test_the_public_helpers_place_on_the_mesh(eight):
 
 def test_restored_arrays_are_sharded_like_the_template(eight):
     assert eight["restored_sharding"]
+
+
+def test_each_device_works_on_its_part_of_a_batch(one, eight):
+    assert (one["on_a_device"], eight["on_a_device"]) == ([16, 4], [2, 4])
+    assert one["joined"] and eight["joined"]
 
 
 def test_a_batch_that_cannot_be_cut_is_refused_by_name(eight):

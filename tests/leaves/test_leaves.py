@@ -325,10 +325,10 @@ def test_what_a_new_state_has_as_well_is_taken_from_it():
 
 def test_a_class_within_a_function_needs_a_template():
     class Local:
-        pass
+        def __init__(self):
+            self.a = 1
 
     state = {"x": Local()}
-    state["x"].a = 1
     saved = save(state)
     assert "Local" in saved[1]["needs"]["x"]
     assert restore(saved, {"x": Local()})["x"].a == 1

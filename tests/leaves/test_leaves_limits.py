@@ -8,6 +8,7 @@ import math
 import threading
 import typing
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_nothing_of_a_submissions_classes_runs_while_a_state_is_saved():
 
 
 def test_leaves_are_copies():
-    state = {"a": np.zeros(2), "l": [1]}
+    state: dict[str, Any] = {"a": np.zeros(2), "l": [1]}
     arrays, rest = Writer().leaves(state)
     state["a"] += 1
     state["l"].append(2)

@@ -14,6 +14,7 @@ from algoperf import backend as backends  # noqa: E402
 from algoperf.errors import BadSettings  # noqa: E402
 from algoperf.pytorch_backend import devices, distributed, make_backend  # noqa: E402
 from algoperf.pytorch_utils import pytorch_setup  # noqa: E402
+from tests.pytorch_backend import tiny_pytorch_model as tiny_model  # noqa: E402
 
 Graph = collections.namedtuple("Graph", "nodes edges")
 CPU = torch.device("cpu")
@@ -195,8 +196,11 @@ def test_all_gpus_that_were_touched_are_waited_for(monkeypatch):
     assert waits == [0, 2]
 
 
-def test_slowest_of_one_process_is_itself(backend):
-    assert backend.slowest([1.5, 2.0]) == [1.5, 2.0]
+def test_messages_of_one_process_are_the_identity(backend):
+    assert backend.processes.all_reduce_max([1.5, 2.0]) == [1.5, 2.0]
+    assert backend.processes.gather("it") == ["it"]
+    assert backend.processes.broadcast("it") == "it"
+    backend.processes.barrier()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -213,10 +217,9 @@ def test_huge_parameters_are_finite(backend):
 
 
 def test_losses_are_float32_inside_a_submissions_autocast(backend):
-    from algoperf.spec import LossType
-
-    logits, labels = torch.randn(4, 3), torch.randn(4, 3)
-    plain = backend.loss(LossType.MEAN_SQUARED_ERROR, labels, logits, None, 0.0)
+    model = tiny_model.bound(backend=backend)
+    logits, labels = torch.randn(4, 3), torch.randint(3, (4,))
+    plain = model.loss(labels, logits, None, 0.0)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = backend.loss(LossType.MEAN_SQUARED_ERROR, labels, logits, None, 0.0)
+        cast = model.loss(labels, logits, None, 0.0)
     assert torch.equal(plain["per_example"], cast["per_example"])

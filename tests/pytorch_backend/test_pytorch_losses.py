@@ -211,7 +211,7 @@ def utterances():
 
 @pytest.mark.parametrize("mask", [None, MASK, np.array([0, 1, 1, 0], np.float32)])
 def test_ctc_equals_the_oracle(mask):
-    check(LossType.CTC_LOSS, *utterances(), mask)
+    check(LossType.CTC_LOSS, *utterances(), mask=mask)
 
 
 def test_an_infeasible_utterance_is_counted_and_has_no_loss_tokens_or_gradient():

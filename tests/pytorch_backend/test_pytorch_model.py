@@ -1,6 +1,7 @@
 """The bound model: structure, initialisation, forward passes, evaluation."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from torch import nn  # noqa: E402
 
 from algoperf import spec  # noqa: E402
 from algoperf.errors import AlgoPerfError  # noqa: E402
+from algoperf.forward_context import ForwardContext  # noqa: E402
 from algoperf.pytorch_backend import layers, make_backend  # noqa: E402
+from algoperf.pytorch_backend.distributed import Rank  # noqa: E402
 from algoperf.spec import ParameterType  # noqa: E402
 from tests.closeness import FLOAT32_SHORT, assert_close  # noqa: E402
 from tests.pytorch_backend.tiny_pytorch_model import (  # noqa: E402
@@ -235,10 +238,10 @@ def test_running_statistics_are_updated_again_afterwards(config):
 
 
 def test_a_model_files_forward_replaces_the_call():
-    seen = {}
+    seen = []
 
-    def forward(module, batch, **options):
-        seen.update(options)
+    def forward(module, batch, context):
+        seen.append(context)
         return module(batch["inputs"]) + 1
 
     plain, replaced = bound(), bound(forward=forward)
@@ -246,7 +249,26 @@ def test_a_model_files_forward_replaces_the_call():
     assert torch.equal(
         logits(replaced, params, rate=0.5), logits(plain, params, rate=0.5) + 1
     )
-    assert set(seen) == {"train", "rng", "update_batch_norm", "dropout_rate"}
+    (context,) = seen
+    assert context == ForwardContext(Config(), True, context.rng, True, 0.5)
+    assert np.array_equal(context.rng, key(5))
+
+
+def test_a_process_is_told_where_its_examples_lie_in_the_global_batch():
+    seen = []
+
+    def forward(module, batch, context):
+        seen.append(context.first_example(len(batch["inputs"])))
+        return module(batch["inputs"])
+
+    backend = make_backend()
+    replaced = bound(forward=forward)
+    replaced._execution = dataclasses.replace(
+        replaced._execution, rank=Rank(2, 2, world_size=4)
+    )
+    params, _ = bound().init(key(0))
+    logits(replaced, params, data=backend.place(batch(16, 0)))
+    assert seen == [32]
 
 
 def test_bf16_computes_in_bfloat16_and_keeps_float32_parameters_and_logits():
@@ -263,7 +285,7 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32_parameters_and_logits():
 def test_evaluate_gives_numpy_outputs_in_eval_mode():
     model = bound(Config(stock_batch_norm=True))
     params, _ = model.init(key(0))
-    result = model.evaluate(params, None, placed())
+    result, _ = model.evaluate(params, None, placed())
     scores = logits(model, params, mode=EVAL)
     expected = nn.functional.cross_entropy(
         scores, placed()["targets"].long(), reduction="none"
@@ -295,13 +317,13 @@ def test_evaluate_leaves_parameters_trainable():
 
 
 def test_a_model_files_outputs_replaces_the_evaluation():
-    def outputs(module, batch):
+    def outputs(module, batch, context):
         return {"sum": batch["inputs"].sum(dim=1)}
 
     model = bound(outputs=outputs)
     params, _ = model.init(key(0))
     data = placed()
-    result = model.evaluate(params, None, data)
+    result, _ = model.evaluate(params, None, data)
     np.testing.assert_array_equal(result["sum"], data["inputs"].sum(dim=1))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from algoperf.reference_algorithms.muon.matrices import matrix_shape, update_scale
+from algoperf.reference_algorithms._shared.matrices import matrix_shape, update_scale
 from algoperf.spec import ParameterType
 from tests.closeness import assert_close
 
@@ -43,13 +43,13 @@ def test_scale_gives_an_orthogonal_matrix_the_size_of_an_adamw_update(shape):
 def orthogonalized(framework: str, stacked: np.ndarray) -> np.ndarray:
     if framework == "jax":
         pytest.importorskip("jax")
-        from algoperf.reference_algorithms.muon import submission_jax
+        from algoperf.reference_algorithms._shared import orthogonal_jax
 
-        return np.asarray(submission_jax.orthogonalized(stacked))
+        return np.asarray(orthogonal_jax.orthogonalized(stacked))
     torch = pytest.importorskip("torch")
-    from algoperf.reference_algorithms.muon import submission_pytorch
+    from algoperf.reference_algorithms._shared import orthogonal_pytorch
 
-    return submission_pytorch.orthogonalized(torch.from_numpy(stacked)).numpy()
+    return orthogonal_pytorch.orthogonalized(torch.from_numpy(stacked)).numpy()
 
 
 @pytest.mark.parametrize("framework", ["jax", "pytorch"])

@@ -129,11 +129,11 @@ def test_a_checkpoint_of_an_evaluation_resumes_at_the_right_point(run):
     run.prepare_for_eval()
     resumed = Run(run.framework)
     if run.framework == "jax":
-        from algoperf.jax_backend import leaves
+        from algoperf.jax_backend import leaves as jax_leaves
 
-        saved = leaves.to_leaves((run.state, run.params))
+        saved = jax_leaves.to_leaves((run.state, run.params))
         template = (resumed.state, resumed.params)
-        resumed.state, resumed.params = leaves.from_leaves(template, *saved)
+        resumed.state, resumed.params = jax_leaves.from_leaves(template, *saved)
     else:
         import torch
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_an_evaluation_resumes_at_the_right_point(run):
         saved = leaves.to_leaves((run.state, run.params))
         template = (resumed.state, resumed.params)
         resumed.state, resumed.params = leaves.from_leaves(
-            template, *saved, torch.device("cpu")
+            template, *saved, device=torch.device("cpu")
         )
     for number in range(4, 8):
         resumed.step(number)

@@ -3,6 +3,7 @@
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ SCHEDULE_FREE = {  # of the 2024 competition's submission
 }
 
 
-def after_three_steps(module, framework: str, point) -> tuple[object, dict]:
+def after_three_steps(module, framework: str, point) -> tuple[Any, dict[str, Any]]:
     """The workload and the parameters."""
     start_at, gradients = random_problem()
     if framework == "jax":

@@ -147,7 +147,7 @@ def test_jax_follows_the_published_rule(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_frameworks_agree_in_float32(algorithm):
-    in_pytorch = run_pytorch(algorithm, *problem(algorithm), "float32")
+    in_pytorch = run_pytorch(algorithm, *problem(algorithm), dtype="float32")
     assert_paths_agree(jax_path(algorithm), in_pytorch)
 
 

@@ -26,6 +26,7 @@ from algoperf.scoring.analysis import (
 )
 from algoperf.scoring.figures import standalone
 from algoperf.scoring.leaderboard import Leaderboard, score
+from algoperf.scoring.tables import NONE
 
 TARGET = Target("accuracy", 0.5, 0.5)
 
@@ -84,6 +85,16 @@ def test_diverged_trials_are_chosen_last():
         np.array([np.inf, 1.0]), np.array([np.nan, 1.0]), (9,)
     )
     assert found.median[0] == 1.0
+
+
+def test_a_trial_without_a_value_is_the_worst_and_shown_as_a_dash():
+    values = [(5, 0.2), (5, 0.4), (5, math.nan)]
+    runs = [trial("a", "w", [row], study=i + 1) for i, row in enumerate(values)]
+    board = score(runs, "v0.5", targets=targets("w"))
+    (table,) = catalogue.analyse("budgets", board).tables()
+    cell = table.rows[0][1]  # one trial of three
+    assert (cell.text, cell.value, cell.detail) == ("0.2", 0.2, f"({NONE} .. 0.4)")
+    assert table.columns[1].is_numeric
 
 
 def test_transfer_gap_by_hand():

@@ -1,4 +1,4 @@
-"""Node-hours, cost of tuning, and progress between two pools."""
+"""Node-hours and the cost of tuning."""
 
 import dataclasses
 import math
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scoring_cases import hit_at, published_board, targets
 
-from algoperf.errors import BadLogs
 from algoperf.logs import Trial
 from algoperf.scoring import cost
 from algoperf.scoring.leaderboard import Leaderboard, score
@@ -52,19 +51,3 @@ def test_tuning_cost_grows_and_the_time_falls():
     np.testing.assert_allclose(
         found.hours_spent, [100 / 3600, 2 + 100 / 3600, 3 + 100 / 3600]
     )
-
-
-def test_year_over_year_compares_the_best_times():
-    known = targets("v", "w", "x")
-    old = [hit_at("a", "v", 40), hit_at("a", "w", 10), hit_at("a", "x", math.inf)]
-    new = [hit_at("b", "v", 10), hit_at("b", "w", 10), hit_at("b", "x", 10)]
-    boards = [score(trials, "v0.5", targets=known) for trials in (old, new)]
-    found = cost.year_over_year(*boards)
-    assert found.factor == pytest.approx(2.0)
-    assert found.left_out == ("x",)
-
-
-def test_years_without_a_common_workload_cannot_be_compared():
-    boards = [score([hit_at("a", w, 1)], "v0.5", targets=targets(w)) for w in "vw"]
-    with pytest.raises(BadLogs, match="in common"):
-        cost.year_over_year(*boards)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import spec
+from algoperf import parameter_loss, spec
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSubmission
 from algoperf.leaves import Reader, Writer
+from algoperf.parameter_loss import WithParameterLoss
+from algoperf.processes import OneProcess
 
 
 @dataclass
@@ -40,23 +42,21 @@ SETTINGS = {
 
 
 class ToyModel:
-    """A linear classifier: logits = inputs @ weight + bias."""
+    """A linear classifier: logits = inputs @ weight + bias; or the model file's `forward`."""
 
     def __init__(
         self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
     ):
+        self._definition = definition
         self._config = definition.model
         self._model = model
         self._metrics = metrics
-        self._backend_loss = softmax_cross_entropy
         shapes = {name: value.shape for name, value in self._init_zeros().items()}
         self.param_shapes = {
             name: spec.ShapeTuple(shape) for name, shape in shapes.items()
         }
-        self.param_types = {
-            "weight": spec.ParameterType.WEIGHT,
-            "bias": spec.ParameterType.BIAS,
-        }
+        bias, weight = spec.ParameterType.BIAS, spec.ParameterType.WEIGHT
+        self.param_types = {name: bias if name == "bias" else weight for name in shapes}
 
     def _init_zeros(self) -> dict[str, np.ndarray]:
         return self._model.build(self._config)
@@ -70,12 +70,37 @@ class ToyModel:
         return {
             name: value + 0.01 * random.standard_normal(value.shape)
             for name, value in params.items()
-        }, None
+        }, self.without_carry(None)
 
     def forward(
         self, params, batch, model_state, mode, rng, update_batch_norm, dropout_rate
     ):
-        return batch["inputs"] @ params["weight"] + params["bias"], model_state
+        if not hasattr(self._model, "forward"):
+            return batch["inputs"] @ params["weight"] + params["bias"], model_state
+        carry = model_state["carry"] if self._has_carry else None
+        logits, carry = self._model.forward(params, batch, mode, rng, carry)
+        state = {"carry": carry} if self._has_carry else None
+        if hasattr(self._model, "parameter_loss"):
+            term = self._model.parameter_loss(params, self._config)
+            logits = WithParameterLoss(logits, term)
+        return logits, state
+
+    @property
+    def _has_carry(self) -> bool:
+        return hasattr(self._model, "initial_carry")
+
+    def without_carry(self, model_state: Any) -> Any:
+        if not self._has_carry:
+            return model_state
+        return {"carry": self._model.initial_carry(self._config)}
+
+    def loss(self, labels, logits, mask, label_smoothing):
+        logits, term = parameter_loss.split(logits)
+        if self._definition.loss_type is spec.LossType.MODEL_DEFINED:
+            found = reduced(self._metrics.example_losses(np, labels, logits), mask)
+        else:
+            found = softmax_cross_entropy(labels, logits, mask)
+        return found if term is None else parameter_loss.added(found, term, mask)
 
     def check_params(self, params: Any) -> None:
         shapes = {name: np.shape(value) for name, value in dict(params).items()}
@@ -91,20 +116,24 @@ class ToyModel:
         """Plain arrays in a plain dict, whatever was returned."""
         return {name: np.array(params[name]) for name in self.param_shapes}, model_state
 
-    def evaluate(self, params, model_state, batch):
-        logits, _ = self.forward(
-            params, batch, model_state, spec.ForwardPassMode.EVAL, None, False, 0.0
+    def evaluate(self, params, model_state, batch, key=None):
+        logits, state = self.forward(
+            params, batch, model_state, spec.ForwardPassMode.EVAL, key, False, 0.0
         )
-        loss = self._backend_loss(batch["targets"], logits, batch["weights"])
-        return self._metrics.outputs(np, logits, batch, loss["per_example"])
+        loss = self.loss(batch.get("targets"), logits, batch["weights"], 0.0)
+        logits, _ = parameter_loss.split(logits)
+        return self._metrics.outputs(np, logits, batch, loss["per_example"]), state
 
 
 def softmax_cross_entropy(labels, logits, mask=None) -> dict[str, Any]:
     """`spec.LossReturn` in numpy; labels int [batch]."""
     shifted = logits - logits.max(-1, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    per_example = -log_probs[np.arange(len(labels)), labels]
-    mask = np.ones(len(labels)) if mask is None else mask
+    return reduced(-log_probs[np.arange(len(labels)), labels], mask)
+
+
+def reduced(per_example, mask=None) -> dict[str, Any]:
+    mask = np.ones(len(per_example)) if mask is None else mask
     per_example = per_example * mask
     return {
         "summed": per_example.sum(),
@@ -123,6 +152,7 @@ class ToyBackend:
 
     def __init__(self, **_: Any) -> None:
         self.num_synchronized = 0
+        self.processes = OneProcess()
 
     def describe_devices(self) -> dict[str, Any]:
         return {"kind": "numpy", "count": 1}
@@ -145,9 +175,6 @@ class ToyBackend:
     def bind(self, definition, model, metrics) -> ToyModel:
         return ToyModel(definition, model, metrics)
 
-    def loss(self, loss_type, labels, logits, mask, label_smoothing):
-        return softmax_cross_entropy(labels, logits, mask)
-
     def output_activation(self, loss_type, logits):
         exp = np.exp(logits - logits.max(-1, keepdims=True))
         return exp / exp.sum(-1, keepdims=True)
@@ -156,11 +183,10 @@ class ToyBackend:
         self.num_synchronized += 1
         DEVICE.wait()
 
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        return list(seconds)
+    def probe(self, objective):
+        from toy_probe import ToyProbe
 
-    def exchange(self, value: Any) -> list[Any]:
-        return [value]
+        return ToyProbe(objective)
 
     def is_finite(self, params: Any) -> bool:
         return all(np.isfinite(value).all() for value in params.values())

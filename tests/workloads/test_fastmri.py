@@ -414,7 +414,7 @@ def test_a_folder_that_cannot_be_written_to_only_costs_the_cache(fresh, monkeypa
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(caches.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.warns(RuntimeWarning, match="not cached: .* cannot be written to"):
         batch = open_batches(fresh).batch(0)
     monkeypatch.undo()
@@ -432,7 +432,7 @@ def test_a_disk_that_fills_up_only_costs_the_cache(fresh, monkeypatch):
         raise OSError(28, "No space left on device")
 
     batches = open_batches(fresh)
-    monkeypatch.setattr(caches.os, "pwritev", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.warns(RuntimeWarning, match="No space left on device"):
         first = batches.batch(0)
     np.testing.assert_equal(batches.batch(0), first)

@@ -8,15 +8,16 @@ import pytest
 pytest.importorskip("PIL")
 
 from algoperf import pipeline, registry
-from algoperf.datasets.imagenet import jpeg, prepare, reader
+from algoperf.datasets.imagenet import jpeg, photographs, prepare, reader
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.prepared import Preparation, PreparedData
 from algoperf.workloads._imagenet import data as batches
-from algoperf.workloads._imagenet.crop import centre_box
+from algoperf.workloads._imagenet.config import MEAN, STDDEV, DataConfig
+from algoperf.workloads._imagenet.crop import centre_box, training_box
 
 MINI = registry.definition("imagenet_resnet_mini").splits
-PLAIN = batches.DataConfig(image_size=32, resize_size=36, num_classes=19)
+PLAIN = DataConfig(image_size=32, resize_size=36, num_classes=19)
 MIXED = dataclasses.replace(PLAIN, randaugment=True, mixup_alpha=0.2)
 
 
@@ -43,7 +44,7 @@ def assert_equal(one, other):
 
 
 def test_the_defaults_are_those_of_resnet_at_full_size():
-    config = batches.DataConfig()
+    config = DataConfig()
     assert (config.image_size, config.resize_size, config.num_classes) == (
         224,
         256,
@@ -133,7 +134,7 @@ def test_an_epoch_has_every_image_once_and_the_next_one_another_order(folder):
 
 def test_an_image_is_cropped_anew_in_each_epoch():
     maker = batches.ExampleMaker(PLAIN, seed=1)
-    content = prepare.photographs.sources()[0].read_bytes()
+    content = photographs.sources()[0].read_bytes()
     outs = np.empty((3, 32, 32, 3), np.float32)
     for out, epoch in zip(outs, (0, 0, 1), strict=True):
         maker.training(content, 4, epoch, out)
@@ -144,14 +145,14 @@ def test_an_image_is_cropped_anew_in_each_epoch():
 def test_half_of_the_training_images_are_mirrored(folder):
     """A crop and its mirror image are told apart by drawing the same one again."""
     maker = batches.ExampleMaker(PLAIN, seed=1)
-    content = prepare.photographs.sources()[0].read_bytes()
+    content = photographs.sources()[0].read_bytes()
     out = np.empty((32, 32, 3), np.float32)
     header = jpeg.read_header(content)
     mirrored = 0
     for example in range(100):
         maker.training(content, example, 0, out)
         rng = batches._generator(1, 0, example, batches._EXAMPLE_STREAM)
-        box = batches.training_box(header.height, header.width, 32, 36, rng)
+        box = training_box(header.height, header.width, 32, 36, rng)
         plain = np.empty_like(out)
         maker._resize(content, header, box, plain, scale=batches._SCALE)
         maker._shift(plain)
@@ -166,9 +167,10 @@ def test_evaluation_takes_the_centre_and_normalises(folder):
     images = reader.read_split(data, "validation")
     batch = opened(folder, "validation", size=MINI.validation).batch(0)
     pixels = jpeg.decode(images.read(9))
-    box = centre_box(*pixels.shape[:2], 32, 36)
+    height, width = pixels.shape[:2]
+    box = centre_box(height, width, 32, 36)
     part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
-    expected = (np.mean(part, (0, 1)) - batches.MEAN) / batches.STDDEV
+    expected = (np.mean(part, (0, 1)) - MEAN) / STDDEV
     np.testing.assert_allclose(batch["inputs"][9].mean((0, 1)), expected, atol=0.06)
     np.testing.assert_array_equal(batch["targets"], images.labels)
 
@@ -176,10 +178,10 @@ def test_evaluation_takes_the_centre_and_normalises(folder):
 def test_evaluation_at_full_size_equals_jax_on_the_centre():
     jax = pytest.importorskip("jax")
     content = next(
-        path for path in prepare.photographs.sources() if path.stem == "coffee"
+        path for path in photographs.sources() if path.stem == "coffee"
     ).read_bytes()
     found = np.empty((224, 224, 3), np.float32)
-    batches.ExampleMaker(batches.DataConfig(), 0).evaluation(content, found)
+    batches.ExampleMaker(DataConfig(), 0).evaluation(content, found)
     pixels = jpeg.decode(content)
     assert pixels.shape == (341, 512, 3)
     # int(0.875 * 341) = 298; (341 - 298 + 1) // 2 = 22; (512 - 298 + 1) // 2 = 107
@@ -251,7 +253,7 @@ def test_the_mixing_share_is_drawn_from_its_beta_distribution_without_folding():
 def test_vit_batches_hold_whole_numbers_before_mixing(folder):
     config = dataclasses.replace(PLAIN, randaugment=True)
     inputs = opened(folder, config=config).batch(0)["inputs"]
-    values = inputs * np.array(batches.STDDEV) + np.array(batches.MEAN)
+    values = inputs * np.array(STDDEV) + np.array(MEAN)
     np.testing.assert_allclose(values, values.round(), atol=1e-3)
     assert values.min() > -0.01
     assert values.max() < 255.01

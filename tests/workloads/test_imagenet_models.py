@@ -56,7 +56,7 @@ def load(framework):
 
 
 def model_of(definition, framework):
-    return registry.module("workloads", definition.folder, f"model_{framework}")
+    return registry.workload_part(definition, f"model_{framework}")
 
 
 def bound(definition, framework):

@@ -15,10 +15,8 @@ from algoperf.datasets.librispeech.tokenizer import SMALL_VOCABULARY_SIZE
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest
 from algoperf.prepared import PreparedData
-from algoperf.workloads._speech.data import (
-    DataConfig,
-    open_batches,
-)
+from algoperf.workloads._speech.config import DataConfig
+from algoperf.workloads._speech.data import open_batches
 
 CONFIG = DataConfig(max_samples=6_400, max_tokens=64, vocab_size=SMALL_VOCABULARY_SIZE)
 TRIMMED = dataclasses.replace(CONFIG, trim_padding=True)

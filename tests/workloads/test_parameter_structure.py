@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from algoperf.reference_algorithms.muon.matrices import matrix_shape
 
 from algoperf import backend as backends
 from algoperf import registry
-from algoperf.reference_algorithms.muon.matrices import matrix_shape
 from tests.closeness import FLOAT32_SHORT, assert_close
 
 pytest.importorskip("flax")
@@ -20,7 +20,7 @@ GATES = "ifgo"
 def bound(name, framework):
     pytest.importorskip({"jax": "flax", "pytorch": "torch"}[framework])
     definition = registry.definition(name)
-    model = registry.module("workloads", definition.folder, f"model_{framework}")
+    model = registry.workload_part(definition, f"model_{framework}")
     return backends.load(framework).bind(definition, model, types.SimpleNamespace())
 
 

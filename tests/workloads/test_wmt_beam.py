@@ -1,11 +1,13 @@
 """Beam search of `wmt`: against a transcription of the published rule, in both frameworks."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import wmt_oracle as oracle
 
+from algoperf.forward_context import ForwardContext
 from algoperf.workloads.wmt import beam
 from algoperf.workloads.wmt.definition import ModelConfig
 
@@ -60,7 +62,9 @@ class InJax:
 
         module = model_jax.build(config)
         compiled = jax.jit(
-            lambda params, batch: model_jax.outputs(module, {"params": params}, batch)
+            lambda params, batch: model_jax.outputs(
+                module, {"params": params}, batch, ForwardContext(config)
+            )
         )
         self.outputs = lambda params, batch: jax.device_get(
             compiled(unflatten_dict(params, sep="/"), batch)
@@ -80,13 +84,13 @@ class InPytorch:
             module.load_state_dict({k: torch.tensor(a) for k, a in weights.items()})
             tensors = {key: torch.tensor(rows) for key, rows in batch.items()}
             with torch.no_grad():
-                found = model_pytorch.outputs(module, tensors)
+                found = model_pytorch.outputs(module, tensors, ForwardContext(config))
             return {key: tensor.numpy() for key, tensor in found.items()}
 
         self.outputs = outputs
 
 
-FRAMEWORKS = {"jax": InJax, "pytorch": InPytorch}
+FRAMEWORKS: dict[str, Any] = {"jax": InJax, "pytorch": InPytorch}
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 _models: dict = {}
 

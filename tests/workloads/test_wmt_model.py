@@ -16,6 +16,7 @@ from test_wmt_beam import (
 
 from algoperf import backend as backends
 from algoperf import registry, spec
+from algoperf.forward_context import ForwardContext
 from algoperf.runner.randomness import key_numbers
 from algoperf.workloads.wmt import rows
 from algoperf.workloads.wmt.definition import DEFINITION, ModelConfig
@@ -338,7 +339,7 @@ def test_evaluation_in_bfloat16_reduces_in_float32(framework):
     backend, model = bound(framework, with_model(TINY), precision="bf16")
     params = init(backend, model)
     batch = backend.place(batch_of([[5, 4, 9, 2], [3, 2]], TINY))
-    found = model.evaluate(params, {}, batch)
+    found, _ = model.evaluate(params, {}, batch)
     assert found["per_example_loss"].dtype == np.float32
     assert np.isfinite(found["per_example_loss"]).all()
     assert found["hypothesis"].dtype == np.int32
@@ -360,10 +361,10 @@ def test_pytorch_compiles_without_a_break():
     sentences = [[5, 4, 9, 2], [3, 2], []]
     batch = {k: torch.tensor(v) for k, v in batch_of(sentences, TINY).items()}
     with torch.no_grad():
-        eager = model_pytorch.outputs(module, batch)
+        eager = model_pytorch.outputs(module, batch, ForwardContext(TINY))
     module.compile(fullgraph=True, dynamic=False)
     with torch.no_grad():
-        compiled = model_pytorch.outputs(module, batch)
+        compiled = model_pytorch.outputs(module, batch, ForwardContext(TINY))
     for key, tensor in eager.items():
         assert_close(compiled[key], tensor)
 
@@ -381,5 +382,5 @@ def test_the_initial_loss_of_the_full_model_is_the_published_one(framework):
     rng = backend.keys(key_numbers(0, "step"))[0]
     mode = spec.ForwardPassMode.EVAL
     logits, _ = model.forward(params, batch, {}, mode, rng, False, 0.0)
-    loss = backend.loss(DEFINITION.loss_type, batch["targets"], logits, None, 0.0)
+    loss = model.loss(batch["targets"], logits, None, 0.0)
     assert 10.5 < float(loss["summed"]) / tokens.size < 11.5

@@ -64,7 +64,7 @@ def _equalizing(counts: np.ndarray) -> np.ndarray:
     step = int(counts.sum() - last) // 255
     if step == 0:
         return np.arange(256, dtype=np.uint8)
-    below = np.cumsum(counts) - counts
+    below: np.ndarray = np.cumsum(counts) - counts
     return ((below + step // 2) // step).clip(0, 255).astype(np.uint8)
 
 
@@ -88,7 +88,7 @@ def solarize(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def solarize_add(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Adds 110 to values below 128."""
-    result = image + (image < 128).view(np.uint8) * np.uint8(SOLARIZE_ADD)
+    result: np.ndarray = image + (image < 128).view(np.uint8) * np.uint8(SOLARIZE_ADD)
     return result
 
 
@@ -212,7 +212,7 @@ def _sources(
     """Where in the image's rows, then one grey pixel, pixels lie: [height, width]."""
     column, inside_x = _nearest(x_from, height, width, width)
     row, inside_y = _nearest(y_from, height, width, height)
-    source = (row * np.int32(width) + column).astype(np.intp)
+    source: np.ndarray = (row * np.int32(width) + column).astype(np.intp)
     source[~(inside_x & inside_y)] = height * width
     source.flags.writeable = False
     return source
@@ -246,7 +246,8 @@ def _signed(value: float, rng: np.random.Generator) -> float:
 
 
 def _scaled(pixels: int, image: np.ndarray) -> int:
-    return round(pixels * image.shape[2] / _FULL_SIZE)
+    width: int = image.shape[2]
+    return round(pixels * width / _FULL_SIZE)
 
 
 def _blend(grey: np.ndarray | np.uint8, image: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def mel_weights() -> np.ndarray:
     mel = hertz_to_mel(hertz)[:, np.newaxis]
     rising = (mel - lower) / (centre - lower)
     falling = (upper - mel) / (upper - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights: np.ndarray = np.maximum(0.0, np.minimum(rising, falling))
     weights[0] = 0.0  # the constant part of the signal
     return weights
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import layers
 from algoperf.jax_backend.batch_norm import BatchNorm
 from algoperf.spec import Batch, ParameterType
@@ -39,7 +40,8 @@ class LayerNorm(nn.Module):
             "bias", layers.typed(_ZEROS, ParameterType.LAYER_NORM_BIAS), shape
         )
         x = layers.LayerNorm(use_scale=False, use_bias=False)(x)
-        return x * (1 + scale).astype(x.dtype) + bias.astype(x.dtype)
+        x = x * (1 + scale).astype(x.dtype) + bias.astype(x.dtype)
+        return x
 
 
 class MaskedBatchNorm(nn.Module):
@@ -101,7 +103,8 @@ class FrontEnd(nn.Module):
         config = self.config.spec_augment
         numbers = spec_augment.uniforms(jnp, key, x.shape[0], config.num_masks)
         positions = jnp.arange(max(x.shape[1:]), dtype=jnp.float32)
-        return spec_augment.augment(jnp, config, x, paddings, numbers, positions)
+        x = spec_augment.augment(jnp, config, x, paddings, numbers, positions)
+        return x
 
     def _convolved(self, x: jax.Array, index: int) -> jax.Array:
         _, frames, bins, _ = x.shape
@@ -138,7 +141,8 @@ class StridedConvolution(nn.Module):
         # On a CPU XLA's own takes twice as long for many channels.
         by_products = x.shape[-1] >= 128 and jax.default_backend() == "cpu"
         convolve = _convolve_by_products if by_products else _convolve
-        return convolve(x, kernel.astype(dtype)) + bias.astype(dtype)
+        x = convolve(x, kernel.astype(dtype)) + bias.astype(dtype)
+        return x
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -217,11 +221,7 @@ def forward(
     module: nn.Module,
     variables: Mapping[str, Any],
     batch: Batch,
-    *,
-    train: bool,
-    rng: Any,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, Any]:
     """Logits ([batch, frames, vocabulary], paddings) and the new batch statistics.
 
@@ -229,11 +229,12 @@ def forward(
     draws the same numbers as in PyTorch.
     """
     state = {name: value for name, value in variables.items() if name != "params"}
+    train, rng = context.train, context.rng
     result = module.apply(
         variables,
         batch["inputs"],
         train=train,
-        dropout_rate=dropout_rate,
+        dropout_rate=context.dropout_rate,
         key=_words(rng) if train else None,
         rngs={"dropout": rng} if train else {},
         mutable=list(state) if train and state else False,
@@ -243,6 +244,6 @@ def forward(
 
 def _words(rng: Any) -> jax.Array:
     """uint32 [2] of a raw or a typed key."""
-    if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
-        return jax.random.key_data(rng)
-    return rng
+    is_typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    words: jax.Array = jax.random.key_data(rng) if is_typed else rng
+    return words

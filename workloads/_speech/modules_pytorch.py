@@ -4,15 +4,14 @@
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import array_api_compat.torch as array_namespace
 import numpy as np
 import torch
-from torch import Generator, Tensor, distributed, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
-from torch.nn.parallel import DistributedDataParallel
 
+from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import layers
 from algoperf.pytorch_backend.batch_norm import BatchNorm
 from algoperf.pytorch_backend.initializers import constant, xavier_uniform
@@ -173,28 +172,26 @@ class SpeechModel(nn.Module):
 
 
 def forward(
-    module: nn.Module, batch: Batch, *, train: bool, rng: Any, **_: Any
+    module: nn.Module, batch: Batch, context: ForwardContext
 ) -> tuple[Tensor, Tensor]:
     """Logits ([batch, frames, vocabulary], paddings).
 
     The default call, but that in training SpecAugment gets its random numbers, drawn
     from the step's rng for this process's part of the global batch.
     """
-    uniforms = _uniforms(module, batch["inputs"][0], rng) if train else None
+    signal = batch["inputs"][0]
+    uniforms = _uniforms(signal, context) if context.train else None
     logits: tuple[Tensor, Tensor] = module(batch["inputs"], uniforms)
     return logits
 
 
-def _uniforms(module: nn.Module, signal: Tensor, rng: Any) -> Tensor:
-    bare = module.module if isinstance(module, DistributedDataParallel) else module
-    augmentation: Any = bare.get_submodule("front_end").augmentation
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
+def _uniforms(signal: Tensor, context: ForwardContext) -> Tensor:
     # Made on the host, like the rng: the device is not waited for.
     numbers = spec_augment.uniforms(
         np,
-        np.resize(np.asarray(rng).astype(np.int64), 2).astype(np.uint32),
+        np.resize(np.asarray(context.rng).astype(np.int64), 2).astype(np.uint32),
         len(signal),
-        augmentation.num_masks,
-        first_example=rank * len(signal),
+        context.config.spec_augment.num_masks,
+        first_example=context.first_example(len(signal)),
     )
     return torch.from_numpy(numbers).to(signal.device, non_blocking=True)

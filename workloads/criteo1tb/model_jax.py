@@ -30,7 +30,7 @@ class Table(nn.Module):
         init = layers.typed(nn.initializers.uniform(scale), ParameterType.EMBEDDING)
         table = self.param("embedding", init, (num_rows, dim))
         # Rows are reduced modulo the table's size: none is out of bounds.
-        embeddings = table.at[rows].get(mode="promise_in_bounds")
+        embeddings: jax.Array = table.at[rows].get(mode="promise_in_bounds")
         # The rows, not the table, are brought to the compute dtype.
         return embeddings.astype(layers.compute_dtype() or embeddings.dtype)
 

@@ -84,7 +84,8 @@ class DLRM(nn.Module):
             crossed = self._dot_products(x, embeddings)
         else:
             crossed = embeddings.flatten(1)
-        return self.output(self.top(torch.cat([x, crossed], dim=1)))[:, 0]
+        logits: Tensor = self.output(self.top(torch.cat([x, crossed], dim=1)))[:, 0]
+        return logits
 
     def _dot_products(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """Products of all pairs and squares, the upper triangle row by row.

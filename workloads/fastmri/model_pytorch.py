@@ -124,7 +124,8 @@ class UNet(nn.Module):
             x = _padded_like(self.get_submodule(f"upsampling_{level}")(x), kept[level])
             x = torch.cat([x, kept[level]], dim=1)
             x = self.get_submodule(f"up_{level}")(x)
-        return self.output(x)[:, 0]
+        image: Tensor = self.output(x)[:, 0]
+        return image
 
 
 def _padded_like(x: Tensor, kept: Tensor) -> Tensor:

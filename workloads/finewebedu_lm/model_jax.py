@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from algoperf import spec
+from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import layers, output_layer
 from algoperf.spec import ParameterType
 
@@ -39,11 +40,7 @@ def forward(
     module: nn.Module,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[Any, dict[str, Any]]:
     """Logits [batch, length, vocabulary], deferred where they are large.
 
@@ -105,7 +102,8 @@ class RMSNorm(nn.Module):
         init = layers.typed(nn.initializers.ones_init(), ParameterType.LAYER_NORM_SCALE)
         scale = self.param("scale", init, (x.shape[-1],))
         mean_square = jnp.square(x).mean(axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+        x = x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+        return x
 
 
 class Attention(nn.Module):

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from algoperf import spec
+from algoperf.forward_context import ForwardContext
 from algoperf.pytorch_backend import layers, output_layer
 from algoperf.pytorch_backend.initializers import Initializer, normal
 from algoperf.spec import ParameterType
@@ -25,15 +26,7 @@ def build(config: ModelConfig) -> nn.Module:
     return Transformer(config)
 
 
-def forward(
-    module: nn.Module,
-    batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
-) -> Any:
+def forward(module: nn.Module, batch: spec.Batch, context: ForwardContext) -> Any:
     """Logits [batch, length, vocabulary], deferred where they are large.
 
     There is no dropout.
@@ -145,7 +138,8 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """[batch, heads, length, head width]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -158,7 +152,8 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _normalised(x: Tensor) -> Tensor:
     """x / (norm + 1e-6) over the last axis."""
-    return x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _EPSILON)
+    x = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _EPSILON)
+    return x
 
 
 class Mlp(nn.Module):

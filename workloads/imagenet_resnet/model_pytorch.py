@@ -83,7 +83,8 @@ class ResNet(nn.Module):
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
         for name in self.block_names:
             x = self.get_submodule(name)(x)
-        return self.output(x.mean(dim=(2, 3), dtype=_at_least_float32(x)))
+        logits: Tensor = self.output(x.mean(dim=(2, 3), dtype=_at_least_float32(x)))
+        return logits
 
 
 def _at_least_float32(x: Tensor) -> torch.dtype:

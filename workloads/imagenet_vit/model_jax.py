@@ -87,7 +87,8 @@ class Block(nn.Module):
 
         if self.config.norm == "post":
             x = attention_norm(layers.stored(x + attended(x)))
-            return mlp_norm(layers.stored(x + transformed(x)))
+            x = mlp_norm(layers.stored(x + transformed(x)))
+            return x
         x = layers.stored(x + attended(attention_norm(x)))
         return layers.stored(x + transformed(mlp_norm(x)))
 

@@ -27,11 +27,13 @@ class Attention(nn.Module):
         q, k = self._heads(self.query(queries)), self._heads(self.key(memory))
         v = self._heads(self.value(memory))
         x = functional.scaled_dot_product_attention(q, k, v)
-        return self.out(x.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out(x.transpose(1, 2).flatten(2))
+        return mixed
 
     def _heads(self, x: Tensor) -> Tensor:
         """[batch, n, width] -> [batch, heads, n, head width]."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        x = x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return x
 
 
 def _projection(width: int, type: ParameterType) -> layers.Linear:
@@ -61,7 +63,8 @@ class MLP(nn.Module):
         hidden = functional.gelu(self.hidden(x), approximate="tanh")
         if self.gate is not None:
             hidden = hidden * self.gate(hidden)
-        return self.output(self.dropout(hidden))
+        x = self.output(self.dropout(hidden))
+        return x
 
 
 def _linear(in_features: int, out_features: int) -> layers.Linear:
@@ -90,10 +93,12 @@ class Block(nn.Module):
         """x: [batch, tokens, width]; same shape out."""
         if self.is_post_norm:
             x = self.attention_norm(x + self.attention_dropout(self.attention(x, x)))
-            return self.mlp_norm(x + self.mlp_dropout(self.mlp(x)))
+            x = self.mlp_norm(x + self.mlp_dropout(self.mlp(x)))
+            return x
         y = self.attention_norm(x)
         x = x + self.attention_dropout(self.attention(y, y))
-        return x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
+        x = x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
+        return x
 
 
 class AttentionPooling(nn.Module):
@@ -115,7 +120,8 @@ class AttentionPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [batch, tokens, width]; [batch, width]."""
         x = self.attention(self.probe.expand(len(x), -1, -1), x)
-        return (x + self.mlp(self.norm(x)))[:, 0]
+        x = (x + self.mlp(self.norm(x)))[:, 0]
+        return x
 
 
 class VisionTransformer(nn.Module):
@@ -161,7 +167,8 @@ class VisionTransformer(nn.Module):
             x = self.pooling(x)
         else:
             x = x.mean(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
-        return self.output(torch.tanh(self.pre_logits(x)))
+        logits: Tensor = self.output(torch.tanh(self.pre_logits(x)))
+        return logits
 
 
 def build(config: ModelConfig) -> nn.Module:

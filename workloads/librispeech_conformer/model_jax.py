@@ -111,7 +111,8 @@ class DepthwiseConvolution(nn.Module):
         before = (self.kernel - 1) // 2
         x = jnp.pad(x, ((0, 0), (before, self.kernel - 1 - before), (0, 0)))
         # XLA has no fast grouped convolution on a CPU; this one fuses anywhere.
-        return sum(x[:, i : i + frames] * kernel[i] for i in range(self.kernel))
+        x = sum(x[:, i : i + frames] * kernel[i] for i in range(self.kernel))
+        return x
 
 
 class Convolution(nn.Module):

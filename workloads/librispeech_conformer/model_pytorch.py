@@ -51,7 +51,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [batch, frames, width]; mask: [batch, frames]."""
         y = masked(self.activation(self.expand(self.norm(x))), mask)
-        return x + 0.5 * self.dropout(masked(self.contract(y), mask))
+        x = x + 0.5 * self.dropout(masked(self.contract(y), mask))
+        return x
 
 
 class Attention(nn.Module):
@@ -87,11 +88,13 @@ class Attention(nn.Module):
             query.to(value.dtype), key, value, attn_mask=is_key[:, None, None, :]
         )
         y = self.temperature * y.transpose(1, 2).flatten(2)
-        return x + self.dropout(self.output(y))
+        x = x + self.dropout(self.output(y))
+        return x
 
     def _heads(self, x: Tensor) -> Tensor:
         """[batch, heads, frames, width of a head]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x
 
 
 def _projection(width: int, type: ParameterType) -> layers.Linear:
@@ -140,7 +143,8 @@ class Convolution(nn.Module):
         y = self.norm(x)
         y = masked(self.value(y) * torch.sigmoid(self.gate(y)), mask)
         y = self.batch_norm(self.depthwise(y), mask)
-        return x + self.output(self.activation(y))
+        x = x + self.output(self.activation(y))
+        return x
 
 
 class Block(nn.Module):
@@ -158,7 +162,8 @@ class Block(nn.Module):
         """As `FeedForward`."""
         x = self.attention(self.feed_forward_0(x, mask), mask)
         x = self.feed_forward_1(self.convolution(x, mask), mask)
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
 
 class Conformer(SpeechModel):
@@ -180,7 +185,8 @@ class Conformer(SpeechModel):
         x = self.dropout(x + self.positions[: x.shape[1]])
         for i in range(self.blocks):
             x = self.get_submodule(f"block_{i}")(x, mask)
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -38,7 +38,8 @@ def _orthogonal(columns: jax.Array) -> jax.Array:
             column -= jnp.matmul(found, overlap, precision="highest")
         return found.at[:, i].set(column / jnp.linalg.norm(column))
 
-    return jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(columns))
+    found: jax.Array = jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(columns))
+    return found
 
 
 class _Gate(nn.Module):

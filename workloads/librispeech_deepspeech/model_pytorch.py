@@ -42,7 +42,8 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [batch, frames, width]; mask: [batch, frames]."""
-        return self.layer_norm(x) if self.by_layer else self.batch_norm(x, mask)
+        x = self.layer_norm(x) if self.by_layer else self.batch_norm(x, mask)
+        return x
 
 
 class LstmLayer(nn.Module):
@@ -57,7 +58,8 @@ class LstmLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """As `Norm`."""
         y = self.lstm(self.norm(x, mask), mask)
-        return x + y if self.is_residual else y
+        x = x + y if self.is_residual else y
+        return x
 
 
 class FeedForward(nn.Module):
@@ -75,7 +77,8 @@ class FeedForward(nn.Module):
         """As `Norm`."""
         y = self.activation(self.dense(self.norm(x, mask)))
         y = self.dropout(masked(y, mask))
-        return x + y if self.is_residual else y
+        x = x + y if self.is_residual else y
+        return x
 
 
 class DeepSpeech(SpeechModel):
@@ -97,7 +100,8 @@ class DeepSpeech(SpeechModel):
         x = self.dropout(x)
         for name in self.names:
             x = self.get_submodule(name)(x, mask)
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
 
 def build(config: ModelConfig) -> nn.Module:

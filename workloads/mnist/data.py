@@ -27,7 +27,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     def read(example_ids: np.ndarray, epochs: np.ndarray) -> Arrays:
         chosen = examples[example_ids]
         return {
-            "inputs": normalise(digits.images[chosen])[..., np.newaxis],
+            "inputs": normalise(digits.images[chosen]),
             "targets": digits.labels[chosen].astype(np.int32),
         }
 
@@ -41,5 +41,6 @@ def normalise(images: np.ndarray) -> np.ndarray:
     are not divided by 255. Targets and search spaces were tuned to inputs of this size,
     so it is kept.
     """
-    values = np.subtract(images, np.float32(TRAIN_MEAN), dtype=np.float32)
-    return np.divide(values, np.float32(TRAIN_STDDEV), out=values)
+    values: np.ndarray = np.subtract(images, np.float32(TRAIN_MEAN), dtype=np.float32)
+    values /= np.float32(TRAIN_STDDEV)
+    return values

@@ -21,7 +21,8 @@ class Perceptron(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: [batch, 28, 28, 1]; logits: [batch, classes]. There is no dropout."""
         x = torch.sigmoid(self.hidden(inputs.flatten(1)))  # [batch, hidden]
-        return self.output(x)
+        logits: Tensor = self.output(x)
+        return logits
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -101,11 +101,12 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     They saturate: logits above 17 tie at 1. Ranks of the logits themselves would
     differ there, and the targets were measured with these ties.
     """
-    scores = np.negative(logits, dtype=np.float32)
+    scores: np.ndarray = np.negative(logits, dtype=np.float32)
     with np.errstate(over="ignore"):  # to infinity: a probability of 0
         np.exp(scores, out=scores)
     scores += 1
-    return np.reciprocal(scores, out=scores)
+    np.reciprocal(scores, out=scores)
+    return scores
 
 
 def sort_keys(

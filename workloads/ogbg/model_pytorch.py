@@ -93,7 +93,8 @@ class GraphNetwork(nn.Module):
             node_sums = _segment_sum(nodes, node_graph, len(graphs))
             edge_sums = _segment_sum(edges, edge_graph, len(graphs))
             graphs = self.get_submodule(f"globals_{step}")(node_sums, edge_sums, graphs)
-        return self.output(graphs)
+        logits: Tensor = self.output(graphs)
+        return logits
 
 
 def _flat_indices(indices: Tensor, size: int) -> Tensor:

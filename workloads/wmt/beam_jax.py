@@ -44,7 +44,8 @@ def search(
         advance = functools.partial(_advance, rule, predict, length)
         goes_on = functools.partial(_goes_on, min(length, rule.last_time))
         state, caches = jax.lax.while_loop(goes_on, advance, (state, caches))
-    return beam.answer(OPERATIONS, state[0]).astype(jnp.int32)
+    tokens: jax.Array = beam.answer(OPERATIONS, state[0])
+    return tokens.astype(jnp.int32)
 
 
 def _grown(cache: jax.Array, empty: jax.Array) -> jax.Array:
@@ -53,7 +54,8 @@ def _grown(cache: jax.Array, empty: jax.Array) -> jax.Array:
 
 def _goes_on(end: int, carry: Any) -> jax.Array:
     (beams, time), _ = carry
-    return (time < end) & ~beams.is_done.all()
+    goes_on: jax.Array = (time < end) & ~beams.is_done.all()
+    return goes_on
 
 
 def _advance(rule: Rule, predict: Predict, length: int, carry: Any) -> Any:
@@ -67,4 +69,6 @@ def _advance(rule: Rule, predict: Predict, length: int, carry: Any) -> Any:
 
 def _read(beams: Beams, time: jax.Array) -> jax.Array:
     """The last token of each live hypothesis: [batch, beam]."""
-    return jax.lax.dynamic_index_in_dim(beams.live_tokens, time, 2, keepdims=False)
+    last: jax.Array
+    last = jax.lax.dynamic_index_in_dim(beams.live_tokens, time, 2, keepdims=False)
+    return last

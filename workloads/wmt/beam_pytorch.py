@@ -71,7 +71,8 @@ def search(
 
 
 def _answer(ops: beam.Operations, beams: Beams) -> Tensor:
-    return beam.answer(ops, beams).to(torch.int32)
+    tokens: Tensor = beam.answer(ops, beams)
+    return tokens.to(torch.int32)
 
 
 def _grown(caches: Caches, empty: Caches) -> Caches:

@@ -150,7 +150,9 @@ def eval_train_pairs(is_kept: np.ndarray, size: int, buffer: int) -> np.ndarray:
     a row; unlike there, they are always the same ones.
     """
     head = np.argsort(~is_kept, kind="stable")[: size + buffer]
-    return head[pipeline.epoch_order(len(head), _EVAL_TRAIN_SEED, 0)[:size]]
+    order = pipeline.epoch_order(len(head), _EVAL_TRAIN_SEED, 0)
+    pairs: np.ndarray = head[order[:size]]
+    return pairs
 
 
 def _padded(

@@ -80,7 +80,7 @@ def texts(tokens: np.ndarray, tokenizer: Any) -> list[str]:
 def _scorer() -> Any:
     """BLEU as published: sacrebleu's tokenizer 13a, exponential smoothing, case kept."""
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ModuleNotFoundError:
         raise MissingDependency(
             "The wmt metrics need the package 'sacrebleu', which is not installed. "

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from jax.sharding import PartitionSpec
 
 from algoperf import spec
-from algoperf.jax_sharding_utils import get_mesh
+from algoperf.forward_context import ForwardContext
 
 from . import beam_jax
 from .definition import ModelConfig
@@ -40,22 +39,20 @@ def forward(
     module: nn.Module,
     variables: Mapping[str, Any],
     batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
+    context: ForwardContext,
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Logits [batch, length, vocabulary] of the targets; there is no model state."""
-    rngs = {} if rng is None else {"dropout": rng}
-    logits: Any = module.apply(
-        variables, *rows(batch), dropout_rate, train=train, rngs=rngs
-    )
+    rngs = {} if context.rng is None else {"dropout": context.rng}
+    rate, train = context.dropout_rate, context.train
+    logits: Any = module.apply(variables, *rows(batch), rate, train=train, rngs=rngs)
     return logits, {}
 
 
 def outputs(
-    module: Transformer, variables: Mapping[str, Any], batch: spec.Batch
+    module: Transformer,
+    variables: Mapping[str, Any],
+    batch: spec.Batch,
+    context: ForwardContext,
 ) -> dict[str, jax.Array]:
     """Losses and translations of an evaluation batch; every array [batch, ...].
 
@@ -63,14 +60,10 @@ def outputs(
     `hypothesis`, `reference`: int32 [batch, max_length]; `weights`: 1 for sentences.
     """
     # Every device works on its sentences alone, and stops when it is done with them.
-    split = jax.shard_map(
-        functools.partial(_outputs_on_a_device, module),
-        mesh=get_mesh(),
-        in_specs=(PartitionSpec(), PartitionSpec("batch")),
-        out_specs=PartitionSpec("batch"),
-        check_vma=False,
-    )
-    return split(variables, dict(batch))
+    on_a_device = functools.partial(_outputs_on_a_device, module)
+    found: dict[str, jax.Array]
+    found = context.over_devices(on_a_device, variables, dict(batch))
+    return found
 
 
 def _outputs_on_a_device(
@@ -122,7 +115,8 @@ def sums(
     shape = batch, parts, length // parts
     chunks = decoded.reshape(*shape, -1), targets.reshape(shape)
     in_front = jax.tree.map(lambda x: x.swapaxes(0, 1), chunks)
-    return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(of_chunk, in_front))
+    by_chunk: dict[str, jax.Array] = jax.lax.map(of_chunk, in_front)
+    return {name: values.sum(axis=0) for name, values in by_chunk.items()}
 
 
 def translate(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algoperf import spec
+from algoperf.forward_context import ForwardContext
 
 from . import beam_pytorch
 from .beam import Beams
@@ -22,21 +23,15 @@ def build(config: ModelConfig) -> nn.Module:
     return Transformer(config)
 
 
-def forward(
-    module: nn.Module,
-    batch: spec.Batch,
-    *,
-    train: bool,
-    rng: spec.RandomState,
-    update_batch_norm: bool,
-    dropout_rate: Any,
-) -> Tensor:
+def forward(module: nn.Module, batch: spec.Batch, context: ForwardContext) -> Tensor:
     """Logits [batch, length, vocabulary] of the targets."""
     logits: Tensor = module(*rows(batch))
     return logits
 
 
-def outputs(module: Transformer, batch: spec.Batch) -> dict[str, Tensor]:
+def outputs(
+    module: Transformer, batch: spec.Batch, context: ForwardContext
+) -> dict[str, Tensor]:
     """Losses and translations of an evaluation batch; every tensor [batch, ...].
 
     `per_example_loss`, `num_tokens`, `num_correct`: sums over the tokens of a sentence;

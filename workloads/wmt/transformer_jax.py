@@ -250,7 +250,8 @@ class Transformer(nn.Module):
 
     def logits(self, x: jax.Array) -> jax.Array:
         """The table's products with the decoder's output, [..., vocabulary]."""
-        return self.embedding.attend(x) / self.config.width**0.5
+        x = self.embedding.attend(x) / self.config.width**0.5
+        return x
 
     def step(
         self,

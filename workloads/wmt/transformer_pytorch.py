@@ -63,7 +63,8 @@ class Attention(nn.Module):
         """x: [batch, m, width]; bias: [batch, 1, m or 1, n], added to scores."""
         queries = self._heads(self.query(x)) * self.temperature
         mixed = self._mix(queries, seen, bias)  # [batch, heads, m, head width]
-        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        x = self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        return x
 
     def _mix(self, queries: Tensor, seen: KeysValues, bias: Tensor) -> Tensor:
         keys, values = seen
@@ -76,10 +77,12 @@ class Attention(nn.Module):
         scale = queries.shape[-1] ** -0.5
         scores = (queries @ keys.transpose(-1, -2)) * scale + bias
         probabilities = torch.softmax(scores.float(), dim=-1)
-        return dropout(probabilities).to(values.dtype) @ values
+        kept: Tensor = dropout(probabilities)
+        return kept.to(values.dtype) @ values
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x
 
 
 class Mlp(nn.Module):
@@ -99,7 +102,8 @@ class Mlp(nn.Module):
         hidden = self.activation(self.hidden(x))
         if self.gate is not None:
             hidden = hidden * self.gate(x)
-        return self.dropout(self.out(self.hidden_dropout(hidden)))
+        x = self.dropout(self.out(self.hidden_dropout(hidden)))
+        return x
 
 
 class _Layer(nn.Module):
@@ -220,7 +224,8 @@ class Transformer(nn.Module):
         bias = as_bias(mask(source, source))
         for i in range(self.config.layers):
             x = self.get_submodule(f"encoder_{i}")(x, bias)
-        return self.encoder_norm(x)
+        encoded: Tensor = self.encoder_norm(x)
+        return encoded
 
     def memory_of(self, encoded: Tensor) -> tuple[KeysValues, ...]:
         """What the decoder's layers read of the encoder's output."""
@@ -240,11 +245,13 @@ class Transformer(nn.Module):
         biases = as_bias(mask(target, target).tril()), as_bias(mask(target, source))
         for layer, layer_memory in zip(self._decoder(), memory, strict=True):
             x = layer(x, biases, layer_memory)
-        return self.decoder_norm(x)
+        decoded: Tensor = self.decoder_norm(x)
+        return decoded
 
     def logits(self, x: Tensor) -> Tensor:
         """The table's products with the decoder's output, [..., vocabulary]."""
-        return functional.linear(x, self.embedding.weight) / self.config.width**0.5
+        x = functional.linear(x, self.embedding.weight) / self.config.width**0.5
+        return x
 
     def step(
         self,
@@ -275,7 +282,8 @@ class Transformer(nn.Module):
     def _embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         table = cast(Tensor, self.positions)
         places = table[: tokens.shape[1]] if positions is None else table[positions]
-        return self.embedding(tokens) + places
+        embedded: Tensor = self.embedding(tokens)
+        return embedded + places
 
 
 def as_bias(seen: Tensor) -> Tensor:

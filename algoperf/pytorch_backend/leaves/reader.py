@@ -160,9 +160,11 @@ class TorchReader(Reader):
         return generator
 
     def _named_device(self, node: Node, template: Any, path: str) -> torch.device:
-        if is_a(template, torch.device) and template.type == self._target(node).type:
-            return template
-        return self._target(node) if node["on"] != "cpu" else torch.device(node["name"])
+        target = self._target(node)
+        if is_a(template, torch.device) and template.type == target.type:
+            device: torch.device = template
+            return device
+        return target if node["on"] != "cpu" else torch.device(node["name"])
 
     def _around(self, node: Node, template: Any, path: str) -> Any:
         if not is_around(template) or name_of(type(template)) != node["type"]:

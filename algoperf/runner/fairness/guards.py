@@ -42,7 +42,7 @@ _FRAMEWORK_MODULES = (
 _IMPORTED_LATE = ("safetensors", "safetensors.numpy", "ml_dtypes")
 _MISSING = object()
 _CODE_PARTS = ("__code__", "__defaults__", "__kwdefaults__")
-_METHODS = FunctionType | property | staticmethod | classmethod
+_METHODS = (FunctionType, property, staticmethod, classmethod)
 
 Named = Mapping[str, Any]  # what is compared by identity, by the name that people read
 
@@ -129,7 +129,7 @@ def _code_of_module(name: str, module: ModuleType) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, type):
             for attribute, member in list(vars(value).items()):
-                if isinstance(member, _METHODS | functools.cached_property):
+                if isinstance(member, (*_METHODS, functools.cached_property)):
                     yield f"{name}.{key}.{attribute}", member
                     yield from _parts(f"{name}.{key}.{attribute}", member)
         else:

@@ -130,7 +130,9 @@ def _is_watched(name: str) -> bool:
     if top in sys.stdlib_module_names:
         return top in _STANDARD
     # The harness's own modules and the workload's have guards that are stricter.
-    return top not in _FREE and top not in (_HARNESS, "__main__", "__mp_main__")
+    return top not in _FREE and not top.startswith(
+        (_HARNESS, "__main__", "__mp_main__")
+    )
 
 
 def _module_of(owner: type) -> str:

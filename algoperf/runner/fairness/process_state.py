@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from algoperf.loading.places import is_submissions
-from algoperf.runner.fairness.packages import is_function_of_package
+from algoperf.runner.fairness.packages import is_function_of_package, is_installed_file
 
 try:
     import resource
@@ -87,4 +87,5 @@ def _is_of_package(importer: Any) -> bool:
     module = sys.modules.get(str(name))
     if module is None or is_submissions(module):
         return False
-    return str(name).partition(".")[0] != "__main__"
+    is_ours = name == "algoperf.loading.importing" and kind in vars(module).values()
+    return is_ours or is_installed_file(getattr(module, "__file__", None))

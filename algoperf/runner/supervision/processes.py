@@ -119,7 +119,8 @@ def _session(number: int) -> int | None:
 
 def _has_token(process: psutil.Process, token: str) -> bool:
     try:
-        return process.environ().get(_TOKEN) == token
+        environment: dict[str, str] = process.environ()
+        return environment.get(_TOKEN) == token
     except (psutil.Error, OSError):  # another user's, or gone
         return False
 

@@ -339,13 +339,13 @@ def test_a_leftover_does_not_hinder_writing_the_same_step(tmp_path):
 
 def test_another_process_may_sweep_the_same_leftovers(tmp_path, monkeypatch):
     (tmp_path / ".writing-2").mkdir()
-    rmtree = checkpoint.shutil.rmtree
+    rmtree = shutil.rmtree
 
     def sweep_after_another(path, *args, **kwargs):
         rmtree(path)
         rmtree(path, *args, **kwargs)
 
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", sweep_after_another)
+    monkeypatch.setattr(shutil, "rmtree", sweep_after_another)
     assert load(tmp_path) == (None, [])
 
 

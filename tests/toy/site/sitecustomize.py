@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import toy_workload
 
-from algoperf import backend, registry
+from algoperf import frameworks, registry
 
 _DEFINITION = toy_workload.DEFINITION
 _KNOWN = {name: _DEFINITION.named(name) for name in _DEFINITION.names()}
@@ -38,5 +38,5 @@ def _module(wing, folder, name):
     return toy_workload if folder == "blobs" else _real_module(wing, folder, name)
 
 
-registry.definitions, registry.module = _definitions, _module  # type: ignore[assignment]
-backend.FRAMEWORKS["toy"] = backend.Framework("toy_backend", "toy")
+registry.definitions, registry.module = _definitions, _module
+frameworks.FRAMEWORKS["toy"] = frameworks.Framework("toy_backend", "toy")

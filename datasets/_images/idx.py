@@ -1,4 +1,4 @@
-"""The IDX format of the official MNIST files: big-endian header, unsigned bytes."""
+"""The IDX format of MNIST and Fashion-MNIST: big-endian header, unsigned bytes."""
 
 import gzip
 import math
@@ -70,21 +70,23 @@ def _unpacked(path: Path, num_bytes: int) -> bytes:
 def _checked_count(path: Path, kind: str, content: bytes) -> int:
     if len(content) < _HEADER_BYTES[kind]:
         raise BadData(f"{path} is cut off in its header. {input_files.GET_AGAIN}")
-    magic, count, *sides = np.frombuffer(content[: _HEADER_BYTES[kind]], ">u4").tolist()
+    header: list[int]
+    header = np.frombuffer(content[: _HEADER_BYTES[kind]], ">u4").tolist()
+    magic, count, *sides = header
     if magic != magic_of(kind):
-        what = f"a file of {_MAGIC[magic]}" if magic in _MAGIC else "no MNIST file"
+        what = f"a file of {_MAGIC[magic]}" if magic in _MAGIC else "no IDX file"
         raise BadData(
             f"{path} is {what}: it begins with {magic:#010x}, a file of {kind} with "
             f"{magic_of(kind):#010x}. Was it renamed? {input_files.GET_AGAIN}"
         )
     if count > _MAX_COUNT:
         raise BadData(
-            f"{path} promises {count:,} {kind}, more than any MNIST file has. "
+            f"{path} promises {count:,} {kind}, more than any such file has. "
             f"{input_files.GET_AGAIN}"
         )
     if sides not in ([], [SIDE, SIDE]):
         raise BadData(
-            f"{path} has images of {sides[0]}x{sides[1]} pixels; MNIST's have "
-            f"{SIDE}x{SIDE}. {input_files.GET_AGAIN}"
+            f"{path} has images of {sides[0]}x{sides[1]} pixels; {SIDE}x{SIDE} are "
+            f"expected. {input_files.GET_AGAIN}"
         )
     return count

@@ -1,9 +1,18 @@
-"""Which parameters Muon updates, and as which matrices: by type, never by name."""
+"""What Muon and its relatives orthogonalise, and how: for every framework.
+
+Parameters are chosen by type and shape, never by name.
+"""
 
 import math
 from collections.abc import Sequence
 
 from algoperf.spec import ParameterType
+
+Shape = tuple[int, int]  # rows, columns
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Newton-Schulz' odd quintic polynomial
+NUM_ITERATIONS = 5
+SMALLEST_NORM = 1e-7  # of a matrix, that it is divided by
 
 _INTO = {  # axes: inputs, then outputs of any rank (heads)
     ParameterType.WEIGHT,
@@ -13,17 +22,19 @@ _INTO = {  # axes: inputs, then outputs of any rank (heads)
     ParameterType.ATTENTION_QKV,
     ParameterType.ATTENTION_KV,
 }
-_SCALE = 0.2  # root mean square of an update that AdamW would make (arXiv 2502.16982)
+UPDATE_SIZE = (
+    0.2  # root mean square of an update that AdamW would make (arXiv 2502.16982)
+)
 
 
 def matrix_shape(
     type: ParameterType, shape: Sequence[int], *, is_output: bool
-) -> tuple[int, int] | None:
-    """The matrix that Muon takes a parameter for; None for NadamW's parameters.
+) -> Shape | None:
+    """The matrix that Muon takes a parameter for; None if it leaves it to another rule.
 
     Muon's are the weights of rank 2 in hidden layers, attention's projections among
     them; those may have an axis of heads, which is merged with the one that it is a
-    part of. Embeddings, convolutions, biases, scales and the output layer are NadamW's.
+    part of. Embeddings, convolutions, biases, scales and the output layer are not.
     """
     if is_output or len(shape) < 2:
         return None
@@ -36,9 +47,9 @@ def matrix_shape(
     return None
 
 
-def update_scale(shape: tuple[int, int]) -> float:
+def update_scale(shape: Shape) -> float:
     """Gives an orthogonal matrix of that shape the size of an AdamW update.
 
     Such a matrix has a root mean square of 1 / sqrt(max(shape)).
     """
-    return _SCALE * math.sqrt(max(shape))
+    return UPDATE_SIZE * math.sqrt(max(shape))

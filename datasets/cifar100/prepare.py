@@ -1,0 +1,93 @@
+"""Raw official CIFAR-100 files -> prepared data.
+
+The names that every data set's `prepare.py` has are explained in `datasets/mnist`.
+"""
+
+from pathlib import Path
+
+from algoperf.datasets._images import cifar, stored_tfds, tiles, writing
+from algoperf.definition import Splits
+from algoperf.download import Progress, fetch, no_progress
+from algoperf.prepared import Preparation
+
+from .reader import FORMAT_VERSION
+
+__all__ = [
+    "FORMAT_VERSION",
+    "RAW_HELP",
+    "TFDS",
+    "download",
+    "expand_embedded",
+    "prepare",
+    "space_needed",
+]
+
+RAW_HELP = """\
+CIFAR-100, one of these, packed or unpacked:
+  cifar-100-binary.tar.gz (161 MB): cifar-100-binary/train.bin and test.bin
+  cifar-100-python.tar.gz (161 MB): cifar-100-python/train and test
+From https://www.cs.toronto.edu/~kriz/cifar.html. Made by Krizhevsky, Nair and Hinton, who
+state no licence and ask to cite the technical report "Learning Multiple Layers of Features
+from Tiny Images" (2009)."""
+
+TFDS = ("cifar100",)
+
+_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
+_MD5 = "03b5dce01913d631647c71ecec9e9cb8"  # as that page lists it
+_LAYOUT = cifar.Layout(
+    archives=("cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"),
+    folders=("cifar-100-binary", "cifar-100-python"),
+    files={"train": ["train"], "test": ["test"]},
+    label_bytes=2,
+    labels_key=b"fine_labels",
+    num_classes=100,
+)
+_OFFICIAL = writing.Official(
+    image_bytes=cifar.IMAGE_BYTES,
+    train_per_class=(500,) * 100,
+    test_per_class=(100,) * 100,
+)
+_COLOURINGS = 10  # of each shipped photograph; 100 classes in all
+
+
+def download(raw: Path, progress: Progress = no_progress) -> None:
+    """Fetches the official binary archive (161 MB) into `raw`; checks its md5 sum."""
+    fetch(_URL, raw / _LAYOUT.archives[0], md5=_MD5, progress=progress)
+
+
+def expand_embedded(raw: Path) -> None:
+    """Writes pieces of ten free photographs, recoloured, in the official binary layout.
+
+    A class is a photograph in one of ten orders of its colours: 4,000 train images (of
+    which 1,000 are from parts of their own, for validation) and 1,000 test images. They
+    are not images of CIFAR-100.
+    """
+    for file, images in tiles.of_photographs(_COLOURINGS).items():
+        coarse = images.labels // 5  # 20 groups of 5 classes, as in CIFAR-100
+        folder = raw / _LAYOUT.folders[0]
+        cifar.write_binary(folder, _LAYOUT.files[file], images, coarse)
+
+
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
+    """Bytes of the prepared data."""
+    if raw is None:
+        return _OFFICIAL.full_size_bytes
+    return writing.space_needed(_files(raw), subset)
+
+
+def prepare(
+    raw: Path,
+    preparation: Preparation,
+    *,
+    splits: Splits,
+    subset: int | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Writes images and labels of each split as `.npy` files."""
+    files = _files(raw)
+    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
+
+
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (cifar.SIDE, cifar.SIDE, 3))
+    return stored or cifar.CifarFiles(raw, _OFFICIAL, _LAYOUT, RAW_HELP)

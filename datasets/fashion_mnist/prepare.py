@@ -1,0 +1,91 @@
+"""Raw official Fashion-MNIST files -> prepared data.
+
+The names that every data set's `prepare.py` has are explained in `datasets/mnist`.
+"""
+
+import shutil
+from pathlib import Path
+
+from algoperf.datasets._images import stored_tfds, writing
+from algoperf.datasets._images.idx import SIDE
+from algoperf.datasets._images.idx_files import IdxFiles
+from algoperf.definition import Splits
+from algoperf.download import Progress, fetch, no_progress
+from algoperf.prepared import Preparation
+
+from .reader import FORMAT_VERSION
+
+__all__ = [
+    "FORMAT_VERSION",
+    "RAW_HELP",
+    "TFDS",
+    "download",
+    "expand_embedded",
+    "prepare",
+    "space_needed",
+]
+
+RAW_HELP = """\
+Fashion-MNIST, four files (31 MB), gzip-packed or not:
+  train-images-idx3-ubyte.gz  train-labels-idx1-ubyte.gz
+  t10k-images-idx3-ubyte.gz   t10k-labels-idx1-ubyte.gz
+From http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/, or from Debian's package
+dataset-fashion-mnist, which installs them in /usr/share/datasets/fashion-mnist. Made by
+Zalando Research; MIT licence."""
+
+TFDS = ("fashion_mnist",)
+
+_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_MD5 = {  # as the project's page lists them
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+_OFFICIAL = writing.Official(
+    image_bytes=SIDE**2,
+    train_per_class=(6000,) * 10,
+    test_per_class=(1000,) * 10,
+)
+_EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def download(raw: Path, progress: Progress = no_progress) -> None:
+    """Fetches the four official files (31 MB) into `raw`; checks their md5 sums."""
+    for name, md5 in _MD5.items():
+        fetch(_URL + name, raw / name, md5=md5, progress=progress)
+
+
+def expand_embedded(raw: Path) -> None:
+    """Writes 5,000 real images in the official layout: 4,000 train, 1,000 test.
+
+    See embedded/NOTICE for their source and licence.
+    """
+    raw.mkdir(parents=True, exist_ok=True)
+    for path in _EMBEDDED.glob("*.gz"):
+        shutil.copyfile(path, raw / path.name)
+
+
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
+    """Bytes of the prepared data, from the headers of the raw files."""
+    if raw is None:
+        return _OFFICIAL.full_size_bytes
+    return writing.space_needed(_files(raw), subset)
+
+
+def prepare(
+    raw: Path,
+    preparation: Preparation,
+    *,
+    splits: Splits,
+    subset: int | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Writes images and labels of each split as `.npy` files."""
+    files = _files(raw)
+    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
+
+
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
+    return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)

@@ -1,0 +1,1 @@
+"""SVHN: cropped house numbers, 32x32 pixels, ten digits."""

@@ -1,0 +1,89 @@
+"""Raw official SVHN files (cropped digits) -> prepared data.
+
+The names that every data set's `prepare.py` has are explained in `datasets/mnist`.
+"""
+
+from pathlib import Path
+
+from algoperf.datasets._images import stored_tfds, writing
+from algoperf.definition import Splits
+from algoperf.download import Progress, fetch, no_progress
+from algoperf.prepared import Preparation
+
+from . import composed, matlab
+from .reader import FORMAT_VERSION
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PACKAGES",
+    "RAW_HELP",
+    "TFDS",
+    "download",
+    "expand_embedded",
+    "prepare",
+    "space_needed",
+]
+
+PACKAGES = ("scipy.io",)
+
+RAW_HELP = """\
+SVHN, the cropped digits (format 2), two files (246 MB):
+  train_32x32.mat  test_32x32.mat
+From http://ufldl.stanford.edu/housenumbers/. Made by Netzer, Wang, Coates, Bissacco, Wu and
+Ng; for non-commercial use only."""
+
+TFDS = ("svhn_cropped",)
+
+_URL = "http://ufldl.stanford.edu/housenumbers/"
+_MD5 = {  # as torchvision checks them
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+_OFFICIAL = writing.Official(
+    image_bytes=matlab.IMAGE_BYTES,
+    train_per_class=(4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
+    test_per_class=(1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
+)
+
+
+def download(raw: Path, progress: Progress = no_progress) -> None:
+    """Fetches the two official files (246 MB) into `raw`; checks their md5 sums."""
+    for name, md5 in _MD5.items():
+        fetch(_URL + name, raw / name, md5=md5, progress=progress)
+
+
+def expand_embedded(raw: Path) -> None:
+    """Writes real digits, blended over free photographs, in the official layout.
+
+    4,000 train images, of which the last 1,000 are for validation, and 1,000 test images.
+    They are composed, and not images of SVHN.
+    """
+    composed.expand(raw)
+
+
+def space_needed(raw: Path | None, subset: int | None = None) -> int:
+    """Bytes of the prepared data, from the headers of the raw files."""
+    if raw is None:
+        return _OFFICIAL.full_size_bytes
+    return writing.space_needed(_files(raw), subset)
+
+
+def prepare(
+    raw: Path,
+    preparation: Preparation,
+    *,
+    splits: Splits,
+    subset: int | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Writes images and labels of each split as `.npy` files.
+
+    A workload may use only the first of the official training images.
+    """
+    files = _files(raw)
+    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
+
+
+def _files(raw: Path) -> writing.RawImages:
+    stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (matlab.SIDE, matlab.SIDE, 3))
+    return stored or matlab.MatlabFiles(raw, _OFFICIAL, RAW_HELP)

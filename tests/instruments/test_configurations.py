@@ -1,0 +1,40 @@
+"""Which quantities a configuration has, and what they need."""
+
+import pytest
+
+from algoperf.errors import UnknownName
+from algoperf.histograms import GRADIENT_1D, Bins
+from algoperf.instruments import configurations
+
+
+def test_configurations_grow():
+    light, economy, business, full = (
+        set(configurations.quantities(name)) for name in configurations.CONFIGURATIONS
+    )
+    assert light < economy < business < full
+    in_none = {"CABS", "EarlyStopping", "MeanGSNR", "Parameters", "TICTrace", "Time"}
+    assert full | in_none == set(configurations.QUANTITIES)
+    assert not full & in_none
+
+
+def test_light_needs_no_gradient_of_a_single_example():
+    light = configurations.quantities("light")
+    assert not configurations.needs(light) & {"individual", "squares", "curvature"}
+
+
+def test_quantities_can_be_listed():
+    assert configurations.quantities("Loss, Alpha,Loss") == ("Alpha", "Loss")
+
+
+def test_an_unknown_name_is_refused_with_a_near_one():
+    with pytest.raises(UnknownName, match=r"'econmy'.*economy"):
+        configurations.quantities("econmy")
+    with pytest.raises(UnknownName, match=r"'NormTst'.*NormTest"):
+        configurations.quantities("Loss,NormTst")
+
+
+def test_bins_adapt_symmetrically_and_never_vanish():
+    assert GRADIENT_1D.around_zero(0.25) == Bins(100, -0.25, 0.25)
+    assert GRADIENT_1D.around_zero(1.0, padding=0.5) == Bins(100, -1.5, 1.5)
+    assert GRADIENT_1D.around_zero(0.0).high == 0.5e-6
+    assert Bins.from_json(GRADIENT_1D.to_json()) == GRADIENT_1D
