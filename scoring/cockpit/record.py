@@ -72,7 +72,8 @@ class Record:
     def evaluated(self, split: str) -> Series:
         """The target's metric on a split at the evaluations."""
         target = self.trial.meta.target
-        values = self.trial.metric(f"{split}/{target.metric if target else ''}")
+        metric = target.metric if target else ""
+        values = self.trial.metric(f"{split}/{metric}")
         steps = self.trial.columns.get(STEP, np.zeros(0))
         return Series(np.asarray(steps, np.float64), values)
 
