@@ -4,7 +4,7 @@ Colours are classes (`c0` to `c7`) that `palette.py` defines for light and dark.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -141,13 +141,19 @@ def x_axis(scale: Scale, top: float, bottom: float, label: str, wanted: int = 5)
     return "".join(parts)
 
 
-def y_axis(scale: Scale, left: float, right: float, wanted: int = 5) -> str:
-    """Horizontal grid lines and numbers beside them."""
+def y_axis(
+    scale: Scale,
+    left: float,
+    right: float,
+    wanted: int = 5,
+    words: Callable[[float], str] = short,
+) -> str:
+    """Horizontal grid lines and numbers beside them; words: a number's text."""
     parts = []
     for value in scale.ticks(wanted):
         y = scale.at(value)
         parts.append(line(left, y, right, y, "grid"))
-        parts.append(text(left - 7, y + 4, short(value), anchor="end", kind="tick"))
+        parts.append(text(left - 7, y + 4, words(value), anchor="end", kind="tick"))
     return "".join(parts)
 
 
