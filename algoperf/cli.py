@@ -17,6 +17,10 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
         "run",
         "train a submission on a workload and time it until it reaches its targets",
     ),
+    "campaign": (
+        "campaign",
+        "run many submissions and workloads from one plan, here or on a cluster",
+    ),
     "score": ("score", "rank submissions from their logs"),
     "report": ("report", "write a report on a leaderboard into one file"),
     "watch": ("watch", "follow running trials in the terminal"),

@@ -18,6 +18,9 @@ _WORKLOAD_FOLDER = re.compile(r"(?P<workload>.+)_(?P<framework>[a-z]+)", re.DOTA
 _STUDY_FOLDER = re.compile(r"study_([0-9]+)")
 _TRIAL_FOLDER = re.compile(r"trial_([0-9]+)")
 
+# What a campaign keeps beside the logs: no trial lies in it.
+CAMPAIGN_FOLDER = ".campaign"
+
 # A study that was renamed, which must not be ranked as a submission.
 _ODD_STUDY = re.compile(r"study[ _.-]?[0-9].*", re.IGNORECASE | re.DOTALL)
 
@@ -228,6 +231,8 @@ class _Search:
 
     def _may_count(self, entry: "os.DirEntry[str]", names: set[str]) -> bool:
         """Not hidden, no copy, and not reached before; BadLogs for a circle of links."""
+        if entry.name == CAMPAIGN_FOLDER:
+            return False
         if why := _why_left_out(entry.name, names):
             self._leave_out(entry.path, why)
             return False

@@ -1,13 +1,14 @@
 """Speed of finewebedu_lm's data, and memory of its loss, beside their floors.
 
     python benchmarks/lm.py            # all parts, in two minutes on a quiet core
-    python benchmarks/lm.py tokens     # one of: tokens prepare reading order loss
+    python benchmarks/lm.py tokens     # one of: tokens prepare reading memory order loss
 
 Times are processor time, but those of `prepare`. The text is Jane Austen's novels; the chunks
 that are read are made up, 1 GB of them in files. Steps of the model: `benchmarks/step.py`.
 """
 
 import argparse
+import collections
 import resource
 import subprocess
 import sys
@@ -17,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from measuring import resident_bytes, shortest
+from measuring import print_memory, resident_bytes, shortest
 
 from algoperf import pipeline, registry
 from algoperf.datasets.fineweb_edu import documents, novels, prepare, reader, tokenizer
 from algoperf.definition import Splits
 from algoperf.prepared import Preparation
+from algoperf.spec import LossType
 from algoperf.workloads.finewebedu_lm import data
 from algoperf.workloads.finewebedu_lm.definition import DataConfig
 
@@ -79,13 +81,13 @@ def benchmark_prepare(repeats: int = 5) -> None:
     )
 
 
-def made_up_chunks(folder: Path) -> reader.Chunks:
-    """Prepared data of `NUM_CHUNKS` training chunks in shards of the usual size."""
+def made_up_chunks(folder: Path, number: int = NUM_CHUNKS) -> reader.Chunks:
+    """Prepared data of so many training chunks in shards of the usual size."""
     rng = np.random.default_rng(0)
     shard_chunks = prepare._SHARD_CHUNKS
     shards = []
-    for index, first in enumerate(range(0, NUM_CHUNKS, shard_chunks)):
-        rows = min(shard_chunks, NUM_CHUNKS - first)
+    for index, first in enumerate(range(0, number, shard_chunks)):
+        rows = min(shard_chunks, number - first)
         path = folder / reader.shard_name("train", index)
         np.save(path, rng.integers(0, 50_257, (rows, 1_025), np.uint16))
         shards.append(np.asarray(np.load(path, mmap_mode="r")))
@@ -113,36 +115,56 @@ def benchmark_reading(number: int = 400) -> None:
         ids = [order[BATCH_SIZE * i : BATCH_SIZE * (i + 1)] for i in range(number)]
         plain = np.asarray(together)
 
-        def gather() -> None:
-            for rows in ids:
-                plain[rows]
+        def wide(index: int) -> tuple[np.ndarray, np.ndarray]:
+            tokens = plain[ids[index]]
+            return tokens[:, :-1].astype(np.int32), tokens[:, 1:].astype(np.int32)
 
-        def gather_wide() -> None:
-            for rows in ids:
-                tokens = plain[rows]
-                # Both exist at once: fresh memory costs more than the copy.
-                _ = tokens[:, :-1].astype(np.int32), tokens[:, 1:].astype(np.int32)
-
-        def read() -> None:
-            for rows in ids:
-                chunks.read(rows)
-
-        def make_batches() -> None:
-            for index in range(number):
-                batches.batch(index)
-
-        batches.batch(0)
-        took, stored = shortest(make_batches), shortest(read)
-        floor, wide = shortest(gather), shortest(gather_wide)
+        took = seconds_of(batches.batch, number)
+        stored = seconds_of(lambda index: chunks.read(ids[index]), number)
+        floor = seconds_of(lambda index: plain[ids[index]], number)
+        floor_wide = seconds_of(wide, number)
     rate = number * BATCH_SIZE / took
     print(
         f"reading: {rate:,.0f} chunks/s of one core ({rate * 1_024 / 1e6:,.0f} M tokens/s), "
         f"{1e3 * took / number:.2f} ms a batch of {BATCH_SIZE}; "
         f"{PUBLISHED_CHUNKS_PER_SECOND:,.0f} chunks/s are what 4 x A100 consume: "
-        f"{rate / PUBLISHED_CHUNKS_PER_SECOND:,.0f} x; {wide / took:.2f} of the speed of "
-        "gathering rows of one mapped file and making them int32; chunks alone "
-        f"{floor / stored:.2f} of gathering rows"
+        f"{rate / PUBLISHED_CHUNKS_PER_SECOND:,.0f} x; {floor / took:.2f} of the speed of "
+        f"gathering rows of one mapped file, {floor_wide / took:.2f} with both int32 arrays "
+        f"made; chunks alone {floor / stored:.2f} of gathering rows"
     )
+
+
+def seconds_of(read: Callable[[int], object], number: int) -> float:
+    """Seconds in which batches 0 to `number` are read, the last four of them kept.
+
+    As the queue that reads ahead keeps them. Were each one freed before the next is read,
+    the memory would go back to the system every time, and that would be what is measured.
+    """
+
+    def run() -> None:
+        kept: collections.deque[object] = collections.deque(maxlen=4)
+        for index in range(number):
+            kept.append(read(index))
+
+    return float(shortest(run))
+
+
+def benchmark_memory() -> None:
+    """Memory after few and after many evaluations' batches."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        chunks = made_up_chunks(folder, 20_000)
+        splits = Splits(train=1, eval_train=1, validation=20_000, test=0)
+        request = pipeline.DataRequest(
+            folder, "validation", splits, 256, seed=0, config=DataConfig()
+        )
+        batches = pipeline.ExampleBatches(request, data.reader_of(request, chunks))
+
+        def evaluate() -> None:
+            for index in range(batches.num_batches or 0):
+                batches.batch(index)
+
+        print_memory(evaluate)
 
 
 def benchmark_order() -> None:
@@ -191,7 +213,9 @@ def jax_loss(
     def objective(hidden: jax.Array, table: jax.Array) -> jax.Array:
         logits = output_layer.logits(hidden, table)
         logits = logits if is_deferred else logits.compute()
-        loss: jax.Array = losses.softmax_cross_entropy(labels, logits)["summed"]
+        loss: jax.Array = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, logits)[
+            "summed"
+        ]
         return loss
 
     gradient = jax.jit(jax.grad(objective, (0, 1)))
@@ -213,7 +237,9 @@ def pytorch_loss(
     def step() -> None:
         logits = output_layer.logits(*leaves)
         logits = logits if is_deferred else logits.compute()
-        losses.softmax_cross_entropy(targets, logits)["summed"].backward()
+        losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, targets, logits)[
+            "summed"
+        ].backward()
 
     return step
 
@@ -222,6 +248,7 @@ PARTS = {
     "tokens": benchmark_tokens,
     "prepare": benchmark_prepare,
     "reading": benchmark_reading,
+    "memory": benchmark_memory,
     "order": benchmark_order,
     "loss": benchmark_loss,
 }

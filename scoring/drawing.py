@@ -4,7 +4,7 @@ Colours are classes (`c0` to `c7`) that `palette.py` defines for light and dark.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -12,6 +12,9 @@ import numpy as np
 
 NUM_COLOURS = 8
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
+
+
+Tick = tuple[float, str]  # a number on an axis, and what is written there
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,19 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float, wanted: int = 6) -> list[Tick]:
+    """Round numbers between two positive ones, for an axis of decimal logarithms."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [f * 10.0**power for power in powers for f in factors]
+        found = [value for value in found if low <= value <= high]
+        if len(found) <= wanted:
+            break
+    if len(found) < 2:  # a short axis: numbers that are round in another way
+        found = [value for value in ticks(low, high, wanted) if value > 0]
+    return [(math.log10(value), short(value)) for value in found]
 
 
 def place(value: float) -> str:
@@ -128,13 +144,23 @@ def group(series: int, parts: Sequence[str]) -> str:
     return f'<g data-s="{series}">{"".join(parts)}</g>'
 
 
-def x_axis(scale: Scale, top: float, bottom: float, label: str, wanted: int = 5) -> str:
-    """Vertical grid lines, numbers under them and the axis' name."""
+def x_axis(
+    scale: Scale,
+    top: float,
+    bottom: float,
+    label: str,
+    wanted: int = 5,
+    named: Sequence[Tick] = (),
+) -> str:
+    """Vertical grid lines, numbers under them and the axis' name.
+
+    named: the grid lines with their words, instead of about `wanted` round numbers.
+    """
     parts = []
-    for value in scale.ticks(wanted):
+    for value, words in named or _numbered(scale, wanted):
         x = scale.at(value)
         parts.append(line(x, top, x, bottom, "grid"))
-        parts.append(text(x, bottom + 15, short(value), anchor="middle", kind="tick"))
+        parts.append(text(x, bottom + 15, words, anchor="middle", kind="tick"))
     middle = (scale.start + scale.end) / 2
     parts.append(line(scale.start, bottom, scale.end, bottom, "axis"))
     parts.append(text(middle, bottom + 31, label, anchor="middle", kind="name"))
@@ -142,19 +168,29 @@ def x_axis(scale: Scale, top: float, bottom: float, label: str, wanted: int = 5)
 
 
 def y_axis(
-    scale: Scale,
-    left: float,
-    right: float,
-    wanted: int = 5,
-    words: Callable[[float], str] = short,
+    scale: Scale, left: float, right: float, wanted: int = 5, named: Sequence[Tick] = ()
 ) -> str:
-    """Horizontal grid lines and numbers beside them; words: a number's text."""
+    """Horizontal grid lines and numbers, or what is named, beside them."""
     parts = []
-    for value in scale.ticks(wanted):
+    for value, words in named or _numbered(scale, wanted):
         y = scale.at(value)
         parts.append(line(left, y, right, y, "grid"))
-        parts.append(text(left - 7, y + 4, words(value), anchor="end", kind="tick"))
+        parts.append(text(left - 7, y + 4, words, anchor="end", kind="tick"))
     return "".join(parts)
+
+
+def rows(scale: Scale, left: float, right: float, names: Sequence[str]) -> str:
+    """Horizontal lines at 0, -1, -2 and so on, each with its name above it."""
+    parts = []
+    for row, name in enumerate(names):
+        y = scale.at(-row)
+        parts.append(line(left, y, right, y, "grid"))
+        parts.append(text(left, y - 5, name, kind="tick"))
+    return "".join(parts)
+
+
+def _numbered(scale: Scale, wanted: int) -> list[Tick]:
+    return [(value, short(value)) for value in scale.ticks(wanted)]
 
 
 def step_path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:

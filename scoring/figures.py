@@ -7,12 +7,13 @@ from html import escape
 from typing import Literal
 
 from . import drawing
-from .drawing import Scale
+from .drawing import Scale, Tick
 from .palette import DRAWINGS, series, themes
 
 WIDTH, HEIGHT = 440, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 22, 46
 _TITLE, _LEGEND_ROW = 30, 18
+_ROW = 24  # the least height of a row with a name
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a chart shows; ranges that are None fit the finite points."""
+    """What a chart shows; ranges that are None fit the finite points.
+
+    Axes have round numbers unless ticks are given. With `row_names` the chart has a row for
+    each name, at y = 0, -1, -2 and so on from the top, and grows with their number.
+    """
 
     title: str
     description: str  # the text alternative: what one would see
@@ -72,21 +77,28 @@ class Figure:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     marks: Sequence[Mark] = field(default=())
+    x_ticks: Sequence[Tick] = ()
+    y_ticks: Sequence[Tick] = ()
+    row_names: Sequence[str] = ()
 
     def chart(self) -> Chart:
         """The drawing."""
         x_range, y_range = self._ranges()
-        x = Scale(*x_range, _LEFT, WIDTH - _RIGHT)
-        y = Scale(*y_range, HEIGHT - _BOTTOM, _TOP)
+        height = max(HEIGHT, _TOP + _BOTTOM + _ROW * len(self.row_names))
+        left = _RIGHT if self.row_names else _LEFT
+        x = Scale(*x_range, left, WIDTH - _RIGHT)
+        y = Scale(*y_range, height - _BOTTOM, _TOP)
         parts = [
-            drawing.y_axis(y, x.start, x.end),
-            drawing.x_axis(x, y.end, y.start, self.x_label),
+            drawing.rows(y, x.start, x.end, self.row_names)
+            if self.row_names
+            else drawing.y_axis(y, x.start, x.end, named=self.y_ticks),
+            drawing.x_axis(x, y.end, y.start, self.x_label, named=self.x_ticks),
             drawing.text(_LEFT, 12, self.y_label, kind="name"),
             *(_mark(mark, x, y) for mark in self.marks),
             # The first curves are drawn last, so that they lie on top.
             *(_curve(curve, x, y) for curve in reversed(self.curves)),
         ]
-        return Chart(self.title, self.description, WIDTH, HEIGHT, "".join(parts))
+        return Chart(self.title, self.description, WIDTH, height, "".join(parts))
 
     def _ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
         x_marks = [mark.at for mark in self.marks if mark.axis == "x"]
@@ -94,10 +106,10 @@ class Figure:
         bands = [b for c in self.curves for b in (c.low, c.high) if b is not None]
         x_groups = [*(c.x for c in self.curves), x_marks]
         y_groups = [*(c.y for c in self.curves), *bands, y_marks]
-        return (
-            self.x_range or _fitted(x_groups, margin=0.0),
-            self.y_range or _fitted(y_groups, margin=0.05),
-        )
+        y_range = self.y_range or _fitted(y_groups, margin=0.05)
+        if self.row_names:
+            y_range = (0.5 - len(self.row_names), 0.8)
+        return self.x_range or _fitted(x_groups, margin=0.0), y_range
 
 
 def _fitted(groups: Sequence[Sequence[float]], margin: float) -> tuple[float, float]:

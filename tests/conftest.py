@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from algoperf import backend, registry
+from algoperf import frameworks, registry
 from algoperf.runner.settings import Settings
 
 TOY_FOLDER = Path(__file__).parent / "toy"
@@ -41,7 +41,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settin
     monkeypatch.setattr(registry, "definitions", lambda: known)
     monkeypatch.setattr(registry, "module", lambda wing, folder, name: toy_workload)
     monkeypatch.setitem(
-        backend.FRAMEWORKS, "toy", backend.Framework("toy_backend", "toy")
+        frameworks.FRAMEWORKS, "toy", frameworks.Framework("toy_backend", "toy")
     )
     toy_workload.prepare(tmp_path / "data")
     space = tmp_path / "space.json"

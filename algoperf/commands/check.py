@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from algoperf import paths, registry, submission
-from algoperf.backend import check_framework
+from algoperf.campaign.plan import SPACE_FILE
 from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
 from algoperf.procedures import rehearsal
 from algoperf.rulesets import TUNING_RULESETS, TuningRuleset
@@ -20,7 +21,6 @@ from algoperf.runner import door
 from algoperf.runner.fairness import review
 from algoperf.runner.tuning import as_hyperparameters, load_search_space
 
-_SPACE_FILE = "tuning_search_space.json"
 # Dense images; graphs of many arrays, with masks and dropout.
 _WORKLOADS = ("mnist_mini", "ogbg_mini")
 # Of the benchmark paper (arXiv 2306.07179): one machine with eight V100 of 16 GB.
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="JSON file of the tuning search space "
-        f"(default: {_SPACE_FILE} beside the submission, if it exists)",
+        f"(default: {SPACE_FILE} beside the submission, if it exists)",
     )
     add(
         "--tuning-ruleset",
@@ -133,7 +133,7 @@ def _check_input(options: argparse.Namespace, space: Path | None) -> None:
             )
     if space is None and options.tuning == "external":
         raise BadSettings(
-            f"External tuning needs a search space, and there is no {_SPACE_FILE} beside "
+            f"External tuning needs a search space, and there is no {SPACE_FILE} beside "
             "the submission. Give one with --search-space."
         )
     if options.framework is not None:
@@ -168,7 +168,7 @@ def _load(path: Path, findings: _Findings) -> submission.Submission | None:
 
 
 def _search_space_file(options: argparse.Namespace) -> Path | None:
-    beside: Path = options.submission.parent / _SPACE_FILE
+    beside: Path = options.submission.parent / SPACE_FILE
     if options.search_space is not None:
         return paths.absolute(options.search_space)
     return beside if beside.exists() and options.tuning != "self" else None
@@ -218,7 +218,7 @@ def _rehearse(
     print(f"framework: {framework} ({told_by}). Tuning: {tuning}.", flush=True)
     if tuning == "self":
         print(
-            f"Hyperparameters are None: there is no {_SPACE_FILE} beside the submission, "
+            f"Hyperparameters are None: there is no {SPACE_FILE} beside the submission, "
             "or self-tuning was asked for. --search-space FILE gives one."
         )
     rehearsals = []

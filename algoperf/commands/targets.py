@@ -1,9 +1,11 @@
 """`algoperf targets`: sets a workload's targets by the benchmark's procedure."""
 
 import argparse
+import math
 from pathlib import Path
 
 from algoperf.commands import output, scoring_options
+from algoperf.errors import BadSettings
 from algoperf.procedures import target_setting
 from algoperf.runner.settings import default_data_dir
 
@@ -31,6 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="that are tried; default: all four",
     )
+    add(
+        "--fix",
+        nargs="+",
+        type=_fixed,
+        default=(),
+        metavar="NAME=VALUE",
+        help="hyperparameters that are not searched, such as label_smoothing=0",
+    )
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add(
         "--data-dir",
@@ -41,9 +51,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _fixed(text: str) -> tuple[str, float]:
+    """`NAME=VALUE`, VALUE a number."""
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise argparse.ArgumentTypeError(
+            f"must be NAME=VALUE with a number, like label_smoothing=0, not {text!r}"
+        )
+    return name, number
+
+
 def execute(options: argparse.Namespace) -> int:
     """Prints the targets and the runs that they rest on."""
-    found = target_setting.search(
+    fixed = dict(options.fix)
+    if len(fixed) < len(options.fix):
+        raise BadSettings("--fix names a hyperparameter twice; give each one value.")
+    plan = target_setting.SearchPlan(
         options.workload,
         options.framework,
         options.data_dir,
@@ -51,7 +78,9 @@ def execute(options: argparse.Namespace) -> int:
         num_repeats=options.repeats,
         seed=options.seed,
         algorithms=options.algorithms,
+        fixed=fixed,
     )
+    found = target_setting.search(plan)
     target = found.target
     bounds = f"validation {target.validation:.6g}"
     bounds += "" if target.test is None else f", test {target.test:.6g}"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import backend as backends
-from algoperf import leaves, logs, registry
+from algoperf import frameworks, leaves, logs, packages, plugins, registry
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.loading.source import Source
@@ -132,15 +132,26 @@ def _data_dir(
     is_there = (data_dir / definition.prepared_name / MANIFEST).exists()
     if given or is_there or definition.tier != "mini":
         return data_dir
-    module = registry.dataset_module(definition.dataset, "prepare")
-    module.expand_embedded(temporary / "raw")
-    with Preparation(
-        temporary / definition.prepared_name,
-        dataset=definition.dataset,
-        format_version=module.FORMAT_VERSION,
-    ) as preparation:
-        module.prepare(temporary / "raw", preparation, splits=definition.splits)
+    prepare_shipped(definition, temporary)
     return temporary
+
+
+def prepare_shipped(definition: WorkloadDefinition, data_dir: Path) -> None:
+    """Prepares the data of a `_mini` workload, which are part of the package."""
+    module = registry.dataset_module(definition.dataset, "prepare")
+    packages.check(
+        plugins.optional(module, "PACKAGES", ()), f"Preparing {definition.name}"
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="algoperf-raw-") as raw,
+        Preparation(
+            data_dir / definition.prepared_name,
+            dataset=definition.dataset,
+            format_version=module.FORMAT_VERSION,
+        ) as preparation,
+    ):
+        module.expand_embedded(Path(raw))
+        module.prepare(Path(raw), preparation, splits=definition.splits)
 
 
 def _result(trial: logs.Trial) -> Rehearsal:
@@ -252,12 +263,12 @@ def framework_of(path: Path) -> tuple[str, str]:
     framework = Source(path).framework()
     if framework is not None:
         return framework, f"what {path.name} imports"
-    for framework in backends.FRAMEWORKS:
+    for framework in frameworks.FRAMEWORKS:
         if path.stem.endswith(f"_{framework}"):
             return framework, f"the name {path.name}"
     raise BadSettings(
         f"Cannot tell from the imports of {path} which framework it is for. Say it with "
-        f"--framework ({' or '.join(backends.FRAMEWORKS)}), or leave the rehearsal out "
+        f"--framework ({' or '.join(frameworks.FRAMEWORKS)}), or leave the rehearsal out "
         "with --static."
     )
 

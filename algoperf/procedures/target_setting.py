@@ -9,15 +9,15 @@ the worst test value among the repeats that reached the validation target.
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from algoperf import logs, registry
 from algoperf.definition import Target
-from algoperf.errors import BadLogs
+from algoperf.errors import BadLogs, BadSettings, near
 from algoperf.logs import Trial
 from algoperf.runner import experiment
 from algoperf.runner.settings import Settings
@@ -40,8 +40,8 @@ def best_value(trial: Trial, target: Target, split: str) -> float:
     """The best finite value of the target metric on a split; the worst possible if none."""
     values = trial.metric(f"{split}/{target.metric}")
     values = values[np.isfinite(values)]
-    sign = 1.0 if target.better == "higher" else -1.0
-    return sign * float(max(sign * values, default=-np.inf))
+    costs = target.cost(values)
+    return float(target.cost(min(costs, default=np.inf)))
 
 
 def targets_from(repeats: Sequence[Trial], target: Target) -> Target:
@@ -56,65 +56,91 @@ def targets_from(repeats: Sequence[Trial], target: Target) -> Target:
         for trial, value in zip(repeats, validation, strict=True)
         if value == median or target.is_better(value, median)
     ]
-    worst = min(tests) if target.better == "higher" else max(tests)
+    worst = max(tests, key=target.cost)
     return Target(target.metric, median, worst, target.better)
 
 
-def search(
-    workload: str,
-    framework: str,
-    data_dir: Path,
-    *,
-    num_trials: int,
-    num_repeats: int,
-    seed: int = 0,
-    algorithms: Sequence[str] = ALGORITHMS,
-    say: Callable[[str], None] = print,
-) -> TargetSearch:
-    """Runs the procedure: `num_trials` points of each algorithm, then the repeats."""
-    definition = registry.definition(workload)
-    with tempfile.TemporaryDirectory(prefix="algoperf-targets-") as folder:
+@dataclass(frozen=True)
+class SearchPlan:
+    """What `search` tries: points of each algorithm, then repeats of the best one."""
 
-        def run(
-            name: str, space: Path, trials: int, studies: int, seed: int
-        ) -> list[Trial]:
-            algorithm = name.removeprefix("repeat_")
-            wing = registry.wing_folder("reference_algorithms") / algorithm
-            settings = Settings(
-                submission_path=wing / f"submission_{framework}.py",
-                framework=framework,
-                workload=workload,
-                experiment_dir=Path(folder),
-                experiment_name=name,
-                data_dir=data_dir,
-                search_space=space,
-                num_trials=trials,
-                num_studies=studies,
-                seed=seed,
-                save_checkpoints=False,
-                target_setting=True,
-            )
+    workload: str
+    framework: str
+    data_dir: Path
+    num_trials: int
+    num_repeats: int
+    seed: int = 0
+    algorithms: Sequence[str] = ALGORITHMS
+    # Hyperparameters that have this one value instead of their range.
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+    def space(self, algorithm: str) -> dict[str, object]:
+        """The algorithm's search space; `BadSettings` if it lacks what is fixed."""
+        path = _folder(algorithm) / "tuning_search_space.json"
+        space = json.loads(path.read_text())
+        for name, value in self.fixed.items():
+            if name not in space:
+                raise BadSettings(
+                    f"--fix {name}={value:g}: {algorithm} has no hyperparameter "
+                    f"{name!r}.{near(name, space)} It has: {', '.join(space)}."
+                )
+            space[name] = {"feasible_points": [value]}
+        return dict(space)
+
+    def settings(self, algorithm: str, name: str, folder: Path) -> Settings:
+        """Of one experiment, with its search space in `folder`/`name`.json."""
+        return Settings(
+            submission_path=_folder(algorithm) / f"submission_{self.framework}.py",
+            framework=self.framework,
+            workload=self.workload,
+            experiment_dir=folder,
+            experiment_name=name,
+            data_dir=self.data_dir,
+            search_space=folder / f"{name}.json",
+            num_trials=self.num_trials,
+            num_studies=1,
+            seed=self.seed,
+            save_checkpoints=False,
+            target_setting=True,
+        )
+
+
+def _folder(algorithm: str) -> Path:
+    return registry.wing_folder("reference_algorithms") / algorithm
+
+
+def search(plan: SearchPlan, say: Callable[[str], None] = print) -> TargetSearch:
+    """Runs the procedure: `num_trials` points of each algorithm, then the repeats."""
+    target = registry.definition(plan.workload).target
+    spaces = {algorithm: plan.space(algorithm) for algorithm in plan.algorithms}
+    with tempfile.TemporaryDirectory(prefix="algoperf-targets-") as name:
+        folder = Path(name)
+
+        def run(settings: Settings, space: object) -> list[Trial]:
+            assert settings.search_space is not None
+            settings.search_space.write_text(json.dumps(space))
             experiment.run(settings, say)
-            return logs.read(Path(folder) / name)
+            return logs.read(folder / settings.experiment_name)
 
         tried = []
-        for algorithm in algorithms:
-            wing = registry.wing_folder("reference_algorithms") / algorithm
-            space = wing / "tuning_search_space.json"
-            tried += run(algorithm, space, num_trials, 1, seed)
-        target = definition.target
+        for algorithm, space in spaces.items():
+            tried += run(plan.settings(algorithm, algorithm, folder), space)
         best = _best(tried, target)
-        point = dict(best.hyperparameters or {})
-        say(
-            f"best: {best.id.submission}, {best_value(best, target, 'validation'):g}, {point}"
+        algorithm, point = best.id.submission, dict(best.hyperparameters or {})
+        value = best_value(best, target, "validation")
+        say(f"best: {algorithm}, {value:g}, {point}")
+        repeats = run(
+            replace(
+                plan.settings(algorithm, f"repeat_{algorithm}", folder),
+                num_trials=1,
+                num_studies=plan.num_repeats,
+                seed=plan.seed + 1,
+            ),
+            [point],
         )
-        only = Path(folder) / "point.json"
-        only.write_text(json.dumps([point]))
-        name = best.id.submission
-        repeats = run(f"repeat_{name}", only, 1, num_repeats, seed + 1)
     return TargetSearch(
         targets_from(repeats, target),
-        name,
+        algorithm,
         point,
         _best_values(repeats, target, "validation"),
         () if target.test is None else _best_values(repeats, target, "test"),
@@ -133,7 +159,6 @@ def _best(trials: Sequence[Trial], target: Target) -> Trial:
         raise BadLogs(
             "No trial of the target setting was evaluated; see the messages above."
         )
-    sign = 1.0 if target.better == "higher" else -1.0
-    return max(
-        measured, key=lambda trial: sign * best_value(trial, target, "validation")
+    return min(
+        measured, key=lambda trial: target.cost(best_value(trial, target, "validation"))
     )

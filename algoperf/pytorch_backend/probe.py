@@ -36,7 +36,7 @@ from algoperf.pytorch_backend.derivatives import (
     reduced,
     tensors,
 )
-from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap
+from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap
 from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.pytorch_backend.layers import RunningStatistics
 
@@ -68,7 +68,7 @@ class TorchProbe(ProbeBase):
         objective: Objective,
         rank: Rank,
         device: torch.device,
-        processes: Processes,
+        processes: ProcessGroups,
     ) -> None:
         super().__init__(objective)
         self._rank, self._device, self._processes = rank, device, processes
@@ -129,7 +129,7 @@ class TorchProbe(ProbeBase):
 
     def gathered(self, rows: np.ndarray) -> np.ndarray:
         """See `ProbeBase`."""
-        return self._processes.gather({"rows": rows})["rows"]
+        return np.concatenate(self._processes.gather(rows))
 
     def added(self, vector: Vector) -> Vector:
         """See `ProbeBase`."""

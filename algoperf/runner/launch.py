@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import exit_status, logs
-from algoperf.backend import check_framework
 from algoperf.errors import AlgoPerfError
+from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
 from algoperf.runner.outcomes import STACKS_FILE, Ending
 from algoperf.runner.plan import TrialPlan

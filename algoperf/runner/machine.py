@@ -10,16 +10,17 @@ from pathlib import Path
 import psutil
 
 import algoperf
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.loading.source import Source
 from algoperf.trial_meta import Host
 
-_PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
+_PACKAGES = ("numpy", *(p for f in FRAMEWORKS.values() for p in f.versions_of))
 
 
 def host() -> Host:
     """This machine, without its devices, which are the backend's to describe."""
     return Host(
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count(),
         memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),
@@ -79,7 +80,8 @@ def _package_versions() -> dict[str, str]:
     return versions
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -25,6 +25,7 @@ _MAX_TRACEBACK_CHARACTERS = 1_000_000
 # JAX has in an error that has no type of its own.
 _DEVICE_MEMORY_TYPES = ("OutOfMemoryError",)
 _DEVICE_MEMORY_WORDS = ("RESOURCE_EXHAUSTED",)
+OUT_OF_MEMORY = "ran out of memory: "  # in the reason of a trial that ended so
 _HOST_MEMORY_WORDS = ("DefaultCPUAllocator: can't allocate memory",)
 _PACKAGES = {"site-packages", "dist-packages"}
 _LIBRARIES = (os.path.dirname(os.__file__), os.path.dirname(algoperf.__file__))
@@ -135,11 +136,11 @@ def _is_host_memory(error: BaseException) -> bool:
 def _memory_of(error: BaseException) -> str:
     """Says first which memory was exhausted, if one was."""
     if _is_host_memory(error):
-        return "the host ran out of memory: "
+        return f"the host {OUT_OF_MEMORY}"
     is_device = type(error).__name__ in _DEVICE_MEMORY_TYPES or any(
         words in describe(error) for words in _DEVICE_MEMORY_WORDS
     )
-    return "the device ran out of memory: " if is_device else ""
+    return f"the device {OUT_OF_MEMORY}" if is_device else ""
 
 
 def ending_of(error: BaseException) -> Ending:

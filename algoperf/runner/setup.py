@@ -12,6 +12,7 @@ from algoperf import registry
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
+from algoperf.frameworks import check_framework
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import WorkloadModules
@@ -35,7 +36,7 @@ from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission, load
-from algoperf.trial_meta import Devices, TargetRecord, TrialMeta, utc_now
+from algoperf.trial_meta import Devices, TrialMeta, utc_now
 from algoperf.workload import Workload
 
 
@@ -45,7 +46,7 @@ def load_backend(settings: Settings) -> Backend:
     for name, value in settings.environment.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"precision": settings.precision}
-    if settings.framework == "pytorch":
+    if check_framework(settings.framework).can_compile:
         options["compile"] = settings.torch_compile
     backend = backends.load(settings.framework, **options)
     backend.warm_up()
@@ -242,7 +243,6 @@ def describe(
     """The trial's meta data: rules, targets, budgets, hardware, versions, code."""
     settings, workload = plan.settings, site.workload
     definition = workload.definition
-    target = definition.target
     return TrialMeta(
         workload=workload.name,
         base_workload=definition.base_name,
@@ -250,9 +250,7 @@ def describe(
         framework=settings.framework,
         ruleset=settings.ruleset,
         tuning_ruleset=settings.tuning,
-        target=TargetRecord(
-            target.metric, target.better, target.validation, target.test
-        ),
+        target=definition.target,
         budget_seconds=workload.max_allowed_runtime_sec,
         step_hint=workload.step_hint,
         batch_size=loaded.batch_size,

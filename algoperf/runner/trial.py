@@ -153,7 +153,7 @@ class Trial:
     def _agree_with_other_processes(self) -> None:
         """The clock of a run is its slowest process's, and all stop when one wants to."""
         state = self.state
-        slowest, complete, stopping = self._p.backend.slowest(
+        slowest, complete, stopping = self._p.backend.processes.all_reduce_max(
             [
                 self._clock.submission_seconds,
                 float(state.training_complete),

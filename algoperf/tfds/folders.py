@@ -75,6 +75,10 @@ class TfdsFolder:
             )
         return cls(path, name, path.name, file_format, lengths)
 
+    def check_packages(self) -> None:
+        """`MissingDependency` unless its files can be read."""
+        check_packages(self.file_format)
+
     def count(self, split: str) -> int:
         """Number of examples of a split."""
         return sum(self._lengths(split))
@@ -108,7 +112,7 @@ class TfdsFolder:
 
     def places(self, split: str) -> Iterator[Place]:
         """Where the records of a split are, in the stored order, counted."""
-        check_packages(self.file_format)
+        self.check_packages()
         files, lengths = self.files(split), self._lengths(split)
         for path, expected in zip(files, lengths, strict=True):
             found = places(path, self.file_format)

@@ -12,6 +12,7 @@ DATASET = "fineweb_edu"
 FORMAT_VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TOKENIZER = "vocab.bpe"
+TOKEN = np.dtype(np.uint16)
 
 
 def shard_name(split: Split, index: int) -> str:
@@ -42,17 +43,17 @@ class Chunks:
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """The chunks with these numbers, uint16 [len(ids), chunk_length]; a copy."""
-        chunks = np.empty((len(ids), self.chunk_length), np.uint16)
-        if not len(ids):
-            return chunks
-        # A batch has few chunks of each shard. Slices of bytes are the quickest way to
-        # copy one chunk: a third of the time of indexing arrays.
-        target, size = chunks.data.cast("B"), chunks.itemsize * self.chunk_length
-        for place, number in enumerate(ids.tolist()):
-            shard, row = divmod(number, self.shard_chunks)
-            source = self._bytes[shard][row * size : (row + 1) * size]
-            target[place * size : (place + 1) * size] = source
-        return chunks
+        # A batch has few chunks of each shard, so indexing arrays would be three times as
+        # slow as joining slices of bytes.
+        size = TOKEN.itemsize * self.chunk_length
+        shards, rows = np.divmod(ids, self.shard_chunks)
+        starts = (size * rows).tolist()
+        pieces = (
+            self._bytes[shard][start : start + size]
+            for shard, start in zip(shards.tolist(), starts, strict=True)
+        )
+        joined = np.frombuffer(bytearray().join(pieces), TOKEN)
+        return joined.reshape(len(ids), self.chunk_length)
 
     @functools.cached_property
     def _bytes(self) -> list[memoryview]:

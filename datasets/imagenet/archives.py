@@ -16,12 +16,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal, TypeVar
 
 from algoperf import input_files, packages
-from algoperf.download import Progress, checksum
+from algoperf.definition import Split
+from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData
+from algoperf.tfds import TfdsFolder
 
+from . import stored
+from .images import AnyImage
 from .labels import WNID as _WNID
 from .labels import read_devkit, read_synsets
 
@@ -87,10 +91,18 @@ class RawImage:
 class RawFiles:
     """The folder of raw files. What is unpacked on the way lasts as long as `stack`."""
 
-    def __init__(self, raw: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        raw: Path,
+        stack: contextlib.ExitStack,
+        progress: Progress = no_progress,
+    ) -> None:
         input_files.check_raw_folder(raw, RAW_HELP)
         self._raw = raw
         self._stack = stack
+        self._progress = progress
+        self._ilsvrc2012 = TfdsFolder.find(raw, stored.ILSVRC2012)
+        self._v2 = stored.find_v2(raw)
 
     def find(self, *names: str) -> input_files.Entry:
         """The first of these files or folders that is there."""
@@ -102,8 +114,25 @@ class RawFiles:
             )
         return found
 
+    def size_bytes(self, split: Split) -> int:
+        """Size of the files of one split."""
+        folder = self._v2 if split == "test" else self._ilsvrc2012
+        if folder is not None:
+            return folder.size_bytes(split)
+        names: dict[str, tuple[str, ...]] = {
+            "train": (TRAIN, TRAIN_FOLDER),
+            "validation": (VALIDATION, VALIDATION_FOLDER),
+            "test": TEST_NAMES,
+        }
+        return input_files.size_bytes(self.find(*names[split]).path)
+
     def check_packages(self) -> None:
         """`MissingDependency` where the labels of validation need a package."""
+        for folder in (self._ilsvrc2012, self._v2):
+            if folder is not None:
+                folder.check_packages()
+        if self._ilsvrc2012 is not None:
+            return
         if self.find(VALIDATION, VALIDATION_FOLDER).is_folder:
             return
         if self.find(DEVKIT, SYNSETS).path.name == DEVKIT:
@@ -124,8 +153,11 @@ class RawFiles:
                 f"{input_files.GET_AGAIN}"
             )
 
-    def train(self) -> list[RawImage]:
+    def train(self) -> Sequence[AnyImage]:
         """All training images, sorted by class and name."""
+        if self._ilsvrc2012 is not None:
+            images = stored.ilsvrc2012(self._ilsvrc2012, "train", self._progress)
+            return _checked(images, self._ilsvrc2012.path)
         path, is_folder, _ = self.find(TRAIN, TRAIN_FOLDER)
         if not is_folder:
             return _checked(_in_tar_of_tars(path), path)
@@ -133,14 +165,17 @@ class RawFiles:
         tars = [tar for tar in inside if tar.suffix.lower() == ".tar"]
         if not tars:
             return _checked(_in_class_folders(path, _WNID), path)
-        found = []
+        found: list[RawImage] = []
         for tar in tars:
             with input_files.opened(tar, buffering=0) as file:
                 found += _in_class_tar(tar, file, _class_of(tar.name, path))
         return _checked(found, path)
 
-    def validation(self) -> list[RawImage]:
+    def validation(self) -> Sequence[AnyImage]:
         """All validation images, sorted by name (in an unpacked folder, by file name)."""
+        if self._ilsvrc2012 is not None:
+            images = stored.ilsvrc2012(self._ilsvrc2012, "validation", self._progress)
+            return sorted(images, key=lambda image: image.name)
         path, is_folder, _ = self.find(VALIDATION, VALIDATION_FOLDER)
         if is_folder:
             found = _in_class_folders(path, _WNID)
@@ -168,12 +203,15 @@ class RawFiles:
             for number, (name, member) in sorted(numbered.items())
         ]
 
-    def test(self, class_names: Sequence[str], scratch: Path) -> list[RawImage]:
+    def test(self, class_names: Sequence[str], scratch: Path) -> Sequence[AnyImage]:
         """All test images, sorted by class and name. Their classes have numbers, which
         count `class_names`.
 
         A packed file is unpacked to a nameless one in the folder `scratch`.
         """
+        if self._v2 is not None:
+            images = stored.v2(self._v2, self._progress)
+            return _named(images, class_names, self._v2.path)
         path, is_folder, _ = self.find(*TEST_NAMES)
         if is_folder:
             found = _in_class_folders(path, _NUMBER)
@@ -184,22 +222,7 @@ class RawFiles:
         else:
             with input_files.opened(path, buffering=0) as file:
                 found = _in_numbered_tar(path, file)
-        numbers = {image.class_name for image in found}
-        expected = {str(number) for number in range(len(class_names))}
-        if numbers != expected:
-            odd = min(numbers ^ expected, key=int)
-            state = (
-                "has no images of" if odd in expected else "has images of an unknown"
-            )
-            raise BadData(
-                f"{path} {state} class {odd}; classes 0 to {len(class_names) - 1} are "
-                f"expected, as many as in the training images. {_GET_AGAIN}"
-            )
-        found.sort(key=lambda image: (int(image.class_name), image.name))
-        return [
-            dataclasses.replace(image, class_name=class_names[int(image.class_name)])
-            for image in found
-        ]
+        return _named(found, class_names, path)
 
     def _unpacked(self, path: Path, scratch: Path) -> BinaryIO:
         file = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
@@ -318,7 +341,28 @@ def _in_class_folders(folder: Path, names: re.Pattern[str]) -> list[RawImage]:
     return found
 
 
-def _checked(found: list[RawImage], path: Path) -> list[RawImage]:
+_Image = TypeVar("_Image", RawImage, stored.StoredImage)
+
+
+def _named(found: list[_Image], class_names: Sequence[str], path: Path) -> list[_Image]:
+    """Images of numbered classes, sorted by number and name, with the classes' names."""
+    numbers = {image.class_name for image in found}
+    expected = {str(number) for number in range(len(class_names))}
+    if numbers != expected:
+        odd = min(numbers ^ expected, key=int)
+        state = "has no images of" if odd in expected else "has images of an unknown"
+        raise BadData(
+            f"{path} {state} class {odd}; classes 0 to {len(class_names) - 1} are "
+            f"expected, as many as in the training images. {_GET_AGAIN}"
+        )
+    found.sort(key=lambda image: (int(image.class_name), image.name))
+    return [
+        dataclasses.replace(image, class_name=class_names[int(image.class_name)])
+        for image in found
+    ]
+
+
+def _checked(found: list[_Image], path: Path) -> list[_Image]:
     """Sorted by class and name; none may be there twice, or under another class."""
     found.sort(key=lambda image: (image.class_name, image.name))
     for image in found:

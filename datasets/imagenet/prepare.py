@@ -13,20 +13,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from algoperf import input_files
 from algoperf.definition import Split, Splits
 from algoperf.download import Progress, no_progress, writing_to
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
-from . import archives, jpeg, photographs, reader
-from .archives import RAW_HELP, RawFiles, RawImage
+from . import archives, jpeg, photographs, reader, stored
+from .archives import RAW_HELP, RawFiles
+from .images import AnyImage
 from .reader import FORMAT_VERSION, SPLITS
 
 __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
+    "TFDS",
     "expand_embedded",
     "prepare",
     "space_needed",
@@ -34,6 +36,8 @@ __all__ = [
 
 # Some official images are no JPEG files, and are decoded with Pillow.
 PACKAGES = ("PIL",)
+TFDS = (stored.ILSVRC2012, stored.V2)
+PUBLISHED = ("imagenet/jax", "imagenet/pytorch")
 
 SHARD_BYTES = 1 << 30  # of images; one more image may follow
 _FULL_BYTES = 152_000_000_000  # 144 GB, ImageNet-v2 (twice while it is unpacked), spare
@@ -56,15 +60,8 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     with contextlib.ExitStack() as stack:
         raw_files = RawFiles(raw, stack)
         raw_files.check_packages()
-        places = (
-            (archives.TRAIN, archives.TRAIN_FOLDER),
-            (archives.VALIDATION, archives.VALIDATION_FOLDER),
-            archives.TEST_NAMES,
-        )
         # JPEG files do not get smaller by packing.
-        sizes = [
-            input_files.size_bytes(raw_files.find(*names).path) for names in places
-        ]
+        sizes = [raw_files.size_bytes(split) for split in SPLITS]
     unpacked = sizes[-1]
     if subset is not None:
         sizes = [min(size, subset * _IMAGE_BYTES) for size in sizes]
@@ -87,7 +84,7 @@ def prepare(
     that order.
     """
     with contextlib.ExitStack() as stack:
-        raw_files = RawFiles(raw, stack)
+        raw_files = RawFiles(raw, stack, progress)
         raw_files.check_packages()
         with writing_to(preparation.destination):
             found, class_names = _list_images(
@@ -117,7 +114,7 @@ def prepare(
 
 def _list_images(
     raw_files: RawFiles, scratch: Path, progress: Progress
-) -> tuple[dict[Split, list[RawImage]], list[str]]:
+) -> tuple[dict[Split, Sequence[AnyImage]], list[str]]:
     """The images of each split, and the sorted names of the classes."""
     progress("listing images", 0, 3)
     train = raw_files.train()
@@ -142,7 +139,7 @@ def _list_images(
 
 
 def _check_counts(
-    found: dict[Split, list[RawImage]], splits: Splits, raw: Path
+    found: dict[Split, Sequence[AnyImage]], splits: Splits, raw: Path
 ) -> None:
     if all(len(images) == splits.size(split) for split, images in found.items()):
         return
@@ -156,7 +153,7 @@ def _check_counts(
 
 def _check_md5(
     raw_files: RawFiles,
-    found: Mapping[Split, Sequence[RawImage]],
+    found: Mapping[Split, Sequence[AnyImage]],
     preparation: Preparation,
     shards: Sequence["_Shard"],
     progress: Progress,
@@ -169,12 +166,12 @@ def _check_md5(
             raw_files.check_md5(split, progress)
 
 
-def _summary(images: Sequence[RawImage]) -> list[int]:
+def _summary(images: Sequence[AnyImage]) -> list[int]:
     """What tells one set of raw files from another: number of images, their bytes."""
     return [len(images), sum(image.size for image in images)]
 
 
-def _evenly(images: Sequence[RawImage], number: int | None) -> Sequence[RawImage]:
+def _evenly(images: Sequence[AnyImage], number: int | None) -> Sequence[AnyImage]:
     if number is None or number >= len(images):
         return images
     return [images[i * len(images) // number] for i in range(number)]
@@ -186,10 +183,10 @@ class _Shard:
 
     split: Split
     name: str
-    images: Sequence[RawImage]
+    images: Sequence[AnyImage]
 
 
-def _cut(split: Split, images: Sequence[RawImage], shard_bytes: int) -> list[_Shard]:
+def _cut(split: Split, images: Sequence[AnyImage], shard_bytes: int) -> list[_Shard]:
     shards: list[_Shard] = []
     first, size = 0, 0
     for end, image in enumerate(images, 1):
@@ -254,7 +251,7 @@ class _Writing:
             self._progress("packing images", self._done, self._total)
 
 
-def _read(image: RawImage) -> bytes:
+def _read(image: AnyImage) -> bytes:
     """The image as an RGB or grey JPEG file."""
     content = image.read()
     if len(content) != image.size:

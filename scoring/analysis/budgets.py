@@ -5,7 +5,8 @@ group's best by validation. The distribution of that best is known exactly, so n
 is drawn here: the best is among the r best trials with probability 1 - (1 - r/M)^B.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from algoperf.definition import Target
 from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import Leaderboard
 from ..report.document import Section
-from ..tables import DataTable, plain_table
+from ..tables import NONE, Cell, DataTable, plain_table
 from .values import Best, as_costs, best_evaluation
 
 BUDGETS = (1, 2, 3, 5, 10, 20, 50)
@@ -94,15 +95,12 @@ def _of_submission(
     if not bests:
         return None
     values = np.array([best.validation for best in bests])
-    costs = as_costs(values[:, None], [target.better])[:, 0]
-    return simulate_budgets(costs, values)
+    costs = as_costs(values[:, None], [target])[:, 0]
+    return simulate_budgets(costs, target.cost(costs))
 
 
 def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> DataTable:
-    rows = [
-        [name, *(f"{m:.5g} ({a:.5g} .. {b:.5g})" for m, a, b in _quantiles(budgets))]
-        for name, budgets in found.items()
-    ]
+    rows = [[name, *_cells(budgets)] for name, budgets in found.items()]
     header = ["submission", *(f"B = {budget}" for budget in BUDGETS)]
     title = (
         f"{workload}: best validation {target.metric} of B trials, median (quartiles)"
@@ -110,8 +108,14 @@ def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> Da
     return plain_table(f"budgets_{workload}", title, header, rows)
 
 
-def _quantiles(budgets: TuningBudgets) -> list[tuple[float, float, float]]:
-    return list(zip(budgets.median, budgets.low, budgets.high, strict=True))
+def _cells(budgets: TuningBudgets) -> Iterator[Cell]:
+    """Medians, each with its quartiles; a dash stands for a trial without a value."""
+    for row in zip(budgets.median, budgets.low, budgets.high, strict=True):
+        middle, low, high = map(float, row)
+        words = [f"{v:.5g}" if math.isfinite(v) else NONE for v in (middle, low, high)]
+        value = middle if math.isfinite(middle) else None
+        detail = f"({words[1]} .. {words[2]})"
+        yield Cell(words[0], value, (low, high), detail)
 
 
 def _chart(

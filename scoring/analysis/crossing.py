@@ -88,7 +88,7 @@ def median_run(board: Leaderboard, submission: str, workload: str) -> Trial | No
 def _quality(trial: Trial, target: Target) -> tuple[float, float]:
     """Sorts by time to the target, then by the best validation value."""
     value = best_evaluation(trial, target).validation
-    cost = -value if target.better == "higher" else value
+    cost = target.cost(value)
     seconds = first_hit(trial, target, "validation").seconds
     return seconds, cost if math.isfinite(cost) else math.inf
 
@@ -121,10 +121,11 @@ def _chart(
         seconds, values = _curve(trial, target)
         hours = (seconds / 3600).tolist()
         curves.append(Curve(names.index(name), hours, values.tolist(), kind="line"))
-    tails = [curve.y[len(curve.y) // 10 :] for curve in curves if len(curve.y)]
-    shown = np.concatenate([*tails, [target.validation]])
-    # The first tenth of training would flatten everything that follows.
-    low, high = float(shown.min()), float(shown.max())
+    # The start of training would flatten everything that follows.
+    values = np.concatenate([*(curve.y[1:] for curve in curves), [target.validation]])
+    ends = target.cost(np.quantile(target.cost(values), (0.0, 0.85)))
+    low, high = sorted(ends.tolist())
+    low, high = min(low, target.validation), max(high, target.validation)
     space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return Figure(
         title=workload,

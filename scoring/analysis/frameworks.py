@@ -15,6 +15,7 @@ from algoperf.errors import BadLogs
 from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial
 
 from .. import profiles
+from ..drawing import log_ticks
 from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import Leaderboard
 from ..report.document import Section
@@ -151,7 +152,7 @@ def report(board: Leaderboard) -> Section:
     else:
         chart, note = _steps_chart(board), ""
     names = [entry.submission for entry in board.entries]
-    blocks.append(Charts([chart], names, note=note))
+    blocks.append(Charts([chart], names, is_wide=True, note=note))
     if waits := _waits(board):
         blocks.append(waits)
     return Section(
@@ -233,68 +234,73 @@ def _ratios_chart(
     found: Sequence[Pair],
     ratios: Mapping[str, Mapping[str, float]],
 ) -> Chart:
-    workloads = board.pool.scored_workloads
     names = [entry.submission for entry in board.entries]
-    curves = []
-    for pair in found:
-        of = ratios[pair.algorithm]
-        curves.append(
-            Curve(
-                names.index(pair.jax),
-                [i + 1.0 for i in range(len(workloads))],
-                [of[w] for w in workloads],
-                kind="points",
-                tips=[f"{pair.algorithm}\n{w}: {of[w]:.3f}" for w in workloads],
-            )
-        )
-    return Figure(
+    dots = [
+        _Dots(pair.algorithm, names.index(pair.jax), ratios[pair.algorithm])
+        for pair in found
+    ]
+    figure = Figure(
         title="Time per step, PyTorch over JAX",
         description="The ratios of the table, a point for each algorithm and workload.",
-        x_label="workload, in the table's order",
-        y_label="PyTorch over JAX",
-        curves=_without_gaps(curves),
-        x_range=(0.5, len(workloads) + 0.5),
-        marks=[Mark("y", 1.0, "equal")],
-    ).chart()
+        x_label="PyTorch over JAX",
+        y_label="",
+        curves=(),
+        marks=[Mark("x", 0.0, "equal")],
+    )
+    return _by_workload(figure, dots, board.pool.scored_workloads, extra=(1.0,))
 
 
 def _steps_chart(board: Leaderboard) -> Chart:
-    times = step_times(board)
-    workloads = board.pool.scored_workloads
-    curves = [
-        Curve(
-            series,
-            [i + 1.0 for i in range(len(workloads))],
-            [math.log10(1000 * of[w]) if of[w] > 0 else math.nan for w in workloads],
-            kind="points",
-            tips=[f"{name}\n{w}: {1000 * of[w]:.4g} ms" for w in workloads],
-        )
-        for series, (name, of) in enumerate(times.items())
+    dots = [
+        _Dots(name, series, {w: 1000 * seconds for w, seconds in of.items()}, " ms")
+        for series, (name, of) in enumerate(step_times(board).items())
     ]
-    return Figure(
+    figure = Figure(
         title="Time per step",
         description="The times of the table, a point for each submission and workload.",
-        x_label="workload, in the table's order",
-        y_label="decimal logarithm of milliseconds per step",
-        curves=_without_gaps(curves),
-        x_range=(0.5, len(workloads) + 0.5),
+        x_label="milliseconds per step",
+        y_label="",
+        curves=(),
+    )
+    return _by_workload(figure, dots, board.pool.scored_workloads)
+
+
+@dataclass(frozen=True)
+class _Dots:
+    """A value for each workload, in a colour."""
+
+    name: str
+    series: int
+    values: Mapping[str, float]
+    unit: str = ""
+
+
+def _by_workload(
+    figure: Figure,
+    dots: Sequence[_Dots],
+    workloads: Sequence[str],
+    extra: tuple[float, ...] = (),
+) -> Chart:
+    """The figure with a row for each workload, and values on an axis of logarithms.
+
+    extra: further values that the axis has to hold.
+    """
+    rows = {name: float(-row) for row, name in enumerate(workloads)}
+    curves, shown = [], list(extra)
+    for of in dots:
+        known = [w for w in workloads if 0 < of.values[w] < math.inf]
+        shown += [of.values[w] for w in known]
+        tips = [f"{of.name}\n{w}: {of.values[w]:.4g}{of.unit}" for w in known]
+        x = [math.log10(of.values[w]) for w in known]
+        curves.append(Curve(of.series, x, [rows[w] for w in known], "points", tips))
+    low, high = 0.9 * min(shown, default=1.0), 1.1 * max(shown, default=1.0)
+    return replace(
+        figure,
+        curves=curves,
+        x_range=(math.log10(low), math.log10(high)),
+        x_ticks=log_ticks(low, high),
+        row_names=workloads,
     ).chart()
-
-
-def _without_gaps(curves: Sequence[Curve]) -> list[Curve]:
-    """Without points that have no value, so that tips stay with their points."""
-    whole = []
-    for curve in curves:
-        kept = [i for i, value in enumerate(curve.y) if math.isfinite(value)]
-        whole.append(
-            replace(
-                curve,
-                x=[curve.x[i] for i in kept],
-                y=[curve.y[i] for i in kept],
-                tips=[curve.tips[i] for i in kept],
-            )
-        )
-    return whole
 
 
 def _waits(board: Leaderboard) -> DataTable | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import profiles
+from ..drawing import log_ticks
 from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import TIE, Leaderboard
 from ..report.document import Section
@@ -101,7 +102,10 @@ def report(board: Leaderboard) -> Section:
         [
             _first_table(found),
             Charts(
-                [_first_chart(found, board.pool.num_studies)], names, is_dashed=True
+                [_first_chart(found, board.pool.num_studies)],
+                names,
+                is_wide=True,
+                is_dashed=True,
             ),
             _pairs_table(board, found),
             _differences_table(found),
@@ -129,14 +133,15 @@ def _first_chart(found: Power, num_studies: int) -> Chart:
             "other one scores higher, over the number of studies; the table has the "
             "numbers."
         ),
-        x_label="studies (decimal logarithm)",
+        x_label="studies",
         y_label="probability of rank 1",
         curves=[
             Curve(series, counts, shares[:, series].tolist(), kind="line")
             for series in range(len(found.names))
         ],
         y_range=(0.0, 1.0),
-        marks=[Mark("x", math.log10(num_studies), f"{num_studies} studies")],
+        marks=[Mark("x", math.log10(num_studies), _studies(num_studies))],
+        x_ticks=log_ticks(min(found.scores), max(found.scores), 7),
     ).chart()
 
 
@@ -155,8 +160,16 @@ def _pairs_table(board: Leaderboard, found: Power) -> DataTable:
                 _needed(needed, found),
             ]
         )
-    header = ["submission", "before", "difference", f"with {current} studies", "needed"]
-    return plain_table("orders", "Studies that neighbours need", header, rows)
+    header = [
+        "submission",
+        "before",
+        "difference",
+        f"with {_studies(current)}",
+        "needed",
+    ]
+    return plain_table(
+        "orders", "Studies that neighbours need", header, rows, _note(found)
+    )
 
 
 def _differences_table(found: Power) -> DataTable:
@@ -174,11 +187,21 @@ def _differences_table(found: Power) -> DataTable:
         "Studies that a difference of scores needs",
         ["difference", "studies"],
         rows,
-        "For two submissions of typical spread.",
+        f"For two submissions of typical spread. {_note(found)}",
     )
+
+
+def _studies(count: int) -> str:
+    return "1 study" if count == 1 else f"{count} studies"
+
+
+def _note(found: Power) -> str:
+    """What `_needed` writes."""
+    most = max(found.scores)
+    return f"{most}+: more than {most}."
 
 
 def _needed(count: int | None, found: Power) -> Cell:
     if count is None:
-        return Cell(f"> {max(found.scores)}")
+        return Cell(f"{max(found.scores)}+")
     return Cell(str(count), count)

@@ -85,7 +85,7 @@ def compact(value: float) -> str:
 def axes(x: Scale, y: Scale, label: str, *, x_label: str = "step") -> list[str]:
     """Both axes with their grid, and the name of the vertical one above it."""
     return [
-        drawing.y_axis(y, x.start, x.end, 4, compact),
+        drawing.y_axis(y, x.start, x.end, named=[(t, compact(t)) for t in y.ticks(4)]),
         drawing.x_axis(x, y.end, y.start, x_label),
         drawing.text(LEFT, 12, label, kind="name"),
     ]

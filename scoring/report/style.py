@@ -118,7 +118,7 @@ details[open]>summary{margin-bottom:6px}
 
 _CHARTS = """
 .charts{display:grid;gap:20px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
-.charts.wide{grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr))}
+.charts.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr))}
 figure{margin:0;padding:14px 14px 8px;border:1px solid var(--line);border-radius:8px;min-width:0}
 figcaption{font-weight:600;font-size:.95rem;margin:0 0 6px;overflow-wrap:anywhere}
 figcaption small{display:inline-block;font-weight:400;margin-left:.5em}

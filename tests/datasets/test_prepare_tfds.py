@@ -22,6 +22,7 @@ SPLITS = {
     "cifar10": IMAGES,
     "cifar100": IMAGES,
     "svhn": IMAGES,
+    "imagenet": Splits(train=9, eval_train=4, validation=4, test=6),
 }
 FORMATS = ("tfrecord", "array_record")
 
@@ -263,3 +264,22 @@ def test_a_source_that_is_not_there_is_named_before_any_work(
 def test_what_tensorflow_datasets_does_not_have_is_said(prepare, tmp_path):
     status, _, err = prepare("fastmri", "--from", "tfds", "--data-dir", tmp_path)
     assert status == 2 and "cannot be prepared from tensorflow-datasets" in err
+
+
+def test_an_image_of_an_unknown_class_is_refused(copied, tmp_path):
+    names = copied / "imagenet2012" / "5.1.0" / "label.labels.txt"
+    names.write_text("n01440764\nn01443537\n")
+    with pytest.raises(BadData, match="its label is 2, not 0 to 1"):
+        run("imagenet", copied, tmp_path / "out")
+    names.write_text("n01443537\nn01440764\nn01484850\n")
+    with pytest.raises(BadData, match="does not have the name of such an image"):
+        run("imagenet", copied, tmp_path / "out")
+
+
+def test_imagenet_v2_may_be_the_official_file(tfds_folders, copied, tmp_path):
+    top = "imagenetv2-matched-frequency-format-val"
+    shutil.rmtree(copied / "imagenet_v2")
+    shutil.copytree(tfds_folders / "raw" / "imagenet" / top, copied / top)
+    mixed = run("imagenet", copied, tmp_path / "mixed")
+    raw = run("imagenet", tfds_folders / "raw" / "imagenet", tmp_path / "raw")
+    assert mixed.manifest.files == raw.manifest.files

@@ -26,8 +26,10 @@ from algoperf.scoring.analysis import (
 )
 from algoperf.scoring.figures import standalone
 from algoperf.scoring.leaderboard import Leaderboard, score
+from algoperf.scoring.tables import NONE
 
 TARGET = Target("accuracy", 0.5, 0.5)
+LOSS = Target("loss", 0.5, 0.5, better="lower")
 
 
 @pytest.fixture
@@ -86,22 +88,32 @@ def test_diverged_trials_are_chosen_last():
     assert found.median[0] == 1.0
 
 
+def test_a_trial_without_a_value_is_the_worst_and_shown_as_a_dash():
+    values = [(5, 0.2), (5, 0.4), (5, math.nan)]
+    runs = [trial("a", "w", [row], study=i + 1) for i, row in enumerate(values)]
+    board = score(runs, "v0.5", targets=targets("w"))
+    (table,) = catalogue.analyse("budgets", board).tables()
+    cell = table.rows[0][1]  # one trial of three
+    assert (cell.text, cell.value, cell.detail) == ("0.2", 0.2, f"({NONE} .. 0.4)")
+    assert table.columns[1].is_numeric
+
+
 def test_transfer_gap_by_hand():
     values = np.array([[1.0, 4.0], [2.0, 2.0], [1.5, 2.2]])
-    found = transfer.transfer_gap(values, ["lower", "lower"])
+    found = transfer.transfer_gap(values, [LOSS, LOSS])
     np.testing.assert_allclose(found.gaps, [[0, 1], [1, 0], [0.5, 0.1]], atol=1e-12)
     assert (found.best_point, found.gap) == (2, 0.5)
 
 
 def test_transfer_gap_is_mirrored_for_maximised_metrics():
     values = np.array([[1.0], [0.8]])
-    found = transfer.transfer_gap(values, ["higher"])
+    found = transfer.transfer_gap(values, [TARGET])
     np.testing.assert_allclose(found.gaps[:, 0], [0.0, 0.2])
 
 
 def test_a_point_that_diverges_somewhere_does_not_transfer():
     values = np.array([[1.0, np.nan], [2.0, 1.0]])
-    found = transfer.transfer_gap(values, ["lower", "lower"])
+    found = transfer.transfer_gap(values, [LOSS, LOSS])
     assert found.best_point == 1 and found.gaps[0, 1] == math.inf
 
 

@@ -1,6 +1,7 @@
 """Analyses that tell how far to trust a board: grid, relax, frameworks, power; by hand."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scoring_cases import (
 
 from algoperf.definition import Target
 from algoperf.errors import BadLogs
-from algoperf.scoring.analysis import frameworks, grid, power, relax
+from algoperf.scoring.analysis import crossing, frameworks, grid, power, relax
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.tables import DataTable
@@ -199,6 +200,23 @@ def test_a_framework_that_is_half_as_fast_is_taken_out():
     assert column(scores, "framework's part")["a_torch"] == pytest.approx(-1 / 3)
 
 
+def test_the_chart_of_frameworks_names_every_workload(v10: Leaderboard):
+    (chart,) = [chart for chart, _ in frameworks.report(v10).charts()]
+    for name in v10.pool.scored_workloads:
+        assert f">{name}</text>" in chart.body
+    dots = chart.body.count('class="dot')
+    assert dots == 2 * len(
+        v10.pool.scored_workloads
+    )  # two algorithms in both frameworks
+
+
+def test_the_best_rank_is_on_top(v10: Leaderboard):
+    rank = next(c for c, _ in relax.report(v10).charts() if c.title == "Rank")
+    ticks = re.findall(r'y="([\d.]+)" text-anchor="end" class="tick">(\d)<', rank.body)
+    places = {int(words): float(y) for y, words in ticks}
+    assert sorted(places, key=places.__getitem__) == [1, 2, 3, 4, 5, 6]
+
+
 def test_waiting_for_data_is_shown_where_it_was_logged(tmp_path):
     from algoperf import logs
     from algoperf.logs import EvaluationRow, Outcome, OutcomeRecord, TrialId, TrialLog
@@ -249,6 +267,20 @@ def test_equal_spreads_are_never_told_apart():
     assert 0.3 < found.probability_of_first(1)[0] < 0.9
 
 
+def test_more_studies_than_were_simulated_are_a_number_with_a_plus():
+    trials = [*studies("a", 10, 20, 30), *studies("b", 10, 20, 30)]
+    section = power.report(score(trials, "v0.5", targets=targets("w")))
+    table = table_of(section, "orders")
+    assert table.rows[0][-1].text == "100+" and table.columns[-1].is_numeric
+    assert "more than 100" in table.note
+
+
+def test_studies_are_numbers_on_an_axis_of_logarithms(v10: Leaderboard):
+    (chart,) = [chart for chart, _ in power.report(v10).charts()]
+    for words in ("1", "2", "5", "10", "100", "3 studies"):
+        assert f">{words}</text>" in chart.body
+
+
 def test_more_studies_make_a_small_difference_certain():
     trials = [*studies("a", 10, 11, 12, 20), *studies("b", 11, 12, 13, 21)]
     board = score(trials, "v0.5", targets=targets("w"))
@@ -273,6 +305,14 @@ def test_the_grid_decides_who_was_first_in_2024():
         for b in (board, exact)
     ]
     assert ratio[0] < 4 < ratio[1]
+
+
+def test_the_start_of_training_does_not_flatten_crossing_curves(v10: Leaderboard):
+    """Perplexities begin at 60,000 and end at 22."""
+    charts = [chart for chart, _ in crossing.report(v10).charts()]
+    body = next(chart.body for chart in charts if chart.title == "finewebedu_lm")
+    ticks = re.findall(r'text-anchor="end" class="tick">([\d.,]+)<', body)
+    assert max(float(words.replace(",", "")) for words in ticks) < 100
 
 
 def test_reports_hold_the_analyses(v10: Leaderboard):

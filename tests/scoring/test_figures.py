@@ -1,12 +1,13 @@
 """Figures: well-formed, described, and true to the points."""
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
 import pytest
 from scoring_cases import published_board
 
-from algoperf.scoring.drawing import ticks
+from algoperf.scoring.drawing import log_ticks, ticks
 from algoperf.scoring.figures import Curve, Figure, Mark, standalone
 from algoperf.scoring.report.charts import profile_chart
 
@@ -83,3 +84,33 @@ def test_bands_are_drawn_between_their_ends():
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]):
     assert ticks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1, 100, ["1", "3", "10", "30", "100"]),
+        (0.18, 2.1, ["0.2", "0.5", "1", "2"]),
+        (80, 3_000, ["100", "200", "500", "1000", "2000"]),
+        (0.97, 1.03, ["0.98", "1", "1.02"]),
+        (1e-4, 1e4, ["0.0001", "0.001", "0.01", "0.1"]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_round(low, high, expected):
+    found = log_ticks(low, high, 5)
+    assert [words for _, words in found][: len(expected)] == expected
+    for place, words in found:
+        assert 10**place == pytest.approx(float(words.replace(",", "")))
+
+
+@pytest.mark.parametrize("count", [1, 9, 40])
+def test_a_chart_with_row_names_has_room_for_all_of_them(count: int):
+    names = [f"workload_{i}" for i in range(count)]
+    curve = Curve(0, [1.0] * count, [-float(i) for i in range(count)], "points")
+    chart = figure(curve, row_names=names).chart()
+    places = [
+        float(y)
+        for y in re.findall(r'y="([\d.]+)"[^>]* class="tick">workload', chart.body)
+    ]
+    assert len(places) == count and all(0 < y < chart.height for y in places)
+    assert all(b - a >= 12 for a, b in itertools.pairwise(places))

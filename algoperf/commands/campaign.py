@@ -1,0 +1,392 @@
+"""`algoperf campaign`: many submissions, workloads, studies and trials from one plan."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from algoperf import exit_status, paths, registry
+from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
+from algoperf.campaign.control import Conditions
+from algoperf.campaign.engines import NAMES, EngineOptions
+from algoperf.campaign.ledger import Campaign, has_manifest
+from algoperf.campaign.plan import Plan
+from algoperf.campaign.verdict import Cause, State
+from algoperf.commands import arguments, output
+from algoperf.commands.scoring_options import count
+from algoperf.download import readable_size
+from algoperf.errors import AlgoPerfError, BadSettings
+from algoperf.log_folders import CAMPAIGN_FOLDER
+from algoperf.rulesets import RULESETS
+
+_MOST_FAILURES = 10
+_PLAN_OPTIONS = (
+    "folder",
+    "data_dir",
+    "workloads",
+    "ruleset",
+    "studies",
+    "trials",
+    "seed",
+)
+_RETRYABLE = [cause.value for cause in Cause if cause is not Cause.PREEMPTED]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the subcommands."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for name, (add, summary, _) in _ACTIONS.items():
+        action = actions.add_parser(
+            name, help=summary, description=summary.capitalize() + "."
+        )
+        action.register("type", Path, arguments.path)
+        action.register("type", int, arguments.whole_number)
+        add(action)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs the chosen action."""
+    status: int = _ACTIONS[options.action][2](options)
+    return status
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--schema",
+        action="store_true",
+        help="print the JSON schema of plan files, for editors, and exit",
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="FILE|NAME",
+        help=f"TOML file of the plan, or one of: {', '.join(plan_file.BUILT_IN)}",
+    )
+    _add_plan_options(parser)
+    parser.add_argument(
+        "--speeds",
+        type=Path,
+        metavar="FILE",
+        help="calibration file with measured step times, for a better estimate",
+    )
+
+
+def _add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """What may be said instead of in the file."""
+    add = parser.add_argument
+    add(
+        "--submissions",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="Python files of submissions, in addition to those of the plan",
+    )
+    add(
+        "--workloads",
+        nargs="+",
+        metavar="NAME",
+        help="workloads, or tier:mini or tier:full (default: as in the plan)",
+    )
+    add("--folder", type=Path, metavar="DIR", help="directory to write logs to")
+    add("--data-dir", type=Path, metavar="DIR", help="directory with prepared data")
+    add("--ruleset", choices=list(RULESETS), help="rules to run under")
+    add("--studies", type=int, metavar="N", help="number of studies")
+    add("--trials", type=int, metavar="N", help="trials of each study")
+    add("--seed", type=int, metavar="N", help="seed of the campaign")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add, limited = parser.add_argument, count(10_000)
+    add(
+        "what",
+        metavar="FILE|NAME|DIR",
+        help="TOML file of the plan, a built-in plan, or the folder of a campaign",
+    )
+    _add_plan_options(parser)
+    add(
+        "--engine",
+        choices=NAMES,
+        default="local",
+        help="where trials run (default: %(default)s)",
+    )
+    add(
+        "--jobs",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with the local engine: trials at a time, on cores and GPUs of their own",
+    )
+    add(
+        "--max-nodes",
+        type=limited,
+        metavar="N",
+        help="use at most N nodes of a cluster",
+    )
+    add(
+        "--per-node",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with Ray and --unscored: trials at a time on one node (default: 1)",
+    )
+    add(
+        "--address",
+        metavar="TEXT",
+        help="of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one here)",
+    )
+    add(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with Slurm: an option of sbatch; may be given several times",
+    )
+    add(
+        "--unscored",
+        action="store_true",
+        help="allow trials to share machines and studies to mix hardware; nothing is ranked",
+    )
+    add(
+        "--calibrate",
+        action="store_true",
+        help="compare the speed of every machine before its first trial",
+    )
+    add(
+        "--dry-run-steps",
+        type=limited,
+        metavar="K",
+        help="only rehearse: one trial of everything, each for K steps, kept apart",
+    )
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_retry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+    parser.add_argument(
+        "--cause",
+        required=True,
+        action="append",
+        choices=_RETRYABLE,
+        help="why the trials failed; may be given several times",
+    )
+
+
+def _add_cancel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+
+
+def _plan_of(options: argparse.Namespace) -> Plan:
+    """The plan that a file, a name, or a campaign's folder stands for."""
+    values = {name: getattr(options, name) for name in _PLAN_OPTIONS}
+    folder = Path(options.what)
+    if not has_manifest(folder):
+        return plan_file.load(options.what, values, options.submissions)
+    given = [name for name, value in values.items() if value is not None]
+    if given or options.submissions:
+        name = (given or ["submissions"])[0].replace("_", "-")
+        raise BadSettings(
+            f"--{name} cannot be given with the folder of a campaign, whose plan stands in "
+            "it. Give the plan's file to change it."
+        )
+    return Campaign.open(paths.absolute(folder)).plan
+
+
+def _plan(options: argparse.Namespace) -> int:
+    if options.schema:
+        output.say(json.dumps(plan_file.schema(), indent=2))
+        return exit_status.OK
+    if options.what is None:
+        raise BadSettings(
+            f"Give a plan: a TOML file, or one of {', '.join(plan_file.BUILT_IN)}."
+        )
+    plan = _plan_of(options)
+    for hint in stages.check(plan, is_data_coming=True):
+        output.say(f"look at: {hint}")
+    found = stages.costs(plan, options.speeds)
+    ledger = Campaign(plan)
+    path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
+    output.say(_cost_text(plan, found))
+    output.say(f"Manifest: {path}")
+    return exit_status.OK
+
+
+def _aligned(title: str, header: Any, rows: Any) -> str:
+    text: str = registry.scoring_module("tables").aligned(title, header, rows)
+    return text
+
+
+def _cost_text(plan: Plan, found: list[stages.Cost]) -> str:
+    header = ["workload", "trials", "at most", "one trial", "expected", "disk"]
+    rows = [
+        [
+            cost.workload,
+            f"{cost.trials:,}",
+            progress.duration(cost.seconds),
+            progress.duration(cost.longest),
+            progress.duration(cost.expected_seconds),
+            readable_size(int(cost.disk_bytes)),
+        ]
+        for cost in found
+    ]
+    total = sum(cost.seconds for cost in found)
+    trials = sum(cost.trials for cost in found)
+    disk = readable_size(int(sum(cost.disk_bytes for cost in found)))
+    longest = progress.duration(max(cost.longest for cost in found))
+    text = _aligned(
+        f"Campaign {plan.name}: {len(plan.submissions)} submissions", header, rows
+    )
+    return (
+        f"{text}\n{trials:,} trials, at most {progress.duration(total)} of submission time in "
+        f"all and {disk} of disk.\nHowever many machines share it, it takes as long as its "
+        f"longest trial: at most {longest}, and evaluations.\nBudgets are the worst case; "
+        "evaluations are not counted. Mini workloads' checkpoints are too small to count."
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = _plan_of(options)
+    conditions = _conditions(options)
+    if options.dry_run_steps is not None:
+        plan = _dry_run(plan, options.dry_run_steps)
+    stages.prepare_shipped(plan, output.say)
+    stages.check(plan)  # `campaign plan` shows what else to look at
+    ledger = Campaign(plan)
+    ledger.write_manifest()
+    is_complete = control.run(ledger, conditions, output.say)
+    summary = progress.summarise(ledger, ledger.look_at_all())
+    output.say(_status_text(ledger, summary))
+    if not is_complete:
+        output.say(f"Stopped. Go on with: algoperf campaign run {plan.folder}")
+        return exit_status.PREEMPTED
+    if conditions.options.is_scored and options.dry_run_steps is None:
+        _say_ranking(plan)
+    return exit_status.FAILED if summary.failures else exit_status.OK
+
+
+def _conditions(options: argparse.Namespace) -> Conditions:
+    is_scored = not options.unscored and options.dry_run_steps is None
+    if options.per_node > 1 and is_scored:
+        raise BadSettings(
+            f"--per-node is {options.per_node}, but timed trials need a node each. Leave it "
+            "out, or add --unscored."
+        )
+    if options.engine == "local" and options.jobs > 1:
+        output.say(
+            f"warning: {options.jobs} trials share this machine: they slow each other down, "
+            "and their times are not comparable with others."
+        )
+    chosen = EngineOptions(
+        jobs=options.jobs,
+        max_nodes=options.max_nodes,
+        is_scored=is_scored,
+        address=options.address,
+        per_node=options.per_node,
+        sbatch=tuple(map(_pair, options.sbatch)),
+    )
+    return Conditions(options.engine, chosen, options.calibrate)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise BadSettings(
+            f"--sbatch {text!r} must be KEY=VALUE, such as partition=gpu."
+        )
+    return name, value
+
+
+def _dry_run(plan: Plan, steps: int) -> Plan:
+    """One trial of everything for a few steps, in a folder that scoring passes over."""
+    return dataclasses.replace(
+        plan,
+        folder=plan.folder / CAMPAIGN_FOLDER / "dry_run",
+        studies=1,
+        trials=1,
+        max_steps=steps,
+    )
+
+
+def _say_ranking(plan: Plan) -> None:
+    try:
+        output.say(stages.leaderboard(plan).text(), end="")
+    except AlgoPerfError as error:
+        output.say(f"No ranking yet: {error}")
+
+
+def _status(options: argparse.Namespace) -> int:
+    ledger = Campaign.open(paths.absolute(options.directory))
+    summary = progress.summarise(ledger, ledger.look_at_all())
+    if options.json:
+        output.say(json.dumps(_status_json(ledger, summary), indent=2))
+    else:
+        output.say(_status_text(ledger, summary))
+    return exit_status.FAILED if summary.failures else exit_status.OK
+
+
+def _status_json(ledger: Campaign, summary: progress.Summary) -> dict[str, Any]:
+    return {
+        "folder": str(ledger.folder),
+        "is_driven": ledger.is_driven(),
+        "states": {state.value: summary.count(state) for state in State},
+        "causes": dict(summary.causes),
+        "attempts": summary.attempts,
+        "seconds": summary.seconds,
+        "workloads": {
+            row.workload: {state.value: row.counts[state] for state in State}
+            | {"best_seconds": row.best}
+            for row in summary.rows
+        },
+    }
+
+
+def _status_text(ledger: Campaign, summary: progress.Summary) -> str:
+    header, *rows = progress.table(summary, 1)
+    lines = [_aligned(f"Campaign {ledger.plan.name} in {ledger.folder}", header, rows)]
+    for state in summary.failures[:_MOST_FAILURES]:
+        lines.append(f"failed: {progress.sentence(state, is_left=False)}")
+    more = len(summary.failures) - _MOST_FAILURES
+    lines += [f"failed: {more} more"] if more > 0 else []
+    for cause in summary.causes:
+        lines.append(
+            f"Run them again with: algoperf campaign retry {ledger.folder} --cause {cause}"
+        )
+    return "\n".join(lines)
+
+
+def _retry(options: argparse.Namespace) -> int:
+    folder = paths.absolute(options.directory)
+    found = Campaign.open(folder).retry(Cause(name) for name in options.cause)
+    if found:
+        output.say(
+            f"{len(found)} trials will run again. Go on with: algoperf campaign run {folder}"
+        )
+    else:
+        output.say("No trial has failed for that cause.")
+    return exit_status.OK
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    ledger = Campaign.open(paths.absolute(options.directory))
+    cancelled = slurm_jobs.cancel(ledger.folder)
+    if cancelled:
+        output.say(f"Cancelled the Slurm jobs {', '.join(cancelled)}.")
+    if ledger.is_driven():
+        ledger.request_cancel()
+        output.say("The running `algoperf campaign run` stops within seconds.")
+    elif not cancelled:
+        output.say("Nothing is running.")
+    return exit_status.OK
+
+
+_ACTIONS = {
+    "plan": (_add_plan, "check a plan and print what it will cost", _plan),
+    "run": (_add_run, "run what is left of a campaign", _run),
+    "status": (_add_status, "print how far a campaign is", _status),
+    "retry": (_add_retry, "let failed trials run again", _retry),
+    "cancel": (_add_cancel, "stop a campaign that is running", _cancel),
+}
