@@ -61,7 +61,8 @@ def command(options: argparse.Namespace, format_name: str, path: Path) -> str:
     """The command line that these options stand for, with every choice spelt out."""
     held_out = options.held_out and ",".join(options.held_out)
     held_out = "none" if options.held_out == [] else held_out
-    words = ["algoperf", "report", str(options.directory), "--rules", options.rules]
+    words = ["algoperf", "report", *map(str, options.directories)]
+    words += ["--rules", options.rules]
     for flag, value in (
         ("--tuning-ruleset", options.tuning),
         ("--targets", options.targets),

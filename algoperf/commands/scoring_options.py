@@ -1,21 +1,28 @@
 """The arguments that all commands over scored logs share, and the leaderboard they ask for."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from algoperf import logs, registry
 from algoperf.commands.arguments import whole_number
+from algoperf.errors import BadLogs
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 
 _MOST_STUDIES = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the folder of logs, and what decides how they are scored."""
+    """Adds the folders of logs, and what decides how they are scored."""
     add = parser.add_argument
-    add("directory", type=Path, metavar="DIR", help="directory containing the logs")
+    add(
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="directory containing the logs; several are ranked together",
+    )
     add(
         "--rules",
         default=DEFAULT_RULESET,
@@ -65,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def leaderboard(options: argparse.Namespace) -> Any:
     """The `Leaderboard` that the options ask for."""
     score = registry.scoring_module("leaderboard").score
-    found = logs.scan(options.directory)
+    found = scan_all(options.directories)
     return score(
         found.trials,
         options.rules,
@@ -78,6 +85,25 @@ def leaderboard(options: argparse.Namespace) -> Any:
         reference=options.reference,
         left_out=found.left_out,
     )
+
+
+def scan_all(directories: Sequence[Path]) -> logs.Scan:
+    """The trials of all folders; BadLogs where two of them hold the same trial."""
+    if len(directories) == 1:
+        return logs.scan(directories[0])
+    trials: dict[logs.TrialId, logs.Trial] = {}
+    left_out: list[str] = []
+    for directory in directories:
+        found = logs.scan(directory)
+        for trial in found.trials:
+            if (other := trials.setdefault(trial.id, trial)) is not trial:
+                raise BadLogs(
+                    f"{other.folder} and {trial.folder} are both trial {trial.id.trial} of "
+                    f"{trial.id.submission}, study {trial.id.study}, {trial.id.workload}. "
+                    "Give each folder once, and submissions names of their own."
+                )
+        left_out += [f"{directory}: {phrase}" for phrase in found.left_out]
+    return logs.Scan(list(trials.values()), tuple(left_out))
 
 
 def count(most: int) -> Callable[[str], int]:
