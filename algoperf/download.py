@@ -275,7 +275,8 @@ class _Transfer:
         total = offset + int(length) if length is not None else None
         done = offset
         with self._opened(offset) as file:
-            while block := response.read(_BLOCK_BYTES):
+            # What has come so far: `read` would lose it when the server stands still.
+            while block := response.read1(_BLOCK_BYTES):
                 with writing_to(self.partial.parent):
                     file.write(block)
                     file.flush()

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="directory containing the logs; several are ranked together",
+        help="folder containing the logs; several are ranked together",
     )
     add(
         "--rules",

@@ -21,8 +21,8 @@ from algoperf.probe import (
     norms,
 )
 
+_T = TypeVar("_T")
 Coupled = Literal["refuse", "coupled"]
-_Found = TypeVar("_Found")
 _LARGEST_STORED = 10_000  # parameters that are written out at each step
 _SMALLEST_FIT = 1e-3  # relative difference from a step of plain SGD
 _COUPLED = (
@@ -114,7 +114,7 @@ class Step:
         needs = configurations.needs(tuple(wanted))
         return bool(needs & {"individual", "squares"})
 
-    def _timed(self, part: str, key: str, compute: Callable[[], _Found]) -> _Found:
+    def _timed(self, part: str, key: str, compute: Callable[[], _T]) -> _T:
         """Computes once; the time counts for a part of the work."""
         place = f"{part}/{key}"
         if place not in self._kept:
@@ -123,8 +123,8 @@ class Step:
             spent = (time.perf_counter() - begin) * 1e6
             spent += self.found.microseconds.get(part, 0.0)
             self.found.microseconds[part] = spent
-        found: _Found = self._kept[place]
-        return found
+        kept: _T = self._kept[place]
+        return kept
 
     def losses(self) -> np.ndarray:
         """Of all examples, from whatever was computed in any case."""

@@ -24,6 +24,7 @@ from .volumes import Volume
 __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
     "expand_embedded",
     "prepare",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 PACKAGES = ("h5py",)
+PUBLISHED = ("fastmri",)
 
 RAW_HELP = """\
 fastMRI, knee, single-coil: two folders of HDF5 files, one file a volume,

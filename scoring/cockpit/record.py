@@ -43,15 +43,13 @@ class Series:
 
     def finite(self) -> np.ndarray:
         """The finite values."""
-        values: np.ndarray = self.values[np.isfinite(self.values)]
-        return values
+        kept: np.ndarray = self.values[np.isfinite(self.values)]
+        return kept
 
     def recent(self) -> np.ndarray:
         """The last tenth of the finite values, at least one."""
         values = self.finite()
-        return (
-            values[-max(1, round(_RECENT * len(values))) :] if len(values) else values
-        )
+        return values[len(values) - max(1, round(_RECENT * len(values))) :]
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ class Record:
 
     def evaluated(self, split: str) -> Series:
         """The target's metric on a split at the evaluations."""
-        target = self.trial.meta.target
-        values = self.trial.metric(f"{split}/{target.metric if target else ''}")
+        values = self.trial.metric(f"{split}/{self.metric}")
         steps = self.trial.columns.get(STEP, np.zeros(0))
         return Series(np.asarray(steps, np.float64), values)
 
@@ -80,7 +77,7 @@ class Record:
     def metric(self) -> str:
         """Name of the target's metric."""
         target = self.trial.meta.target
-        return target.metric if target else "metric"
+        return "metric" if target is None else target.metric
 
     @property
     def rate(self) -> Series:

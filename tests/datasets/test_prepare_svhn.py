@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from algoperf import downloads
 from algoperf.datasets._images import stored, writing
 from algoperf.datasets.svhn import composed, matlab, prepare, reader
 from algoperf.definition import Splits
@@ -181,7 +182,7 @@ def test_a_written_file_reads_back(tmp_path):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
     assert [path.name for _, path, _ in fetched] == list(matlab.NAMES.values())

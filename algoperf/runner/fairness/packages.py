@@ -32,6 +32,12 @@ def is_function_of_package(value: object) -> bool:
     )
 
 
+def is_installed_file(path: str | None) -> bool:
+    """Whether a module's file belongs to Python or an installed package; None: built in."""
+    folders = _package_folders()
+    return path is None or any(path.startswith(folder + os.sep) for folder in folders)
+
+
 def _package_folders() -> list[str]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     installed = [sysconfig.get_path(name) for name in names]
