@@ -53,7 +53,7 @@ class ReadingDense(nn.Module):
         bias = self.param(
             "bias", layers.typed(_ZEROS, ParameterType.BIAS), (self.features,)
         )
-        own, *others = jnp.split(kernel, np.cumsum(widths[:-1]))
+        own, *others = jnp.split(kernel, np.cumsum(widths)[:-1])
         y: jax.Array = _product(x, own) + bias
         for (source, index), part in zip(reads, others, strict=True):
             y = y + _product(source, part)[index]
