@@ -6,38 +6,18 @@ three implementations: `jax_backend`, `pytorch_backend`, and a numpy one in `tes
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from algoperf import spec
 from algoperf.definition import WorkloadDefinition
-from algoperf.errors import MissingDependency, UnknownName, near
+from algoperf.errors import MissingDependency
+from algoperf.frameworks import check_framework
 from algoperf.probe import Objective, Probe
+from algoperf.processes import Processes
 
 Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Framework:
-    """Where a framework's backend lies, and the extra that installs what it needs."""
-
-    module: str  # has make_backend(**options) -> Backend
-    extra: str
-    # `python -m` this COUNT MODULE ARGUMENTS… starts a run of several processes; None: the
-    # framework uses all devices from one.
-    process_starter: str | None = None
-
-
-FRAMEWORKS = {
-    "jax": Framework("algoperf.jax_backend", extra="jax"),
-    "pytorch": Framework(
-        "algoperf.pytorch_backend",
-        extra="torch",
-        process_starter="algoperf.pytorch_backend.processes",
-    ),
-}
 
 
 class MetricsModule(Protocol):
@@ -53,8 +33,8 @@ class MetricsModule(Protocol):
 class ModelModule(Protocol):
     """`model_jax.py` or `model_pytorch.py` of a workload.
 
-    Optional in both: `parameter_loss(params, config)`, a scalar that is added to the mean of
-    the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
+    Optional in both: `parameter_loss(params, config)`, a scalar (or None) that is added to the
+    mean of the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
     arrays by name that the forward pass gets as the model state's `carry`, returns changed,
     and gets back with the next batch. Their leading axis, of length 0 at first, becomes the
     batch's. A batch says itself where the carry starts anew.
@@ -135,6 +115,7 @@ class Backend(Protocol):
     rank: int  # of this process
     num_processes: int
     num_devices: int  # over all processes; a global batch is divided by it
+    processes: Processes
 
     def describe_devices(self) -> dict[str, Any]:
         """Kind, count and memory of the devices, and the framework's versions and flags."""
@@ -200,14 +181,6 @@ class Backend(Protocol):
         """Returns when all work enqueued on the devices, `trees` included, is done."""
         ...
 
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """Element-wise maximum over all processes; also a barrier between them."""
-        ...
-
-    def exchange(self, value: Any) -> list[Any]:
-        """The values (picklable) of all processes, in the order of ranks, on each."""
-        ...
-
     def probe(self, objective: Objective) -> Probe:
         """What takes derivatives of the objective's loss, for instruments."""
         ...
@@ -236,16 +209,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Releases process groups."""
         ...
-
-
-def check_framework(name: str) -> Framework:
-    """The framework of that name, without importing it; an error that lists all if none is."""
-    if name not in FRAMEWORKS:
-        raise UnknownName(
-            f"No framework named {name!r}.{near(name, FRAMEWORKS)} "
-            f"Choose one of: {', '.join(FRAMEWORKS)}."
-        )
-    return FRAMEWORKS[name]
 
 
 def load(framework: str, **options: Any) -> Backend:

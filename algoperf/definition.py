@@ -166,6 +166,7 @@ class WorkloadDefinition:
     epochs: Epochs | None = None  # None: evaluated by time, until a target is reached
     # Training epochs and evaluations leave out what does not fill a batch.
     drop_last_batch: bool = False
+    evaluated_splits: tuple[Split, ...] = EVALUATION_SPLITS
     draws_in_evaluation: bool = False  # its forward pass gets a key in evaluation too
     modules: Modules = field(default_factory=Modules)
     # Packages that batches and metrics import late, beside the framework's.
@@ -201,6 +202,11 @@ class WorkloadDefinition:
     def is_base(self) -> bool:
         """Whether this is a base workload, not a variant or mini form of one."""
         return self.name == self.base_name
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether this is the small form of a base workload."""
+        return self.name == f"{self.base_name}_mini"
 
     def eval_batch_size_for(self, framework: str) -> int:
         """Global evaluation batch size; the largest one for a framework that is not listed."""

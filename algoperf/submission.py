@@ -66,18 +66,20 @@ class Submission:
     def batch_size(self, definition: WorkloadDefinition) -> tuple[int, str]:
         """The training batch size and where it comes from.
 
-        Asked for by the workload's name, then, where that is unknown, by its base workload's. A
-        mini workload's name is unknown whatever is raised; it gets its definition's own size.
+        Asked for by the workload's name, then, where that is unknown, by its base workload's. The
+        name of a mini workload, or of a problem of DeepOBS, is unknown whatever is raised; it
+        gets its definition's own size.
         """
+        knows_own = definition.tier in ("mini", "deepobs")
         try:
             return self._size_for(definition.name), "submission"
         except UnknownBatchSize:
-            if definition.tier == "mini":
+            if knows_own:
                 return definition.default_batch_size, f"default of {definition.name}"
             if definition.is_base:
                 raise
         except BadSubmission as error:
-            if definition.tier == "mini" and error.__cause__ is not None:
+            if knows_own and error.__cause__ is not None:
                 return definition.default_batch_size, f"default of {definition.name}"
             raise
         base = definition.base_name
@@ -114,7 +116,7 @@ def _as_positive_int(value: Any) -> int | None:
     return number if number is not None and number >= 1 else None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         return reprlib.repr(value)
     except Exception:
@@ -174,8 +176,8 @@ def _missing_problem(missing: list[Missing], source: Source) -> AlgoPerfError:
     names = " ".join(_DISTRIBUTIONS.get(name, name) for name in packages)
     return MissingDependency(
         f"{where} imports {first.name!r}, which is not installed, and no file of that name "
-        f"lies in {folder}.{more} Install it: pip install {names}; and list it in "
-        f"{folder / requirements.FILE} so that others are told.{advice}"
+        f"is in {folder}.{more} Install it: pip install {names}; and list it in "
+        f"{folder / requirements.FILE} so that others know.{advice}"
     )
 
 
@@ -215,7 +217,7 @@ def _with_own_modules(
     """The function; what it imports when it is called comes from its own submission."""
 
     @functools.wraps(function, updated=())
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> object:
         imports.activate()
         return function(*arguments, **keywords)
 
@@ -308,7 +310,7 @@ def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
     return MissingDependency(
         f"{path} imports {error.name!r}{where}, which is not installed. Install it: pip "
         f"install {name.partition('.')[0]}; and list it in "
-        f"{path.parent / requirements.FILE} so that others are told.{advice}"
+        f"{path.parent / requirements.FILE} so that others know.{advice}"
     )
 
 

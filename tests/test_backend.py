@@ -5,6 +5,7 @@ import pytest
 
 from algoperf import backend
 from algoperf.errors import MissingDependency, UnknownName
+from algoperf.frameworks import check_framework
 
 
 def fail_to_import(monkeypatch, missing: str) -> None:
@@ -43,7 +44,7 @@ def test_an_unknown_framework_lists_all_and_suggests_one():
 
 def test_a_framework_is_checked_without_importing_it(monkeypatch):
     fail_to_import(monkeypatch, "torch")
-    assert backend.check_framework("pytorch").extra == "torch"
+    assert check_framework("pytorch").extra == "torch"
 
 
 def test_options_are_handed_to_the_backend(monkeypatch):

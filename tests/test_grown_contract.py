@@ -7,7 +7,7 @@ import pytest
 import toy_backend
 import toy_family
 
-from algoperf import backend, logs, plugins, registry, rulesets
+from algoperf import frameworks, logs, plugins, registry, rulesets
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.logs import Outcome
 from algoperf.parameter_loss import WithParameterLoss
@@ -54,8 +54,8 @@ def family(monkeypatch):
     monkeypatch.setattr(registry, "has_module", lambda wing, name, part: True)
     known = registry.base_definitions.__wrapped__()
     monkeypatch.setattr(registry, "definitions", lambda: known)
-    toy = backend.Framework("toy_backend", "toy")
-    monkeypatch.setitem(backend.FRAMEWORKS, "toy", toy)
+    toy = frameworks.Framework("toy_backend", "toy")
+    monkeypatch.setitem(frameworks.FRAMEWORKS, "toy", toy)
     return known
 
 

@@ -155,6 +155,8 @@ def main() -> int:
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's is the driver's to answer
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+    # Slurm warns every process of a job with it; the one that started this answers.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     job = Job.loads(sys.stdin.read())
     _keep_stopping(parent, stopped)
     if job.cores and hasattr(os, "sched_setaffinity"):

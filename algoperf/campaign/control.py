@@ -10,7 +10,7 @@ from types import FrameType
 from algoperf.campaign import engines
 from algoperf.campaign.drive import Drive, Watcher
 from algoperf.campaign.engines import Engine, EngineOptions
-from algoperf.campaign.ledger import Ledger
+from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.plan import budget_seconds
 from algoperf.campaign.progress import Lines, Screen, ask
 from algoperf.runner.settings import Settings
@@ -83,7 +83,7 @@ class Conditions:
     calibrate: bool = False
 
 
-def run(ledger: Ledger, conditions: Conditions, say: Callable[[str], None]) -> bool:
+def run(ledger: Campaign, conditions: Conditions, say: Callable[[str], None]) -> bool:
     """Runs what is left of a campaign; False if it was stopped before the end."""
     with ledger.driven():
         engine = engines.make(conditions.engine, conditions.options, ledger.folder)
@@ -102,7 +102,7 @@ def run(ledger: Ledger, conditions: Conditions, say: Callable[[str], None]) -> b
 
 
 def _drive(
-    ledger: Ledger,
+    ledger: Campaign,
     engine: Engine,
     watcher: Watcher,
     interruption: Interruption,
@@ -119,6 +119,6 @@ def _drive(
     ).run()
 
 
-def cheapest(ledger: Ledger) -> Settings:
+def cheapest(ledger: Campaign) -> Settings:
     """The settings with the smallest budget: what measures the speed of every machine."""
     return min(ledger.plan.all_settings(), key=budget_seconds)

@@ -41,6 +41,7 @@ class Drive:
     is_scored: bool = True
     calibrate: Settings | None = None
     should_stop: Callable[[], bool] = bool
+    retries: bool = True  # whether trials run again by themselves
     _left: deque[TrialPlan] = field(default_factory=deque)
     _running: dict[str, int] = field(default_factory=dict)  # attempts before this one
 
@@ -88,10 +89,12 @@ class Drive:
         state = self.ledger.look(key)
         verdict = state.verdict
         has_begun = verdict.attempts > before
-        if verdict.state is State.WAITING and not has_begun and not is_stopping:
+        is_lost = verdict.state is State.WAITING and not has_begun
+        if is_lost and self.retries and not is_stopping:
             self.ledger.note_failed_start(key, f"it could not start: {how}")
             state = self.ledger.look(key)
-        is_left = state.verdict.state in (State.WAITING, State.RUNNING)
+        open_states = (State.WAITING, State.RUNNING)
+        is_left = self.retries and state.verdict.state in open_states
         if is_left and state.verdict.cause is Cause.PREEMPTED:
             self._left.appendleft(state.plan)
         elif is_left:  # behind the others: the machine may recover meanwhile

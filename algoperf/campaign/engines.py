@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +34,11 @@ class Engine(Protocol):
     """What a driver asks of an engine."""
 
     name: str
-    slots: int  # attempts that it takes at a time
+
+    @property
+    def slots(self) -> int:
+        """Attempts that it takes at a time; may change."""
+        ...
 
     def start(self, key: str, job: Job) -> None:
         """Starts an attempt, or puts it into a queue; returns at once."""
@@ -166,14 +170,18 @@ def _gpu_names() -> list[str]:
 
 
 def start_attempt(
-    job: Job, command: Sequence[str] = COMMAND
+    job: Job, environment: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """Starts the process of an attempt, whose output goes to a file of the trial."""
+    """Starts the process of an attempt, whose output goes to a file of the trial.
+
+    environment: all its variables; None: as those of this process.
+    """
     output = Records(job.folder, job.plan.id).output_path
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a") as file:
         process = subprocess.Popen(
-            list(command),
+            COMMAND,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,

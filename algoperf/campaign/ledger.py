@@ -19,7 +19,6 @@ from algoperf import files, logs
 from algoperf.campaign.plan import Plan, in_order
 from algoperf.campaign.records import BEGAN, ENDED, RETRIED, Records
 from algoperf.campaign.verdict import (
-    VANISHED,
     Cause,
     State,
     Verdict,
@@ -27,7 +26,7 @@ from algoperf.campaign.verdict import (
 )
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.machine import code_digest
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.supervision.folder_lock import locked
@@ -57,7 +56,12 @@ class TrialState:
 
     plan: TrialPlan
     verdict: Verdict
-    outcome: Outcome | None = None
+    record: OutcomeRecord | None = None  # of its last attempt; None: it recorded none
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its last attempt ended."""
+        return None if self.record is None else self.record.outcome
 
     @property
     def key(self) -> str:
@@ -72,17 +76,11 @@ def key_of(plan: TrialPlan) -> str:
 
 
 class Ledger:
-    """The trials of a plan, and what its folder says about them."""
+    """Planned trials, and what their folder says about them."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.folder = plan.folder
-        self.trials = {key_of(trial): trial for trial in plan.trial_plans()}
-
-    @classmethod
-    def open(cls, folder: Path) -> "Ledger":
-        """The campaign whose manifest lies in a folder."""
-        return cls(Plan.from_json(_read_manifest(folder)["plan"]))
+    def __init__(self, folder: Path, trials: Iterable[TrialPlan]) -> None:
+        self.folder = folder
+        self.trials = {key_of(trial): trial for trial in trials}
 
     def records(self, trial: TrialPlan) -> Records:
         """The records of attempts at a trial."""
@@ -99,11 +97,7 @@ class Ledger:
         if is_open and not is_held:  # it may have ended between the two looks
             ending = logs.read_outcome(trial.folder)
             lines = records.read()
-        return TrialState(
-            trial,
-            judge(ending, lines, is_held=is_held),
-            None if ending is None else ending.outcome,
-        )
+        return TrialState(trial, judge(ending, lines, is_held=is_held), ending)
 
     def look_at_all(self) -> list[TrialState]:
         """What has become of every trial."""
@@ -149,6 +143,19 @@ class Ledger:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(trial.folder, kept)
         records.append(RETRIED)
+
+
+class Campaign(Ledger):
+    """The trials of a plan, which stands in the folder too: in its manifest."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.folder, plan.trial_plans())
+        self.plan = plan
+
+    @classmethod
+    def open(cls, folder: Path) -> "Campaign":
+        """The campaign whose manifest lies in a folder."""
+        return cls(Plan.from_json(_read_manifest(folder)["plan"]))
 
     @contextlib.contextmanager
     def driven(self) -> Iterator[None]:
@@ -262,6 +269,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     content["plan"]["folder"] = str(folder.absolute())  # it may have been moved
     return content
-
-
-__all__ = ["Ledger", "TrialState", "VANISHED", "has_manifest", "key_of"]

@@ -11,6 +11,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName, near
 from algoperf.procedures import rehearsal
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner import door
 from algoperf.runner.plan import TrialPlan, plan_trials
 from algoperf.runner.settings import Settings, default_experiment_name
 
@@ -202,7 +203,7 @@ def _is_whole(definition: WorkloadDefinition, rules: Ruleset) -> bool:
 def make_entry(
     path: Path,
     *,
-    name: str = "",
+    name: str | None = None,
     framework: str | None = None,
     search_space: Path | None = None,
     tuning: TuningRuleset | None = None,
@@ -213,21 +214,18 @@ def make_entry(
     The framework is the one that the file imports; the search space is the file
     `tuning_search_space.json` beside it; without one, the submission tunes itself.
     """
-    if path.is_dir():
-        raise BadSettings(f"The submission {path} is a folder; give its Python file.")
-    if not path.is_file():
-        raise BadSettings(f"There is no submission file {path}.")
+    door.check_file(path, "submission file")
     beside = path.parent / SPACE_FILE
     if search_space is None and tuning != "self" and beside.exists():
         search_space = beside
     if tuning == "external" and search_space is None:
         raise BadSettings(
             f"External tuning needs a search space, and there is no {SPACE_FILE} beside "
-            f"{path}. Name one, or choose self-tuning."
+            f"{path}. Give one with --search-space, or choose self-tuning."
         )
     return Entry(
         path,
-        name or default_experiment_name(path),
+        default_experiment_name(path) if name is None else name,
         framework or _framework_of(path),
         tuning or ("external" if search_space else "self"),
         search_space,
@@ -241,7 +239,7 @@ def _framework_of(path: Path) -> str:
     except BadSettings:
         raise BadSettings(
             f"Cannot tell from the imports of {path} which framework it is for. Say it: "
-            "framework = jax or pytorch."
+            "with --framework, or with the key `framework` in a plan."
         ) from None
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from algoperf import paths, registry, rulesets
-from algoperf.backend import FRAMEWORKS
 from algoperf.campaign.plan import Plan, make_entry, with_own_names, workloads_of
 from algoperf.errors import AlgoPerfError, BadSettings, UnknownName, near
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner import door
 from algoperf.runner.settings import PRECISIONS, default_data_dir
 

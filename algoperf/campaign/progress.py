@@ -1,20 +1,18 @@
 """How far a campaign is: counts per workload, times, costs; as lines or as one screen."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from algoperf import files, logs, registry
-from algoperf.campaign.ledger import Ledger, TrialState
+from algoperf import registry
+from algoperf.campaign.ledger import Campaign, TrialState
 from algoperf.campaign.plan import budget_seconds
 from algoperf.campaign.verdict import State
-from algoperf.errors import AlgoPerfError
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
+from algoperf.runner import experiment
+from algoperf.runner.outcomes import Ending
 
 
 @dataclass
@@ -52,15 +50,7 @@ class Summary:
         return sum(row.seconds for row in self.rows)
 
 
-def seconds_of(folder: Path) -> Mapping[str, float]:
-    """Where a finished trial's time went; empty where that is not known."""
-    with suppress(AlgoPerfError, ValueError, AttributeError):
-        content = json.loads(files.read_regular(folder / logs.OUTCOME_FILE))
-        return dict(content.get("seconds") or {})
-    return {}
-
-
-def summarise(ledger: Ledger, states: Iterable[TrialState]) -> Summary:
+def summarise(ledger: Campaign, states: Iterable[TrialState]) -> Summary:
     """A summary of the states of a campaign's trials."""
     rows = {name: Row(name) for name in ledger.plan.workloads}
     causes: dict[str, int] = {}
@@ -82,7 +72,7 @@ def add(row: Row, state: TrialState, sign: int) -> None:
     if verdict.state in (State.WAITING, State.RUNNING):
         row.left_seconds += sign * budget_seconds(settings)
         return
-    seconds = seconds_of(state.plan.folder)
+    seconds = state.record.seconds if state.record else {}
     row.seconds += sign * float(seconds.get("total", 0.0))
     if state.outcome is Outcome.REACHED:
         taken = float(seconds.get("submission", 0.0))
@@ -133,14 +123,16 @@ def table(summary: Summary, slots: int) -> list[tuple[str, ...]]:
 def sentence(state: TrialState, *, is_left: bool) -> str:
     """A line about an attempt that has ended."""
     plan, verdict = state.plan, state.verdict
+    again = " It will run again." if is_left else ""
+    if state.outcome is not None and verdict.state is not State.RUNNING:
+        ending = Ending(state.outcome, verdict.reason)
+        return f"{experiment.sentence(plan, ending)}{again}"
     s = plan.settings
-    what = state.outcome.value if state.outcome and not is_left else verdict.state.value
-    if verdict.cause is not None:
-        what = f"{verdict.cause.value}" + (", to run again" if is_left else "")
+    what = verdict.cause or verdict.state
     reason = f": {verdict.reason}" if verdict.reason else ""
     return (
         f"{s.experiment_name}, {s.workload} ({s.framework}), study {plan.study}, trial "
-        f"{plan.trial}: {what}{reason}."
+        f"{plan.trial}: {what.value}{reason}.{again}"
     )
 
 
@@ -164,7 +156,7 @@ class Lines:
 class Screen:
     """One screen of a terminal, drawn with rich."""
 
-    def __init__(self, ledger: Ledger, slots: int) -> None:
+    def __init__(self, ledger: Campaign, slots: int) -> None:
         from rich.live import Live
 
         self._slots = slots

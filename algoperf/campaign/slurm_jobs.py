@@ -1,10 +1,13 @@
 """Which Slurm jobs belong to a campaign: written by the engine, read by `cancel`."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from algoperf.errors import MissingDependency
 from algoperf.log_folders import CAMPAIGN_FOLDER
+
+_FILE = "jobs"  # a line for each: its id and the trial's key
 
 
 def folder_of(campaign: Path) -> Path:
@@ -12,28 +15,29 @@ def folder_of(campaign: Path) -> Path:
     return campaign / CAMPAIGN_FOLDER / "slurm"
 
 
-def note(campaign: Path, job_ids: list[str]) -> None:
-    """Keeps the ids of jobs that have been submitted."""
-    path = folder_of(campaign) / "job_ids"
+def note(campaign: Path, jobs: Mapping[str, str]) -> None:
+    """Keeps which trial, by its key, each job runs that has been submitted."""
+    path = folder_of(campaign) / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.writelines(f"{job_id}\n" for job_id in job_ids)
+        file.writelines(f"{job_id} {key}\n" for job_id, key in jobs.items())
 
 
-def noted(campaign: Path) -> list[str]:
-    """All ids that were noted, of arrays the array's."""
+def keys(campaign: Path) -> dict[str, str]:
+    """The trials of all jobs that were noted, by job id."""
     try:
-        lines = (folder_of(campaign) / "job_ids").read_text().split()
+        lines = (folder_of(campaign) / _FILE).read_text().splitlines()
     except FileNotFoundError:
-        return []
-    return sorted({line.partition("_")[0] for line in lines})
+        return {}
+    pairs = [line.split(" ", 1) for line in lines]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def queued(job_ids: list[str]) -> set[str]:
     """Those of the jobs, as `ARRAY_TASK`, that are waiting or running."""
     if not job_ids:
         return set()
-    command = ["squeue", "--noheader", "--array", "--format=%A %F %a %i"]
+    command = ["squeue", "--noheader", "--array", "--format=%i"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
@@ -45,18 +49,12 @@ def queued(job_ids: list[str]) -> set[str]:
     if result.returncode:
         return set(job_ids)
     wanted = set(job_ids)
-    return {line.split()[-1] for line in result.stdout.splitlines()} & wanted
+    return set(result.stdout.split()) & wanted
 
 
 def cancel(campaign: Path) -> list[str]:
-    """Cancels the campaign's jobs; returns the ids of the arrays that were still there."""
-    arrays = noted(campaign)
-    if not arrays:
-        return []
-    result = subprocess.run(
-        ["squeue", "--noheader", "--format=%F"], capture_output=True, text=True
-    )
-    there = [array for array in arrays if array in result.stdout.split()]
+    """Cancels the campaign's jobs; returns the ids of those that were still there."""
+    there = sorted(queued(list(keys(campaign))))
     if there:
         subprocess.run(["scancel", *there], check=True)
     return there

@@ -10,7 +10,7 @@ from algoperf import exit_status, paths, registry
 from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
 from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import NAMES, EngineOptions
-from algoperf.campaign.ledger import Ledger, has_manifest
+from algoperf.campaign.ledger import Campaign, has_manifest
 from algoperf.campaign.plan import Plan
 from algoperf.campaign.verdict import Cause, State
 from algoperf.commands import arguments, output
@@ -193,7 +193,7 @@ def _plan_of(options: argparse.Namespace) -> Plan:
             f"--{name} cannot be given with the folder of a campaign, whose plan stands in "
             "it. Give the plan's file to change it."
         )
-    return Ledger.open(paths.absolute(folder)).plan
+    return Campaign.open(paths.absolute(folder)).plan
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -208,14 +208,14 @@ def _plan(options: argparse.Namespace) -> int:
     for hint in stages.check(plan, is_data_coming=True):
         output.say(f"look at: {hint}")
     found = stages.costs(plan, options.speeds)
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
     output.say(_cost_text(plan, found))
     output.say(f"Manifest: {path}")
     return exit_status.OK
 
 
-def _aligned(title: str, header: Any, rows: Any) -> str:
+def _aligned(title: str, header: object, rows: object) -> str:
     text: str = registry.scoring_module("tables").aligned(title, header, rows)
     return text
 
@@ -255,7 +255,7 @@ def _run(options: argparse.Namespace) -> int:
         plan = _dry_run(plan, options.dry_run_steps)
     stages.prepare_shipped(plan, output.say)
     stages.check(plan)  # `campaign plan` shows what else to look at
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     ledger.write_manifest()
     is_complete = control.run(ledger, conditions, output.say)
     summary = progress.summarise(ledger, ledger.look_at_all())
@@ -319,7 +319,7 @@ def _say_ranking(plan: Plan) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    ledger = Ledger.open(paths.absolute(options.directory))
+    ledger = Campaign.open(paths.absolute(options.directory))
     summary = progress.summarise(ledger, ledger.look_at_all())
     if options.json:
         output.say(json.dumps(_status_json(ledger, summary), indent=2))
@@ -328,7 +328,7 @@ def _status(options: argparse.Namespace) -> int:
     return exit_status.FAILED if summary.failures else exit_status.OK
 
 
-def _status_json(ledger: Ledger, summary: progress.Summary) -> dict[str, Any]:
+def _status_json(ledger: Campaign, summary: progress.Summary) -> dict[str, Any]:
     return {
         "folder": str(ledger.folder),
         "is_driven": ledger.is_driven(),
@@ -344,7 +344,7 @@ def _status_json(ledger: Ledger, summary: progress.Summary) -> dict[str, Any]:
     }
 
 
-def _status_text(ledger: Ledger, summary: progress.Summary) -> str:
+def _status_text(ledger: Campaign, summary: progress.Summary) -> str:
     header, *rows = progress.table(summary, 1)
     lines = [_aligned(f"Campaign {ledger.plan.name} in {ledger.folder}", header, rows)]
     for state in summary.failures[:_MOST_FAILURES]:
@@ -360,7 +360,7 @@ def _status_text(ledger: Ledger, summary: progress.Summary) -> str:
 
 def _retry(options: argparse.Namespace) -> int:
     folder = paths.absolute(options.directory)
-    found = Ledger.open(folder).retry(Cause(name) for name in options.cause)
+    found = Campaign.open(folder).retry(Cause(name) for name in options.cause)
     if found:
         output.say(
             f"{len(found)} trials will run again. Go on with: algoperf campaign run {folder}"
@@ -371,7 +371,7 @@ def _retry(options: argparse.Namespace) -> int:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    ledger = Ledger.open(paths.absolute(options.directory))
+    ledger = Campaign.open(paths.absolute(options.directory))
     cancelled = slurm_jobs.cancel(ledger.folder)
     if cancelled:
         output.say(f"Cancelled the Slurm jobs {', '.join(cancelled)}.")

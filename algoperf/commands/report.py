@@ -18,12 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="default: report with the format's ending; -: standard output",
+        help="file to write, or - for standard output (default: report.EXT, where EXT is the "
+        "format's extension)",
     )
     parser.add_argument(
         "--format",
         choices=list(formats.FORMATS),
-        help="default: as the output's name ends, else html",
+        help="report format (default: by the extension of the output, else html)",
     )
 
 
@@ -60,7 +61,8 @@ def command(options: argparse.Namespace, format_name: str, path: Path) -> str:
     """The command line that these options stand for, with every choice spelt out."""
     held_out = options.held_out and ",".join(options.held_out)
     held_out = "none" if options.held_out == [] else held_out
-    words = ["algoperf", "report", str(options.directory), "--rules", options.rules]
+    words = ["algoperf", "report", *map(str, options.directories)]
+    words += ["--rules", options.rules]
     for flag, value in (
         ("--tuning-ruleset", options.tuning),
         ("--targets", options.targets),

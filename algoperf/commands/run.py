@@ -1,14 +1,17 @@
-"""`algoperf run`: times a submission on a workload."""
+"""`algoperf run`: times a submission on workloads."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from algoperf import exit_status
+from algoperf import console, exit_status, paths, rulesets
+from algoperf.campaign import single
+from algoperf.campaign.plan import SPACE_FILE, make_entry, workloads_of
 from algoperf.instruments.curvature import PROXIES
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
-from algoperf.runner import cockpit, experiment
-from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
+from algoperf.runner import cockpit
+from algoperf.runner.settings import PRECISIONS, Settings
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
 
 
@@ -31,18 +34,25 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
         metavar="SUBMISSION",
         help="Python file of the submission",
     )
-    add("--framework", required=True, metavar="NAME", help="jax or pytorch")
+    add(
+        "--framework",
+        metavar="NAME",
+        help="jax or pytorch (default: the framework that the file imports)",
+    )
     add(
         "--workload",
+        dest="workloads",
+        nargs="+",
         required=True,
         metavar="NAME",
-        help="workload to train; `algoperf list` shows all",
+        help="workloads to train, or tier:mini or tier:full; `algoperf list` shows all",
     )
     add(
         "--search-space",
         type=Path,
         metavar="FILE",
-        help="JSON file of the tuning search space; required for external tuning",
+        help="JSON file of the tuning search space "
+        f"(default: {SPACE_FILE} beside the submission, if it exists)",
     )
     add(
         "--ruleset",
@@ -53,9 +63,8 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
     add(
         "--tuning-ruleset",
         dest="tuning",
-        default="external",
         choices=TUNING_RULESETS,
-        help="external tuning, or self-tuning (default: %(default)s)",
+        help="tuning ruleset (default: external with a search space, self without)",
     )
 
 
@@ -108,7 +117,7 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    """When a trial is ended that does not end by itself."""
+    """When a trial that does not end on its own is aborted."""
     add = parser.add_argument
     add(
         "--hang-seconds",
@@ -239,13 +248,41 @@ def _add_instruments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Runs all trials; status 1 if one failed."""
     values = {k: v for k, v in vars(options).items() if k != "execute"}
-    if values["experiment_name"] is None:
-        values["experiment_name"] = default_experiment_name(options.submission_path)
     if values["data_dir"] is None:
         del values["data_dir"]
-    reference = values.pop("calibrate")
-    settings = Settings(**values)
-    cockpit.plan_of(settings)  # refuses a misspelt instrument before anything starts
+    reference, workloads = values.pop("calibrate"), values.pop("workloads")
+    names = workloads_of(workloads, rulesets.ruleset(options.ruleset))
+    values |= _inferred(options)
+    settings = [Settings(workload=name, **values) for name in names]
+    for one in settings:
+        cockpit.plan_of(one)  # refuses a misspelt instrument before anything starts
     if reference is not None:
-        calibration.check(settings, reference)
-    return exit_status.OK if experiment.run(settings) else exit_status.FAILED
+        for one in settings:
+            calibration.check(one, reference)
+    return exit_status.OK if single.run(settings) else exit_status.FAILED
+
+
+def _inferred(options: argparse.Namespace) -> dict[str, Any]:
+    """What was left out and can be told from the submission; says what was told."""
+    entry = make_entry(
+        paths.absolute(options.submission_path),
+        name=options.experiment_name,
+        framework=options.framework,
+        search_space=options.search_space,
+        tuning=options.tuning,
+    )
+    told = []
+    if options.framework is None:
+        told.append(f"framework: {entry.framework}")
+    if options.tuning is None and options.search_space is None:
+        told.append(
+            f"tuning: {entry.tuning} ({entry.search_space or 'no search space'})"
+        )
+    if told:
+        console.tell("; ".join(told))
+    return {
+        "experiment_name": entry.name,
+        "framework": entry.framework,
+        "search_space": entry.search_space,
+        "tuning": entry.tuning,
+    }

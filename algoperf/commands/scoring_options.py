@@ -1,71 +1,78 @@
 """The arguments that all commands over scored logs share, and the leaderboard they ask for."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from algoperf import logs, registry
 from algoperf.commands.arguments import whole_number
+from algoperf.errors import BadLogs
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 
 _MOST_STUDIES = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the folder of logs, and what decides how they are scored."""
+    """Adds the folders of logs, and what decides how they are scored."""
     add = parser.add_argument
-    add("directory", type=Path, metavar="DIR", help="folder that holds the logs")
+    add(
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folder containing the logs; several are ranked together",
+    )
     add(
         "--rules",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
-        help="default: %(default)s",
+        help="rules to score by (default: %(default)s)",
     )
     add(
         "--tuning-ruleset",
         dest="tuning",
         choices=TUNING_RULESETS,
-        help="default: as the logs say",
+        help="external tuning or self-tuning (default: as recorded in the logs)",
     )
     add(
         "--targets",
         type=Path,
         metavar="FILE",
-        help="JSON file of targets and workloads; default: the workloads' definitions, "
-        "then what the logs record",
+        help="JSON file of targets and workloads (default: the workloads' definitions, "
+        "then what the logs record)",
     )
     add(
         "--held-out",
         metavar="A,B,…",
         type=names,
-        help="held-out workloads, or none; default: those in the targets file, else those "
-        "that were drawn for the ruleset, else those in the logs",
+        help="held-out workloads, or none (default: those of the targets file, else those "
+        "drawn for the ruleset, else those in the logs)",
     )
     add(
         "--studies",
         dest="num_studies",
         type=count(_MOST_STUDIES),
         metavar="N",
-        help="studies that count, the first by number; those that are missing are misses",
+        help="score the first N studies; a missing study counts as a miss",
     )
     add(
         "--reference",
         metavar="NAME",
-        help="submission that speed-ups are measured against",
+        help="submission to measure speed-ups against",
     )
     add(
         "--compat",
         action="store_true",
         help="reproduce the published scorer exactly, including its two bugs",
     )
-    add("--strict", action="store_true", help="make warnings errors")
+    add("--strict", action="store_true", help="treat warnings as errors")
 
 
 def leaderboard(options: argparse.Namespace) -> Any:
     """The `Leaderboard` that the options ask for."""
     score = registry.scoring_module("leaderboard").score
-    found = logs.scan(options.directory)
+    found = scan_all(options.directories)
     return score(
         found.trials,
         options.rules,
@@ -78,6 +85,25 @@ def leaderboard(options: argparse.Namespace) -> Any:
         reference=options.reference,
         left_out=found.left_out,
     )
+
+
+def scan_all(directories: Sequence[Path]) -> logs.Scan:
+    """The trials of all folders; BadLogs where two of them hold the same trial."""
+    if len(directories) == 1:
+        return logs.scan(directories[0])
+    trials: dict[logs.TrialId, logs.Trial] = {}
+    left_out: list[str] = []
+    for directory in directories:
+        found = logs.scan(directory)
+        for trial in found.trials:
+            if (other := trials.setdefault(trial.id, trial)) is not trial:
+                raise BadLogs(
+                    f"{other.folder} and {trial.folder} are both trial {trial.id.trial} of "
+                    f"{trial.id.submission}, study {trial.id.study}, {trial.id.workload}. "
+                    "Give each folder once, and submissions names of their own."
+                )
+        left_out += [f"{directory}: {phrase}" for phrase in found.left_out]
+    return logs.Scan(list(trials.values()), tuple(left_out))
 
 
 def count(most: int) -> Callable[[str], int]:

@@ -26,6 +26,7 @@ from algoperf.jax_backend import leaves, losses, settings, sharding
 from algoperf.jax_backend.model import BoundModel
 from algoperf.jax_backend.probe import JaxProbe
 from algoperf.probe import Objective, Probe
+from algoperf.processes import OneProcess
 
 PRECISIONS = {"float32": None, "bf16": jnp.bfloat16}  # name: layers' compute dtype
 # TF32 where the GPU has it, as the benchmark's rules for both frameworks say.
@@ -60,6 +61,7 @@ class JaxBackend:
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self.num_devices = sharding.get_mesh().size
+        self.processes = OneProcess()
         replicated = sharding.get_replicate_sharding()
         self._unstack = jax.jit(jnp.unstack, out_shardings=replicated)
         self._probe = jax.jit(jnp.negative, out_shardings=replicated)
@@ -167,14 +169,6 @@ class JaxBackend:
             _wait(array)
         jax.effects_barrier()
         jax.block_until_ready(self._probe(np.zeros((), np.int32)))
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """The same seconds: there is one process."""
-        return list(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        """The value: there is one process."""
-        return [value]
 
     def probe(self, objective: Objective) -> Probe:
         """See `algoperf.backend.Backend`."""

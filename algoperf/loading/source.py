@@ -1,12 +1,14 @@
 """What a submission's files say without being run: imports, found or missing, and its files."""
 
 import ast
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from algoperf.errors import BadSubmission
+from algoperf.frameworks import FRAMEWORKS, Signs
 from algoperf.loading import published
 from algoperf.loading.places import (
     ALIAS,
@@ -18,13 +20,6 @@ from algoperf.loading.places import (
     module_file,
 )
 
-# What tells for which framework a file is written, the surest first: of two frameworks that are
-# imported, one may serve for a schedule only.
-_FRAMEWORK_SIGNS = (
-    {"pytorch": {"pytorch_utils"}, "jax": {"jax_sharding_utils"}},
-    {"pytorch": {"torch"}, "jax": {"jax", "flax"}},
-    {"pytorch": set(), "jax": {"optax"}},
-)
 _MOST_FILES = 1_000  # of one submission: a dotted path may lead into a large repository
 # Whoever uses these may change where Python looks for modules.
 _LOOK_UPS = (
@@ -195,8 +190,9 @@ class Source:
                 top, *rest = statement.module.split(".")
                 is_ours = top in (BENCHMARK, ALIAS) and not statement.level
                 seen |= {*rest[:1], *statement.taken} if is_ours else {top}
-        for signs in _FRAMEWORK_SIGNS:
-            told = [name for name, words in signs.items() if words & seen]
+        signs = {name: known.signs for name, known in FRAMEWORKS.items()}
+        for field in dataclasses.fields(Signs):
+            told = [n for n, sign in signs.items() if getattr(sign, field.name) & seen]
             if len(told) == 1:
                 return told[0]
         return None

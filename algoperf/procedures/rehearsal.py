@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import backend as backends
-from algoperf import leaves, logs, packages, plugins, registry
+from algoperf import frameworks, leaves, logs, packages, plugins, registry
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.loading.source import Source
@@ -263,12 +263,12 @@ def framework_of(path: Path) -> tuple[str, str]:
     framework = Source(path).framework()
     if framework is not None:
         return framework, f"what {path.name} imports"
-    for framework in backends.FRAMEWORKS:
+    for framework in frameworks.FRAMEWORKS:
         if path.stem.endswith(f"_{framework}"):
             return framework, f"the name {path.name}"
     raise BadSettings(
         f"Cannot tell from the imports of {path} which framework it is for. Say it with "
-        f"--framework ({' or '.join(backends.FRAMEWORKS)}), or leave the rehearsal out "
+        f"--framework ({' or '.join(frameworks.FRAMEWORKS)}), or leave the rehearsal out "
         "with --static."
     )
 

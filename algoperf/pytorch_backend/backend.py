@@ -16,7 +16,7 @@ from algoperf.errors import BadSettings, near
 from algoperf.probe import Objective, Probe
 from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
-    Processes,
+    ProcessGroups,
     Rank,
     current_rank,
     device_of,
@@ -61,7 +61,7 @@ class Backend:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             devices.set_up_gpu()
-        self.processes = Processes(rank, device)
+        self.processes = ProcessGroups(rank, device)
 
     def describe_devices(self) -> dict[str, Any]:
         """See `algoperf.backend.Backend`; `warnings` are sentences for the user."""
@@ -133,14 +133,6 @@ class Backend:
         """See `algoperf.backend.Backend`; a CPU has no queue to wait for."""
         if self.accelerator is not None:
             self.accelerator.synchronize()
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.maximum(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        """See `algoperf.backend.Backend`."""
-        return self.processes.exchange(value)
 
     def probe(self, objective: Objective) -> Probe:
         """See `algoperf.backend.Backend`."""

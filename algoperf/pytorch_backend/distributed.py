@@ -63,8 +63,8 @@ def device_of(rank: Rank) -> torch.device:
     return torch.device("cuda", rank.local_rank)
 
 
-class Processes:
-    """The process groups of a run; alone, every message is the identity."""
+class ProcessGroups:
+    """Implements `algoperf.processes.Processes` with the process groups of a run."""
 
     def __init__(self, rank: Rank, device: torch.device) -> None:
         self._world_size = rank.world_size
@@ -85,27 +85,40 @@ class Processes:
         if self._control is None:
             return
         distributed.all_reduce(torch.zeros(1, device=device))
-        self.maximum([0.0])
+        self.barrier()
 
-    def maximum(self, numbers: Sequence[float]) -> list[float]:
-        """Element-wise maximum over all processes, which wait for each other."""
+    def all_reduce_max(self, numbers: Sequence[float]) -> list[float]:
+        """See `Processes`."""
         if self._control is None:
             return [float(number) for number in numbers]
         tensor = torch.tensor(list(numbers), dtype=torch.float64)
         distributed.all_reduce(tensor, distributed.ReduceOp.MAX, group=self._control)
         return tensor.tolist()
 
-    def exchange(self, value: Any) -> list[Any]:
-        """Everybody's value, in the order of ranks."""
+    def gather(self, value: Any) -> list[Any]:
+        """See `Processes`."""
         if self._control is None:
             return [value]
         values: list[Any] = [None] * self._world_size
         distributed.all_gather_object(values, value, group=self._control)
         return values
 
-    def gather(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def broadcast(self, value: Any) -> Any:
+        """See `Processes`."""
+        if self._control is None:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0, group=self._control)
+        return values[0]
+
+    def barrier(self) -> None:
+        """See `Processes`."""
+        if self._control is not None:
+            distributed.barrier(group=self._control)
+
+    def joined(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All processes' arrays, joined along the first axis in the order of ranks."""
-        parts = self.exchange(dict(arrays))
+        parts = self.gather(dict(arrays))
         return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ from algoperf.forward_context import ForwardContext
 from algoperf.parameter_loss import WithParameterLoss
 from algoperf.pytorch_backend import layers, losses
 from algoperf.pytorch_backend.devices import to_numpy
-from algoperf.pytorch_backend.distributed import Processes, Rank, unwrap, wrap
+from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap, wrap
 from algoperf.pytorch_backend.dropout import Dropout, configure
 from algoperf.pytorch_backend.rng import generator
 
@@ -51,7 +51,7 @@ class Execution:
 
     device: torch.device
     rank: Rank
-    processes: Processes
+    processes: ProcessGroups
     bf16: bool = False
     compile: bool = False
 
@@ -198,7 +198,7 @@ class BoundModel:
             return logits, state
         config = self._definition.model
         term = self._model.parameter_loss(unwrap(params), config)
-        return WithParameterLoss(logits, term), state
+        return logits if term is None else WithParameterLoss(logits, term), state
 
     def loss(
         self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float
@@ -281,7 +281,7 @@ class BoundModel:
         with _evaluating(module), torch.no_grad():
             outputs, state = self._outputs(module, model_state, batch, key)
         arrays = {name: to_numpy(tensor) for name, tensor in outputs.items()}
-        return self._execution.processes.gather(arrays), state
+        return self._execution.processes.joined(arrays), state
 
     def _outputs(
         self, module: nn.Module, model_state: Any, batch: spec.Batch, key: Any

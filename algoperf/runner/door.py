@@ -14,18 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algoperf import logs, paths, prepared, submission
-from algoperf.backend import check_framework
 from algoperf.errors import BadData, BadSettings, MissingDependency
+from algoperf.frameworks import check_framework
 from algoperf.runner import event_files
 from algoperf.runner.settings import Settings, default_data_dir
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _NUMBER_VARIABLES = (*_RANK_VARIABLES, "LOCAL_WORLD_SIZE", "MASTER_PORT")
-# What a trial imports late: a package that is missing would end it after its first steps.
-_FRAMEWORK_PACKAGES = {
-    "jax": ("jax", "flax", "safetensors", "ml_dtypes"),
-    "pytorch": ("torch", "safetensors", "ml_dtypes", "array_api_compat"),
-}
 
 
 def check_before_start(settings: Settings) -> None:
@@ -65,7 +60,7 @@ def _check_launcher(settings: Settings, environment: Mapping[str, str]) -> None:
             f"RANK is {environment['RANK']}, but WORLD_SIZE is {world_size}; ranks are "
             "counted from 0. Start the processes with torchrun."
         )
-    if settings.framework != "pytorch":
+    if not check_framework(settings.framework).uses_processes:
         raise BadSettings(
             f"torchrun has started {world_size} processes, but {settings.framework} uses "
             "all devices from one process. Start it without torchrun."
@@ -78,7 +73,7 @@ def _check_launcher(settings: Settings, environment: Mapping[str, str]) -> None:
 
 
 def check_file(path: Path, what: str) -> None:
-    """Refuses all but a regular file that can be read: a pipe or a device may block for ever."""
+    """Refuses all but a regular file that can be read: a pipe or a device may block forever."""
     if path.is_dir():
         raise BadSettings(f"The {what} {paths.shown(path)} is a folder; give a file.")
     if not path.exists():
@@ -94,9 +89,8 @@ def check_file(path: Path, what: str) -> None:
 def _check_packages(settings: Settings) -> None:
     """Packages that the framework, the data and the options need."""
     known = check_framework(settings.framework)
-    framework = _FRAMEWORK_PACKAGES.get(settings.framework, ())
     for packages, extra, what in (
-        (framework, known.extra, f"Framework {settings.framework!r}"),
+        (known.packages, known.extra, f"Framework {settings.framework!r}"),
         (settings.definition.packages, "data", f"Workload {settings.workload!r}"),
     ):
         missing = [name for name in packages if not is_importable(name)]

@@ -1,5 +1,6 @@
 """Runs the planned trials of a run one after the other."""
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,40 +24,39 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
     """
     door.check_before_start(settings)
     plans = plan_trials(settings)
-    if _is_under_torchrun() or not settings.isolate:
+    if is_under_torchrun() or not settings.isolate:
         return _run_here(plans, settings, say)
     endings = []
     with StopRequest().listen() as stop:
         for plan in trials_left(plans, settings, say):
             ending = launch(plan)
-            say(_sentence(plan, ending))
+            say(sentence(plan, ending))
             endings.append(ending)
             if stop.is_set or ending.outcome is Outcome.PREEMPTED:
                 raise Preempted
     return not any(ending.is_failure for ending in endings)
 
 
-def _is_under_torchrun() -> bool:
+def is_under_torchrun() -> bool:
+    """Whether this is one of several processes that the user's torchrun has started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _run_here(
     plans: Sequence[TrialPlan], settings: Settings, say: Callable[[str], None]
 ) -> bool:
-    own = OwnProcess() if _is_under_torchrun() else None
+    own = OwnProcess() if is_under_torchrun() else None
     backend = setup.load_backend(settings)
     is_good = True
     try:
         left = trials_left(plans, settings, say) if backend.rank == 0 else []
         # The first process alone looks at the folders, and tells the others what to run.
-        is_left = backend.slowest([float(plan in left) for plan in plans])
-        for plan in [
-            plan for plan, wanted in zip(plans, is_left, strict=True) if wanted
-        ]:
+        is_left = backend.processes.broadcast([plan in left for plan in plans])
+        for plan in itertools.compress(plans, is_left):
             ending = run_trial(plan, backend, own)
             is_good &= not ending.is_failure
             if backend.rank == 0:
-                say(_sentence(plan, ending))
+                say(sentence(plan, ending))
             if ending.outcome is Outcome.PREEMPTED:
                 raise Preempted
     finally:
@@ -64,7 +64,8 @@ def _run_here(
     return is_good
 
 
-def _sentence(plan: TrialPlan, ending: Ending) -> str:
+def sentence(plan: TrialPlan, ending: Ending) -> str:
+    """A line about a trial that has ended."""
     s = plan.settings
     return (
         f"{s.experiment_name}, {s.workload} ({s.framework}), study {plan.study}, trial "

@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 
 import algoperf
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.loading.source import Source
 from algoperf.trial_meta import Host
 
-_PACKAGES = ("numpy", "jax", "jaxlib", "flax", "optax", "torch")
+_PACKAGES = ("numpy", *(p for f in FRAMEWORKS.values() for p in f.versions_of))
 
 
 def host() -> Host:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from algoperf import paths, registry, rulesets
-from algoperf.backend import check_framework
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
+from algoperf.frameworks import check_framework
 from algoperf.rulesets import Ruleset, TuningRuleset
 from algoperf.runner.fairness import environment
 
@@ -156,7 +156,8 @@ class Settings:
                     f"--{option.replace('_', '-')} is {seconds:g}; it must be above 0 and at "
                     f"most {_MAX_SECONDS:,.0f} (a year)."
                 )
-        if self.num_processes > 1 and self.framework != "pytorch":
+        known = check_framework(self.framework)
+        if self.num_processes > 1 and not known.uses_processes:
             raise BadSettings(
                 f"--num-processes is {self.num_processes}, but {self.framework} uses all "
                 "devices from one process. Leave --num-processes out."

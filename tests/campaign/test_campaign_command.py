@@ -7,10 +7,10 @@ from fakes import FakeEngine
 
 from algoperf import cli, logs
 from algoperf.campaign import control, engines, stages
-from algoperf.campaign.ledger import MANIFEST, Ledger
+from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadData, BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 from algoperf.runner.outcomes import Ending
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
@@ -33,7 +33,7 @@ def campaign(make_plan, monkeypatch, toy_everywhere):
 
     def make(script=None):
         plan = make_plan()
-        Ledger(plan).write_manifest()
+        Campaign(plan).write_manifest()
         engine = FakeEngine(monkeypatch, script)
         monkeypatch.setattr(engines, "make", lambda *arguments: engine)
         return plan.folder
@@ -52,7 +52,7 @@ def test_a_failed_trial_is_named_with_the_way_to_run_it_again(campaign, run):
     folder = campaign({FIRST: [CRASHED]})
     status, out, _ = run("run", folder)
     assert status == 1
-    assert "study 1, trial 1: submission: it raised" in out
+    assert "study 1, trial 1: crashed in the submission: it raised." in out
     assert f"algoperf campaign retry {folder} --cause submission" in out
 
 
@@ -74,7 +74,7 @@ def test_retry_says_what_to_do_next(campaign, run):
     assert "No trial has failed" in run("retry", folder, "--cause", "memory")[1]
     _, out, _ = run("retry", folder, "--cause", "submission")
     assert f"1 trials will run again. Go on with: algoperf campaign run {folder}" in out
-    assert Ledger.open(folder).look(FIRST).verdict.state is State.WAITING
+    assert Campaign.open(folder).look(FIRST).verdict.state is State.WAITING
 
 
 def test_retry_of_preempted_trials_is_refused_since_they_run_by_themselves(run):
@@ -104,9 +104,9 @@ def test_a_plan_cannot_be_changed_through_its_folder(campaign, run):
 def test_a_dry_run_is_short_and_kept_apart(campaign, run):
     folder = campaign()
     assert run("run", folder, "--dry-run-steps", 3)[0] == 0
-    inner = Ledger.open(folder / ".campaign" / "dry_run")
+    inner = Campaign.open(folder / ".campaign" / "dry_run")
     assert (inner.plan.max_steps, len(inner.trials)) == (3, 1)
-    assert {s.verdict.state for s in Ledger.open(folder).look_at_all()} == {
+    assert {s.verdict.state for s in Campaign.open(folder).look_at_all()} == {
         State.WAITING
     }
 
@@ -254,7 +254,7 @@ def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, ca
     from algoperf.campaign.drive import Drive
     from algoperf.campaign.progress import Screen
 
-    ledger = Ledger.open(campaign({FIRST: [CRASHED]}))
+    ledger = Campaign.open(campaign({FIRST: [CRASHED]}))
     engine = engines.make("local", None, ledger.folder)
     with Screen(ledger, 1) as screen:
         Drive(ledger, engine, screen).run()
@@ -262,5 +262,5 @@ def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, ca
         with console.capture() as captured:
             console.print(screen._draw())
     text = captured.get()
-    assert "3/4" in text and "submission: it raised" in text
+    assert "3/4" in text and "the submission: it raised" in text
     assert logs.read(ledger.folder)

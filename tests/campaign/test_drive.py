@@ -6,7 +6,7 @@ from fakes import KILLED, PREEMPTED, FakeEngine, Notes, Vanish
 from algoperf import logs
 from algoperf.campaign import attempt
 from algoperf.campaign.drive import Drive
-from algoperf.campaign.ledger import Ledger, key_of
+from algoperf.campaign.ledger import Campaign, key_of
 from algoperf.campaign.records import Records
 from algoperf.campaign.verdict import Cause, State
 from algoperf.errors import BadLogs
@@ -19,7 +19,7 @@ FIRST = "sgd/study_1/blobs_toy/trial_1"
 
 @pytest.fixture
 def ledger(make_plan):
-    return Ledger(make_plan())
+    return Campaign(make_plan())
 
 
 def drive(ledger, engine, **changes):
@@ -41,7 +41,7 @@ def test_every_trial_runs_once_and_is_done(ledger, monkeypatch):
 
 
 def test_one_study_comes_before_the_next_and_long_budgets_first(make_plan, monkeypatch):
-    ledger = Ledger(make_plan(workloads=("blobs_short", "blobs"), trials=1))
+    ledger = Campaign(make_plan(workloads=("blobs_short", "blobs"), trials=1))
     engine = FakeEngine(monkeypatch, slots=1)
     drive(ledger, engine)
     assert [key.split("/")[1:3] for key in engine.started] == [
@@ -182,7 +182,7 @@ def test_a_second_driver_is_refused(ledger):
         assert ledger.is_driven()
         with (
             pytest.raises(BadLogs, match="Another `algoperf campaign run`"),
-            Ledger(ledger.plan).driven(),
+            Campaign(ledger.plan).driven(),
         ):
             pass
     assert not ledger.is_driven()

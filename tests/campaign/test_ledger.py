@@ -6,7 +6,7 @@ import json
 import pytest
 
 from algoperf import logs, registry
-from algoperf.campaign.ledger import MANIFEST, Ledger
+from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.outcome import Outcome, OutcomeRecord
@@ -16,32 +16,32 @@ FIRST = "sgd/study_1/blobs_toy/trial_1"
 
 def test_a_folder_tells_its_plan_also_after_a_move(make_plan, tmp_path):
     plan = make_plan()
-    Ledger(plan).write_manifest()
-    assert Ledger.open(plan.folder).plan == plan
+    Campaign(plan).write_manifest()
+    assert Campaign.open(plan.folder).plan == plan
     moved = plan.folder.rename(tmp_path / "moved")
-    assert Ledger.open(moved).plan == dataclasses.replace(plan, folder=moved)
+    assert Campaign.open(moved).plan == dataclasses.replace(plan, folder=moved)
 
 
 def test_a_folder_without_a_manifest_is_no_campaign(tmp_path):
     with pytest.raises(BadLogs, match=r"is not the folder of a campaign.*campaign run"):
-        Ledger.open(tmp_path)
+        Campaign.open(tmp_path)
 
 
 def test_a_damaged_manifest_is_named(make_plan):
     plan = make_plan()
-    Ledger(plan).write_manifest()
+    Campaign(plan).write_manifest()
     (plan.folder / MANIFEST).write_text("{")
     with pytest.raises(BadLogs, match=r"campaign.json is damaged"):
-        Ledger.open(plan.folder)
+        Campaign.open(plan.folder)
 
 
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"ruleset": "v0.6"}, {"max_steps": 3}, {"processes": 2}]
 )
 def test_trials_of_two_kinds_are_not_mixed_in_a_folder(make_plan, change):
-    Ledger(make_plan()).write_manifest()
+    Campaign(make_plan()).write_manifest()
     with pytest.raises(BadSettings, match=f"{next(iter(change))} = .*another folder"):
-        Ledger(make_plan(**change)).write_manifest()
+        Campaign(make_plan(**change)).write_manifest()
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ def test_trials_of_two_kinds_are_not_mixed_in_a_folder(make_plan, change):
 )
 def test_a_campaign_may_grow(make_plan, change):
     plan = make_plan()
-    Ledger(plan).write_manifest()
-    for trial in Ledger(plan).trials.values():
+    Campaign(plan).write_manifest()
+    for trial in Campaign(plan).trials.values():
         logs.write_outcome(trial.folder, OutcomeRecord(Outcome.REACHED))
-    larger = Ledger(make_plan(**change))
+    larger = Campaign(make_plan(**change))
     larger.write_manifest()
     left = larger.left()
     assert len(left) == len(larger.trials) - 4 > 0
     kept = larger.trials[FIRST]
     assert (kept.seed, kept.point) == (
-        Ledger(plan).trials[FIRST].seed,
-        Ledger(plan).trials[FIRST].point,
+        Campaign(plan).trials[FIRST].seed,
+        Campaign(plan).trials[FIRST].point,
     )
 
 
@@ -72,20 +72,20 @@ def test_code_that_changes_under_a_campaign_is_refused_once_it_has_run(
     path.write_text(plan.submissions[0].path.read_text())
     entry = dataclasses.replace(plan.submissions[0], path=path)
     plan = dataclasses.replace(plan, submissions=(entry,))
-    Ledger(plan).write_manifest()
+    Campaign(plan).write_manifest()
     path.write_text(path.read_text() + "# changed\n")
-    Ledger(plan).write_manifest()  # nothing has run yet
+    Campaign(plan).write_manifest()  # nothing has run yet
     logs.write_outcome(
-        Ledger(plan).trials[FIRST].folder, OutcomeRecord(Outcome.REACHED)
+        Campaign(plan).trials[FIRST].folder, OutcomeRecord(Outcome.REACHED)
     )
-    Ledger(plan).write_manifest()
+    Campaign(plan).write_manifest()
     path.write_text(path.read_text() + "# again\n")
     with pytest.raises(BadSettings, match="code of submission 'sgd' has changed"):
-        Ledger(plan).write_manifest()
+        Campaign(plan).write_manifest()
 
 
 def test_scoring_passes_over_what_a_campaign_keeps_without_a_word(make_plan):
-    ledger = Ledger(make_plan())
+    ledger = Campaign(make_plan())
     ledger.write_manifest()
     trial = ledger.trials[FIRST]
     logs.write_outcome(trial.folder, OutcomeRecord(Outcome.REACHED))
@@ -99,13 +99,13 @@ def test_scoring_passes_over_what_a_campaign_keeps_without_a_word(make_plan):
 
 def test_each_trial_of_a_workload_has_its_own_place(make_plan):
     plan = make_plan(workloads=tuple(registry.definitions())[:2])
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     assert len(ledger.trials) == 8
     assert {s.verdict.state for s in ledger.look_at_all()} == {State.WAITING}
 
 
 def test_the_manifest_names_the_code_that_it_was_made_for(make_plan):
     plan = make_plan()
-    content = json.loads(Ledger(plan).write_manifest(costs=[]).read_text())
+    content = json.loads(Campaign(plan).write_manifest(costs=[]).read_text())
     assert set(content["code"]) == {"sgd"}
     assert content["costs"] == []

@@ -16,10 +16,10 @@ from algoperf.campaign import engines
 from algoperf.campaign.attempt import Job
 from algoperf.campaign.drive import Drive
 from algoperf.campaign.engines import EngineOptions, LocalEngine, Share, shares
-from algoperf.campaign.ledger import Ledger
+from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadSettings
-from algoperf.logs import Outcome
+from algoperf.outcome import Outcome
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
 
@@ -54,14 +54,14 @@ def test_more_jobs_than_cores_or_gpus_are_refused(eight_cores, monkeypatch):
 
 
 def test_a_share_reaches_the_attempt(make_plan):
-    trial = next(iter(Ledger(make_plan()).trials.values()))
+    trial = next(iter(Campaign(make_plan()).trials.values()))
     job = Share((1,), ("3",)).given_to(Job(trial, Path("x"), environment={"A": "b"}))
     assert job.cores == (1,)
     assert job.environment == {"A": "b", "CUDA_VISIBLE_DEVICES": "3"}
 
 
 def test_a_campaign_runs_in_processes_of_its_own(make_plan, toy_everywhere):
-    ledger = Ledger(make_plan(studies=1))
+    ledger = Campaign(make_plan(studies=1))
     notes = Notes()
     engine = LocalEngine(EngineOptions(jobs=1))
     assert Drive(ledger, engine, notes).run()
@@ -69,9 +69,10 @@ def test_a_campaign_runs_in_processes_of_its_own(make_plan, toy_everywhere):
     assert [line[1:] for line in notes.lines] == [("done", False)] * 2
 
 
-def start_driver(plan) -> subprocess.Popen:
-    Ledger(plan).write_manifest()
+def start_driver(plan, *options: str) -> subprocess.Popen:
+    Campaign(plan).write_manifest()
     command = [sys.executable, "-m", "algoperf.cli", "campaign", "run", plan.folder]
+    command += options
     return subprocess.Popen(
         command,
         env=environment(),
@@ -117,7 +118,7 @@ def has_evaluations(ledger, key):
 @pytest.mark.slow
 def test_sigterm_stops_with_a_checkpoint_and_the_next_run_goes_on(make_plan, tmp_path):
     plan = endless(make_plan, tmp_path)
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     driver = start_driver(plan)
     wait_until(has_evaluations(ledger, NEVER), "evaluations")
     driver.send_signal(signal.SIGTERM)
@@ -143,7 +144,7 @@ def test_when_the_driver_is_killed_its_trial_stops_with_a_checkpoint(
     make_plan, tmp_path
 ):
     plan = endless(make_plan, tmp_path)
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     driver = start_driver(plan)
     wait_until(has_evaluations(ledger, NEVER), "evaluations")
     children = psutil.Process(driver.pid).children(recursive=True)
@@ -156,7 +157,7 @@ def test_when_the_driver_is_killed_its_trial_stops_with_a_checkpoint(
 @pytest.mark.slow
 def test_an_attempt_that_is_killed_is_tried_again(make_plan, tmp_path):
     plan = endless(make_plan, tmp_path)
-    ledger = Ledger(plan)
+    ledger = Campaign(plan)
     driver = start_driver(plan)
     for attempts in (1, 2):
         wait_until(
@@ -173,4 +174,4 @@ def test_an_attempt_that_is_killed_is_tried_again(make_plan, tmp_path):
     )
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == 75, out
-    assert "infrastructure, to run again" in out
+    assert "It will run again." in out

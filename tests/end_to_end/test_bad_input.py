@@ -9,8 +9,9 @@ import textwrap
 import pytest
 
 from algoperf import cli, logs, registry
+from algoperf.campaign import single
 from algoperf.logs import Outcome
-from algoperf.runner import experiment, setup, trial_process
+from algoperf.runner import setup, trial_process
 
 SPACE = '{"learning_rate": {"min": 0.1, "max": 0.1, "scaling": "linear"}}'
 SUBMISSION = """
@@ -115,7 +116,7 @@ def test_a_bad_update_ends_with_its_outcome_and_reason(
         backend = setup.load_backend(plan.settings)
         return trial_process.run_trial(plan, backend)
 
-    monkeypatch.setattr(experiment, "launch", in_this_process)
+    monkeypatch.setattr(single, "launch", in_this_process)
     if what == "sleeps past the budget":
         definition = registry.definition("mnist_mini")
         limits = {

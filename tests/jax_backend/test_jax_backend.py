@@ -138,5 +138,8 @@ def test_is_finite_looks_at_every_parameter(backend, bad):
     assert not backend.is_finite({**good, "e": jnp.array([1.0, bad])})
 
 
-def test_the_slowest_of_one_process_is_itself(backend):
-    assert backend.slowest([1.5, 2.0]) == [1.5, 2.0]
+def test_messages_of_one_process_are_the_identity(backend):
+    assert backend.processes.all_reduce_max([1.5, 2.0]) == [1.5, 2.0]
+    assert backend.processes.gather("it") == ["it"]
+    assert backend.processes.broadcast("it") == "it"
+    backend.processes.barrier()

@@ -53,7 +53,11 @@ def run(folder: Path) -> None:
     model, plain = tiny.bound(config, backend=backend), tiny.bound(backend=backend)
     params, _ = plain.init(tiny.key(0))
     seen: dict[str, Any] = {"setup": [str(part) for part in BEFORE]}
-    seen["slowest"] = backend.slowest([1.0 + backend.rank, 5.0 - backend.rank])
+    numbers = [1.0 + backend.rank, 5.0 - backend.rank]
+    seen["slowest"] = backend.processes.all_reduce_max(numbers)
+    seen["first"] = backend.processes.broadcast(backend.rank)
+    seen["all"] = backend.processes.gather(backend.rank)
+    backend.processes.barrier()
     for rate in (0.0, 0.5):
         for name, value in gradients(backend, plain, params, rate).items():
             seen[f"gradient/{rate}/{name}"] = value

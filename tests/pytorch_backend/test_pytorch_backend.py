@@ -196,8 +196,11 @@ def test_all_gpus_that_were_touched_are_waited_for(monkeypatch):
     assert waits == [0, 2]
 
 
-def test_slowest_of_one_process_is_itself(backend):
-    assert backend.slowest([1.5, 2.0]) == [1.5, 2.0]
+def test_messages_of_one_process_are_the_identity(backend):
+    assert backend.processes.all_reduce_max([1.5, 2.0]) == [1.5, 2.0]
+    assert backend.processes.gather("it") == ["it"]
+    assert backend.processes.broadcast("it") == "it"
+    backend.processes.barrier()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

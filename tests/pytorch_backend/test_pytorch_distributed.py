@@ -77,6 +77,7 @@ def test_pytorch_setup_says_which_process_this_is(one, two):
 def test_the_slowest_process_counts(two):
     for seen in two:
         assert seen["slowest"].tolist() == [2.0, 5.0]
+        assert seen["first"] == 0 and seen["all"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])

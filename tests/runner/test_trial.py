@@ -366,7 +366,7 @@ def test_the_outcome_and_its_reason_are_kept_in_the_log(harness):
 def test_the_slowest_process_is_the_runs_clock(harness):
     h = harness(max_global_steps=1)
     h.backend.num_processes = 2
-    h.backend.slowest = lambda seconds: [seconds[0] + 5, *seconds[1:]]
+    h.backend.processes.all_reduce_max = lambda seconds: [seconds[0] + 5, *seconds[1:]]
     h.run()
     assert (
         h.rows()[0]["accumulated_submission_time"] == 1 + 5 + 5
@@ -376,7 +376,10 @@ def test_the_slowest_process_is_the_runs_clock(harness):
 def test_all_processes_stop_when_one_says_that_training_is_complete(harness):
     h = harness()
     h.backend.num_processes = 2
-    h.backend.slowest = lambda seconds: [seconds[0], *[1.0 for _ in seconds[1:]]]
+    h.backend.processes.all_reduce_max = lambda seconds: [
+        seconds[0],
+        *[1.0 for _ in seconds[1:]],
+    ]
     assert "ended its training" in h.run().reason
     assert len(h.steps) == 1
 
@@ -426,7 +429,10 @@ def test_a_request_to_stop_ends_the_trial_after_the_step(harness):
 def test_all_processes_stop_when_one_is_asked_to(harness):
     h = harness()
     h.backend.num_processes = 2
-    h.backend.slowest = lambda seconds: [*seconds[:2], *[1.0 for _ in seconds[2:]]]
+    h.backend.processes.all_reduce_max = lambda seconds: [
+        *seconds[:2],
+        *[1.0 for _ in seconds[2:]],
+    ]
     assert h.run().outcome is Outcome.PREEMPTED
     assert len(h.steps) == 1
 

@@ -16,6 +16,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSubmission
 from algoperf.leaves import Reader, Writer
 from algoperf.parameter_loss import WithParameterLoss
+from algoperf.processes import OneProcess
 
 
 @dataclass
@@ -151,6 +152,7 @@ class ToyBackend:
 
     def __init__(self, **_: Any) -> None:
         self.num_synchronized = 0
+        self.processes = OneProcess()
 
     def describe_devices(self) -> dict[str, Any]:
         return {"kind": "numpy", "count": 1}
@@ -180,12 +182,6 @@ class ToyBackend:
     def synchronize(self, *trees: Any) -> None:
         self.num_synchronized += 1
         DEVICE.wait()
-
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
-        return list(seconds)
-
-    def exchange(self, value: Any) -> list[Any]:
-        return [value]
 
     def probe(self, objective):
         from toy_probe import ToyProbe

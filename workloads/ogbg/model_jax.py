@@ -140,7 +140,7 @@ def _owners(counts: jax.Array, total: int) -> jax.Array:
 
 def _segment_sum(rows: jax.Array, segments: jax.Array, num_segments: int) -> jax.Array:
     """Sums of the rows of each segment; in float32 under bf16 too."""
-    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    rows = layers.at_least_float32(rows)
     return jax.ops.segment_sum(rows, segments, num_segments)
 
 

@@ -26,10 +26,12 @@ def join(
     if backend.num_processes == 1:
         return dict(arrays), [{"rest": rest}]
     own = {name: _digest(array) for name, array in arrays.items()}
-    first = backend.exchange(own)[0]
+    first = backend.processes.broadcast(own)
     changed = {n: a for n, a in arrays.items() if own[n] != first.get(n)}
     absent = sorted(set(first) - set(own))
-    states = backend.exchange({"changed": changed, "absent": absent, "rest": rest})
+    states = backend.processes.gather(
+        {"changed": changed, "absent": absent, "rest": rest}
+    )
     joined = dict(arrays) if backend.rank == 0 else {}
     for rank, state in enumerate(states):
         for name, array in state["changed"].items():

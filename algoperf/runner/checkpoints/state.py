@@ -53,7 +53,7 @@ class TrialCheckpoints:
             p.heartbeat.beat()
             p.heartbeat.in_warmup = was_in_warmup
         if p.backend.num_processes > 1:
-            p.backend.slowest([0.0])
+            p.backend.processes.barrier()
 
     def _write(self, state: TrialState, position: int, data_wait: float) -> None:
         p, problem = self._p, ""
@@ -61,7 +61,7 @@ class TrialCheckpoints:
             own = self._own(state)
         except BadCheckpoint as error:
             own, problem = ({}, {}), str(error)
-        if max(p.backend.slowest([float(bool(problem))])):
+        if any(p.backend.processes.gather(bool(problem))):
             reason = problem or "another process could not save its state"
             p.observers.warn(f"This trial cannot be resumed: {reason}")
             self._can_save = False

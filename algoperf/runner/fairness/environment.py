@@ -3,12 +3,8 @@
 import os
 from collections.abc import Mapping
 
-# Where a submission imports the other framework too, for a schedule or to read a table, that one
-# must leave the GPU's memory to the one which trains.
-_OTHER_FRAMEWORK = {
-    "pytorch": {"JAX_PLATFORMS": "cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-    "jax": {"TF_FORCE_GPU_ALLOW_GROWTH": "true"},
-}
+from algoperf.frameworks import check_framework
+
 # Libraries read these late, when they could change what the harness computes, finds or starts.
 _PROTECTED = {
     "ATEN_CPU_CAPABILITY",
@@ -49,7 +45,7 @@ _CACHES = {
 
 def for_trial(framework: str) -> Mapping[str, str]:
     """Variables that a trial's process starts with unless the user has set them."""
-    return _OTHER_FRAMEWORK.get(framework, {})
+    return check_framework(framework).restrains_others
 
 
 def changed_since(before: Mapping[str, str]) -> list[str]:

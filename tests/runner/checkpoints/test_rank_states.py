@@ -26,7 +26,9 @@ class Meeting:
 class Process:
     def __init__(self, meeting, rank):
         self.rank, self.num_processes = rank, meeting.num_processes
-        self.exchange = lambda value: meeting.exchange(rank, value)
+        self.processes = self
+        self.gather = lambda value: meeting.exchange(rank, value)
+        self.broadcast = lambda value: meeting.exchange(rank, value)[0]
 
 
 def joined(*states):

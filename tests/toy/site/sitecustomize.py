@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import toy_workload
 
-from algoperf import backend, registry
+from algoperf import frameworks, registry
 
 _DEFINITION = toy_workload.DEFINITION
 _KNOWN = {name: _DEFINITION.named(name) for name in _DEFINITION.names()}
@@ -39,4 +39,4 @@ def _module(wing, folder, name):
 
 
 registry.definitions, registry.module = _definitions, _module
-backend.FRAMEWORKS["toy"] = backend.Framework("toy_backend", "toy")
+frameworks.FRAMEWORKS["toy"] = frameworks.Framework("toy_backend", "toy")
