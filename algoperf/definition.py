@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 from algoperf.errors import BadSettings, UnknownName, near
 from algoperf.rulesets import Ruleset
@@ -24,6 +24,10 @@ SPLIT_PREFIX: Mapping[Split, str] = {
 }
 
 
+Direction: TypeAlias = Literal["higher", "lower"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
 @dataclass(frozen=True)
 class Target:
     """The metric values that end a run; reached when strictly better, never by NaN.
@@ -34,13 +38,23 @@ class Target:
     metric: str
     validation: float
     test: float | None
-    better: Literal["higher", "lower"] = "higher"
+    better: Direction = "higher"
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` is strictly better than `than`; NaN never is."""
-        if not math.isfinite(value):
-            return False
-        return value > than if self.better == "higher" else value < than
+        return math.isfinite(value) and bool(self.cost(value) < self.cost(than))
+
+    def cost(self, values: Any) -> Any:
+        """`values` of the metric, a number or an array, turned so that less is better.
+
+        Its own inverse: the cost of a cost is the value again.
+        """
+        return -values if self.better == "higher" else values
+
+    @property
+    def comparison(self) -> str:
+        """`>` or `<`: how a value that beats the target compares with it."""
+        return ">" if self.better == "higher" else "<"
 
     def bound(self, split: Literal["validation", "test"]) -> float | None:
         """The value to beat on that split; None where there is none."""

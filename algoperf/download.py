@@ -175,7 +175,7 @@ def fetch(
     attempts: int = 3,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Downloads `url` to the file `destination`; goes on where a call broke off.
+    """Downloads `url` to the file `destination`; resumes an interrupted download.
 
     The file gets its name only when it is complete and agrees with `size` (bytes) and
     the checksums that are given. One that is there already is checked, not fetched

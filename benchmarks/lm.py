@@ -24,6 +24,7 @@ from algoperf import pipeline, registry
 from algoperf.datasets.fineweb_edu import documents, novels, prepare, reader, tokenizer
 from algoperf.definition import Splits
 from algoperf.prepared import Preparation
+from algoperf.spec import LossType
 from algoperf.workloads.finewebedu_lm import data
 from algoperf.workloads.finewebedu_lm.definition import DataConfig
 
@@ -212,7 +213,9 @@ def jax_loss(
     def objective(hidden: jax.Array, table: jax.Array) -> jax.Array:
         logits = output_layer.logits(hidden, table)
         logits = logits if is_deferred else logits.compute()
-        loss: jax.Array = losses.softmax_cross_entropy(labels, logits)["summed"]
+        loss: jax.Array = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, logits)[
+            "summed"
+        ]
         return loss
 
     gradient = jax.jit(jax.grad(objective, (0, 1)))
@@ -234,7 +237,9 @@ def pytorch_loss(
     def step() -> None:
         logits = output_layer.logits(*leaves)
         logits = logits if is_deferred else logits.compute()
-        losses.softmax_cross_entropy(targets, logits)["summed"].backward()
+        losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, targets, logits)[
+            "summed"
+        ].backward()
 
     return step
 

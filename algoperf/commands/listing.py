@@ -58,13 +58,12 @@ def execute(options: argparse.Namespace) -> int:
 def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, ...]:
     """A dash stands for what the ruleset or the workload does not have."""
     target, limits = definition.target, definition.limits.get(rules.limits)
-    sign = ">" if target.better == "higher" else "<"
     return (
         definition.name,
         definition.tier,
         target.metric,
-        f"{sign} {target.validation:g}",
-        "-" if target.test is None else f"{sign} {target.test:g}",
+        f"{target.comparison} {target.validation:g}",
+        "-" if target.test is None else f"{target.comparison} {target.test:g}",
         f"{limits.budget_seconds:,.0f}" if limits else "-",
         f"{limits.step_hint:,}" if limits else "-",
         f"{definition.eval_period_for(rules):,g}" if limits else "-",

@@ -31,30 +31,30 @@ _DOWNLOAD_LOCK = ".download.lock"  # two downloads would write the same files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="a workload or a data set")
-    add("--raw", metavar="DIR", help="folder with the official files")
+    add("name", metavar="NAME", help="workload or data set to prepare")
+    add("--raw", metavar="DIR", help="directory containing the official raw files")
     add("--from", dest="source", metavar="SOURCE", help=sources.HELP)
     add(
         "--data-dir",
         default=default_data_dir(),
         metavar="DIR",
-        help="where prepared data goes; default: $ALGOPERF_DATA_DIR or %(default)s",
+        help="directory to write prepared data to (default: $ALGOPERF_DATA_DIR or %(default)s)",
     )
     add(
         "--subset",
         type=int,
         metavar="N",
-        help="only N examples per split, marked as partial",
+        help="prepare only N examples per split; the result is marked as partial",
     )
     add(
         "--days",
         metavar="LIST",
-        help="criteo1tb, with --subset: only of these days, such as 0-2,23",
+        help="criteo1tb only, with --subset: days to take examples from, such as 0-2,23",
     )
     add(
         "--verify",
         action="store_true",
-        help="only compare checksums of what is prepared",
+        help="prepare nothing; verify the checksums of prepared data",
     )
     add(
         "--check",
@@ -164,7 +164,7 @@ def _prepare(
     dataset: str,
     splits: Splits,
 ) -> bool:
-    """Prepares what is missing; whether nothing was."""
+    """Prepares what is missing; returns whether nothing was."""
     is_mini = folder.name.endswith("_mini")
     _check_raw(module, options, is_mini)
     recorded = {}
@@ -260,7 +260,7 @@ def _raw_folder(
 
 
 def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
-    """Which part of the data is wanted: arguments of the data set's `prepare`."""
+    """Which part of the data to prepare: arguments of the data set's `prepare`."""
     if options.days is None:
         return {"subset": options.subset}
     if not plugins.optional(module, "days_of"):

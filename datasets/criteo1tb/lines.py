@@ -71,7 +71,7 @@ class LineSource:
         return lines.replace(b"\r\n", b"\n"), count
 
     def skip(self, num_rows: int) -> None:
-        """Passes over so many lines, or to the end of the file."""
+        """Skips that many lines, or to the end of the file."""
         while num_rows:
             _, count = self.take(num_rows)
             if not count:

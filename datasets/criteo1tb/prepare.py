@@ -45,7 +45,7 @@ __all__ = [
 
 PUBLISHED = ("criteo1tb",)
 
-# The published benchmark cuts days into files of so many lines, and shuffles files.
+# The published benchmark splits days into files of this many lines, and shuffles files.
 ROWS_PER_FILE = 5_000_000
 _FULL_SIZE = 4_373_472_329  # rows
 # Criteo's lines have about 80 bytes packed, 230 unpacked; a row takes 158. With a reserve.

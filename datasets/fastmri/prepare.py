@@ -69,7 +69,7 @@ def expand_embedded(raw: Path) -> None:
 def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, from the headers of the raw files.
 
-    Of a subset at most so many: how wide its slices are is not looked up.
+    For a subset this is an upper bound: the widths of its slices are not looked up.
     """
     if raw is None:
         return _FULL_BYTES

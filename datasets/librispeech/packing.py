@@ -1,7 +1,7 @@
 """Packs the recordings of one official set into files of 16-bit audio, part by part.
 
 A set becomes files `<set>-NNNN.pcm` of whole chapters, each with a table `<set>-NNNN.json`
-of its utterances, and at last `<set>.json`, which says how many there are. Where a file
+of its utterances, and finally `<set>.json`, which says how many there are. Where a file
 ends is decided by the size of the FLAC files, so that a resumed preparation passes over
 finished ones without decoding them.
 """

@@ -23,7 +23,7 @@ data set if `raw` is None.
     writes the others inside `with preparation.part(...)`, and ends with
     `preparation.finish(...)`.
     `splits` (the definition's) says where train ends and validation begins, and how
-    many raw examples there must be; `subset` keeps at most so many examples of each
+    many raw examples there must be; `subset` keeps at most that many examples of each
     split. Bad raw data are one `BadData` that names the file (and row) and what to do.
 
 `reader.py` beside it opens what was written, and exports `FORMAT_VERSION` on to it.

@@ -190,7 +190,7 @@ class RawFiles:
                     shorter = corpus.german if german is None else corpus.english
                     raise BadData(
                         f"{self._shown(corpus, shorter)} ends after {row - 1:,} "
-                        "sentences; the file of the other language goes on. They do "
+                        "sentences; the file of the other language has more. They do "
                         "not belong together, or it is cut off: get both again."
                     )
                 if german and english:

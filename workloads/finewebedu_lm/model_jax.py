@@ -65,14 +65,14 @@ class Transformer(nn.Module):
         config = self.config
         table = nn.Embed(
             config.vocab_size,
-            config.width,
+            config.embed_dim,
             embedding_init=layers.typed(
                 _normal(_STDDEV), ParameterType.EMBEDDING, is_output=True
             ),
             name="embedding",
         )
         x = table(tokens)
-        for i in range(config.layers):
+        for i in range(config.num_layers):
             x = Layer(config, name=f"layer_{i}")(x)
         return RMSNorm(name="final_norm")(x)
 
@@ -115,11 +115,11 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [batch, length, width]."""
         config = self.config
-        head_width = config.width // config.heads
+        head_width = config.embed_dim // config.num_heads
 
         def heads(name: str, type: ParameterType) -> jax.Array:
             return nn.DenseGeneral(  # [batch, length, heads, head width]
-                (config.heads, head_width),
+                (config.num_heads, head_width),
                 use_bias=False,
                 dtype=layers.compute_dtype(),
                 kernel_init=layers.typed(_normal(_STDDEV), type),
@@ -136,7 +136,7 @@ class Attention(nn.Module):
         keys = _normalised(_rotated(keys, cos, sin))
         mixed = _attend(queries.astype(values.dtype), keys.astype(values.dtype), values)
         return layers.Dense(
-            config.width,
+            config.embed_dim,
             use_bias=False,
             kernel_init=_scaled_down(config),
             kernel_type=ParameterType.ATTENTION_OUT,
@@ -162,8 +162,7 @@ def _attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array
 
 def _rotated(x: jax.Array, cos: np.ndarray, sin: np.ndarray) -> jax.Array:
     """x [batch, length, heads, width] turned by angles [length, width / 2]; float32."""
-    pairs = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    pairs = pairs.reshape(*x.shape[:-1], -1, 2)
+    pairs = layers.at_least_float32(x).reshape(*x.shape[:-1], -1, 2)
     a, b = pairs[..., 0], pairs[..., 1]
     cos, sin = cos[:, np.newaxis], sin[:, np.newaxis]
     return jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1).reshape(x.shape)
@@ -188,13 +187,13 @@ class Mlp(nn.Module):
         """x: [batch, length, width]."""
         config = self.config
         hidden = layers.Dense(
-            2 * config.mlp_width,
+            2 * config.mlp_dim,
             use_bias=False,
             kernel_init=_normal(_STDDEV),
             name="hidden",
         )(x)
         return layers.Dense(
-            config.width,
+            config.embed_dim,
             use_bias=False,
             kernel_init=_scaled_down(config),
             name="out",
@@ -207,4 +206,4 @@ def _normal(stddev: float) -> layers.Initializer:
 
 def _scaled_down(config: ModelConfig) -> layers.Initializer:
     """For what is added to the residual stream, twice a layer."""
-    return _normal(_STDDEV / (2 * config.layers) ** 0.5)
+    return _normal(_STDDEV / (2 * config.num_layers) ** 0.5)
