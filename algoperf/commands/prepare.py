@@ -293,7 +293,15 @@ def _what(name: str) -> tuple[str, str, Splits]:
         for definition in definitions.values():
             if name == getattr(definition, of_name):
                 return definition.dataset, name, definition.splits
-    known = sorted({*definitions, *registry.folders("datasets")})
+    datasets = registry.folders("datasets")
+    for suffix, splits_name in (("", "SPLITS"), ("_mini", "MINI_SPLITS")):
+        dataset = name.removesuffix(suffix)
+        if dataset in datasets and name.endswith(suffix):
+            module = registry.dataset_module(dataset, "prepare")
+            splits: Splits | None = plugins.optional(module, splits_name)
+            if splits is not None:
+                return dataset, name, splits
+    known = sorted({*definitions, *datasets})
     raise UnknownName(
         f"No workload or data set named {name!r}.{near(name, known)} "
         f"There are: {', '.join(known)}."
