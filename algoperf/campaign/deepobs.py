@@ -108,6 +108,7 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
 
 
 def _tuning(protocol: Protocol) -> Plan:
+    folder = protocol.folder / _TUNING
     entries = [
         replace(
             optimizer.entry,
@@ -115,20 +116,20 @@ def _tuning(protocol: Protocol) -> Plan:
             search_space=_written(
                 protocol.folder / _POINTS / f"{optimizer.entry.name}.json",
                 optimizer.points,
-                "points",
+                folder / optimizer.entry.name,
             ),
         )
         for optimizer in protocol.optimizers
     ]
     # A study has as many trials as the longest list has points; shorter lists end sooner.
     longest = max(len(optimizer.points) for optimizer in protocol.optimizers)
-    folder = protocol.folder / _TUNING
     return _plan(protocol, folder, protocol.problems, entries, 1, longest)
 
 
 def _repeating(
     protocol: Protocol, problem: str, chosen: Sequence[tuple[Optimizer, Point]]
 ) -> Plan:
+    folder = protocol.folder / _REPEATS / problem
     entries = [
         replace(
             optimizer.entry,
@@ -136,12 +137,11 @@ def _repeating(
             search_space=_written(
                 protocol.folder / _POINTS / problem / f"{optimizer.entry.name}.json",
                 [point],
-                "chosen point",
+                folder / optimizer.entry.name,
             ),
         )
         for optimizer, point in chosen
     ]
-    folder = protocol.folder / _REPEATS / problem
     return _plan(protocol, folder, [problem], entries, protocol.num_seeds, 1)
 
 
@@ -165,19 +165,19 @@ def _plan(
     )
 
 
-def _written(path: Path, points: Sequence[Point], what: str) -> Path:
-    """A search space's file; BadSettings where an earlier run had other points."""
+def _written(path: Path, points: Sequence[Point], used_in: Path) -> Path:
+    """A search space's file; BadSettings where runs with other points lie in `used_in`."""
     content = [dict(point) for point in points]
-    if path.exists():
+    if path.exists() and used_in.exists():
         try:
             before = json.loads(files.read_regular(path))
         except ValueError as error:
             raise BadLogs(f"{path} is damaged ({error}). Restore it.") from None
         if before != content:
             raise BadSettings(
-                f"{path} has other {what} than this run would use, and runs with them may "
-                "lie in the folder. Choose another --folder, or give the same --grid, "
-                "--base and --select as before."
+                f"The runs in {used_in} had the points of {path}, which differ from those of "
+                "this call. Choose another --folder, or give the same --grid, --base and "
+                "--select as before."
             )
     else:
         files.write_atomically(path, json.dumps(content, indent=2) + "\n")

@@ -24,7 +24,7 @@ def points(grid: str, base: Mapping[str, Any]) -> list[Point]:
     the path of a JSON list of learning rates or of points.
     """
     if not grid.isdigit():
-        return [dict(base) | point for point in _read(paths.expanded(grid))]
+        return _merged(paths.expanded(grid), base)
     number = int(grid) if len(grid) < 6 else _MOST + 1
     if not 2 <= number <= _MOST:
         raise BadSettings(
@@ -66,6 +66,13 @@ def _read(path: Path) -> list[Point]:
                 "must be a finite number of at least 0."
             )
         point[LEARNING_RATE] = float(point[LEARNING_RATE])
+    return found
+
+
+def _merged(path: Path, base: Mapping[str, Any]) -> list[Point]:
+    """The points of a file, completed from `base`; each must differ from the others."""
+    found = [dict(base) | point for point in _read(path)]
+    for number, point in enumerate(found):
         if point in found[:number]:
             raise BadSettings(
                 f"{paths.shown(path)}: item {number} stands there twice; leave one out."
@@ -76,7 +83,10 @@ def _read(path: Path) -> list[Point]:
 def _is_rate(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and value >= 0
+    try:
+        return math.isfinite(value) and value >= 0
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def _json(path: Path, what: str) -> Any:

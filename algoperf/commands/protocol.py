@@ -130,12 +130,12 @@ def execute(options: argparse.Namespace) -> int:
     runs, left_out, status = list(read.runs), list(read.left_out), exit_status.OK
     if options.optimizers:
         protocol = _protocol(options)
+        _refuse_same_names(protocol, runs)
         deepobs.check(protocol, output.say)
         output.say(f"{protocol.num_runs:,} runs in {protocol.folder}")
         found = deepobs.run(protocol, output.say)
         if options.write is not None:
             _module("folders").write(options.write, found.runs, options.release)
-        _refuse_same_names(found.runs, runs)
         runs, left_out = [*found.runs, *runs], [*found.left_out, *left_out]
         if found.is_stopped:
             output.say("Stopped. Give the same command again to go on.")
@@ -160,13 +160,13 @@ def _read(folders: Sequence[Path]) -> Any:
     return scan
 
 
-def _refuse_same_names(own: Sequence[Any], read: Sequence[Any]) -> None:
-    both = {run.optimizer for run in own} & {run.optimizer for run in read}
+def _refuse_same_names(protocol: Protocol, read: Sequence[Any]) -> None:
+    own = {optimizer.entry.name for optimizer in protocol.optimizers}
+    both = own & {run.optimizer for run in read}
     if both:
-        name = min(both)
         raise BadSettings(
-            f"The folders of --read have results of {name!r} too, which would be mixed with "
-            f"the new runs. Give the optimizer another name: --optimizers NAME=FILE."
+            f"The folders of --read have results of {min(both)!r} too, which would be mixed "
+            "with the new runs. Give the optimizer another name: --optimizers NAME=FILE."
         )
 
 
