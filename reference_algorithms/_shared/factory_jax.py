@@ -19,8 +19,13 @@ class Setup(functions.Setup):
 
     @property
     def rate(self) -> optax.Schedule:
-        """The rate by the optimizer's counter of updates, computed on the device."""
-        return lambda count: self.schedule(count, jnp)
+        """The rate by the optimizer's counter of updates, computed on the device.
+
+        Holds the schedule alone: a checkpoint saves what an optimizer's functions hold,
+        and must find neither the initial parameters nor a workload there.
+        """
+        schedule = self.schedule
+        return lambda count: schedule(count, jnp)
 
     @property
     def adam(self) -> dict[str, Any]:
