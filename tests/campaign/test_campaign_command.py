@@ -1,6 +1,8 @@
 """`algoperf campaign`: what people type and read."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from fakes import FakeEngine
@@ -264,3 +266,17 @@ def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, ca
     text = captured.get()
     assert "3/4" in text and "the submission: it raised" in text
     assert logs.read(ledger.folder)
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["campaign", "--help"], ["score", "--help"]]
+)
+def test_engines_and_frameworks_are_imported_by_their_users_alone(words):
+    code = (
+        "import sys\nfrom algoperf import cli\ntry:\n    cli.main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "print([m for m in ('ray', 'submitit', 'jax', 'torch', 'rich') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("[]\n")
