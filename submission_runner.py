@@ -15,8 +15,8 @@ import psutil
 from absl import app, flags
 
 from algoperf import console, exit_status, paths
-from algoperf.frameworks import FRAMEWORKS
 from algoperf.errors import BadSettings, near
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.procedures import calibration
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import experiment

@@ -33,8 +33,8 @@ class MetricsModule(Protocol):
 class ModelModule(Protocol):
     """`model_jax.py` or `model_pytorch.py` of a workload.
 
-    Optional in both: `parameter_loss(params, config)`, a scalar that is added to the mean of
-    the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
+    Optional in both: `parameter_loss(params, config)`, a scalar (or None) that is added to the
+    mean of the examples' losses (in PyTorch `params` is the module); `initial_carry(config)`, numpy
     arrays by name that the forward pass gets as the model state's `carry`, returns changed,
     and gets back with the next batch. Their leading axis, of length 0 at first, becomes the
     batch's. A batch says itself where the carry starts anew.

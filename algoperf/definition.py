@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 from algoperf.errors import BadSettings, UnknownName, near
 from algoperf.rulesets import Ruleset
@@ -24,6 +24,10 @@ SPLIT_PREFIX: Mapping[Split, str] = {
 }
 
 
+Direction: TypeAlias = Literal["higher", "lower"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
 @dataclass(frozen=True)
 class Target:
     """The metric values that end a run; reached when strictly better, never by NaN.
@@ -34,13 +38,23 @@ class Target:
     metric: str
     validation: float
     test: float | None
-    better: Literal["higher", "lower"] = "higher"
+    better: Direction = "higher"
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` is strictly better than `than`; NaN never is."""
-        if not math.isfinite(value):
-            return False
-        return value > than if self.better == "higher" else value < than
+        return math.isfinite(value) and bool(self.cost(value) < self.cost(than))
+
+    def cost(self, values: Any) -> Any:
+        """`values` of the metric, a number or an array, turned so that less is better.
+
+        Its own inverse: the cost of a cost is the value again.
+        """
+        return -values if self.better == "higher" else values
+
+    @property
+    def comparison(self) -> str:
+        """`>` or `<`: how a value that beats the target compares with it."""
+        return ">" if self.better == "higher" else "<"
 
     def bound(self, split: Literal["validation", "test"]) -> float | None:
         """The value to beat on that split; None where there is none."""
@@ -152,6 +166,7 @@ class WorkloadDefinition:
     epochs: Epochs | None = None  # None: evaluated by time, until a target is reached
     # Training epochs and evaluations leave out what does not fill a batch.
     drop_last_batch: bool = False
+    evaluated_splits: tuple[Split, ...] = EVALUATION_SPLITS
     draws_in_evaluation: bool = False  # its forward pass gets a key in evaluation too
     modules: Modules = field(default_factory=Modules)
     # Packages that batches and metrics import late, beside the framework's.
@@ -187,6 +202,11 @@ class WorkloadDefinition:
     def is_base(self) -> bool:
         """Whether this is a base workload, not a variant or mini form of one."""
         return self.name == self.base_name
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether this is the small form of a base workload."""
+        return self.name == f"{self.base_name}_mini"
 
     def eval_batch_size_for(self, framework: str) -> int:
         """Global evaluation batch size; the largest one for a framework that is not listed."""

@@ -66,18 +66,20 @@ class Submission:
     def batch_size(self, definition: WorkloadDefinition) -> tuple[int, str]:
         """The training batch size and where it comes from.
 
-        Asked for by the workload's name, then, where that is unknown, by its base workload's. A
-        mini workload's name is unknown whatever is raised; it gets its definition's own size.
+        Asked for by the workload's name, then, where that is unknown, by its base workload's. The
+        name of a mini workload, or of a problem of DeepOBS, is unknown whatever is raised; it
+        gets its definition's own size.
         """
+        knows_own = definition.tier in ("mini", "deepobs")
         try:
             return self._size_for(definition.name), "submission"
         except UnknownBatchSize:
-            if definition.tier == "mini":
+            if knows_own:
                 return definition.default_batch_size, f"default of {definition.name}"
             if definition.is_base:
                 raise
         except BadSubmission as error:
-            if definition.tier == "mini" and error.__cause__ is not None:
+            if knows_own and error.__cause__ is not None:
                 return definition.default_batch_size, f"default of {definition.name}"
             raise
         base = definition.base_name

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from algoperf.definition import DIRECTIONS, Target
 from algoperf.errors import BadLogs
 
 # Fields without which a record is not of this harness.
@@ -50,32 +51,25 @@ def test_bound(where: str, entry: Mapping[str, Any], key: str) -> float | None:
     return finite_number(where, entry, key)
 
 
-@dataclass(frozen=True)
-class TargetRecord:
-    """The target that a trial ran towards."""
+def target_to_json(target: Target) -> dict[str, Any]:
+    """The target that a trial ran towards, as JSON object."""
+    names = ("metric", "better", "validation", "test")
+    return {name: getattr(target, name) for name in names}
 
-    metric: str
-    better: str  # "higher" or "lower"
-    validation: float
-    test: float | None  # None: there is none; NaN: not recorded
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON object."""
-        return dataclasses.asdict(self)
+def target_from_json(record: Any, where: str) -> Target:
+    """The inverse of `target_to_json`; BadLogs, which begins with `where`, if it is no target.
 
-    @classmethod
-    def from_json(cls, record: Any, where: str) -> "TargetRecord":
-        """The inverse of `to_json`; BadLogs, which begins with `where`, if it is no target."""
-        where = f"{where}: the target"
-        if not isinstance(record, Mapping):
-            raise BadLogs(f"{where} must be an object, not {record!r}.")
-        metric, better = record.get("metric"), record.get("better")
-        if not isinstance(metric, str) or better not in ("higher", "lower"):
-            raise BadLogs(
-                f"{where} must have 'metric' and 'better', not {dict(record)!r}."
-            )
-        validation = finite_number(where, record, "validation", required=True)
-        return cls(metric, better, validation, test_bound(where, record, "test"))
+    `test` is NaN where nothing is said about it.
+    """
+    where = f"{where}: the target"
+    if not isinstance(record, Mapping):
+        raise BadLogs(f"{where} must be an object, not {record!r}.")
+    metric, better = record.get("metric"), record.get("better")
+    if not isinstance(metric, str) or better not in DIRECTIONS:
+        raise BadLogs(f"{where} must have 'metric' and 'better', not {dict(record)!r}.")
+    validation = finite_number(where, record, "validation", required=True)
+    return Target(metric, validation, test_bound(where, record, "test"), better)
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ class TrialMeta:
     framework: str | None = None
     ruleset: str | None = None
     tuning_ruleset: str | None = None  # as recorded: scoring refuses what is none
-    target: TargetRecord | None = None
+    target: Target | None = None
     budget_seconds: float | None = None
     step_hint: int | None = None
     batch_size: int | None = None
@@ -184,9 +178,11 @@ class TrialMeta:
     def to_json(self) -> dict[str, Any]:
         """As JSON object; what is not known is left out."""
         content = _known(self, "others")
-        for name in ("target", "devices", "host"):
+        for name in ("devices", "host"):
             if name in content:
                 content[name] = content[name].to_json()
+        if self.target is not None:
+            content["target"] = target_to_json(self.target)
         return {**content, **self.others}
 
     @classmethod
@@ -206,7 +202,7 @@ class TrialMeta:
             if isinstance(value, Mapping):
                 known[name] = read(value)
         if "target" in known:
-            known["target"] = TargetRecord.from_json(known["target"], where)
+            known["target"] = target_from_json(known["target"], where)
         if "budget_seconds" in known:
             known["budget_seconds"] = budget_of(where, known)
         known["partial_data"] = known.get("partial_data", False) is not False

@@ -1,7 +1,7 @@
 """Speed of finewebedu_lm's data, and memory of its loss, beside their floors.
 
     python benchmarks/lm.py            # all parts, in two minutes on a quiet core
-    python benchmarks/lm.py tokens     # one of: tokens prepare reading order loss
+    python benchmarks/lm.py tokens     # one of: tokens prepare reading memory order loss
 
 Times are processor time, but those of `prepare`. The text is Jane Austen's novels; the chunks
 that are read are made up, 1 GB of them in files. Steps of the model: `benchmarks/step.py`.
@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from measuring import resident_bytes, shortest
+from measuring import print_memory, resident_bytes, shortest
 
 from algoperf import pipeline, registry
 from algoperf.datasets.fineweb_edu import documents, novels, prepare, reader, tokenizer
 from algoperf.definition import Splits
 from algoperf.prepared import Preparation
+from algoperf.spec import LossType
 from algoperf.workloads.finewebedu_lm import data
 from algoperf.workloads.finewebedu_lm.definition import DataConfig
 
@@ -80,13 +81,13 @@ def benchmark_prepare(repeats: int = 5) -> None:
     )
 
 
-def made_up_chunks(folder: Path) -> reader.Chunks:
-    """Prepared data of `NUM_CHUNKS` training chunks in shards of the usual size."""
+def made_up_chunks(folder: Path, number: int = NUM_CHUNKS) -> reader.Chunks:
+    """Prepared data of so many training chunks in shards of the usual size."""
     rng = np.random.default_rng(0)
     shard_chunks = prepare._SHARD_CHUNKS
     shards = []
-    for index, first in enumerate(range(0, NUM_CHUNKS, shard_chunks)):
-        rows = min(shard_chunks, NUM_CHUNKS - first)
+    for index, first in enumerate(range(0, number, shard_chunks)):
+        rows = min(shard_chunks, number - first)
         path = folder / reader.shard_name("train", index)
         np.save(path, rng.integers(0, 50_257, (rows, 1_025), np.uint16))
         shards.append(np.asarray(np.load(path, mmap_mode="r")))
@@ -145,7 +146,25 @@ def seconds_of(read: Callable[[int], object], number: int) -> float:
         for index in range(number):
             kept.append(read(index))
 
-    return shortest(run)
+    return float(shortest(run))
+
+
+def benchmark_memory() -> None:
+    """Memory after few and after many evaluations' batches."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        chunks = made_up_chunks(folder, 20_000)
+        splits = Splits(train=1, eval_train=1, validation=20_000, test=0)
+        request = pipeline.DataRequest(
+            folder, "validation", splits, 256, seed=0, config=DataConfig()
+        )
+        batches = pipeline.ExampleBatches(request, data.reader_of(request, chunks))
+
+        def evaluate() -> None:
+            for index in range(batches.num_batches or 0):
+                batches.batch(index)
+
+        print_memory(evaluate)
 
 
 def benchmark_order() -> None:
@@ -194,7 +213,9 @@ def jax_loss(
     def objective(hidden: jax.Array, table: jax.Array) -> jax.Array:
         logits = output_layer.logits(hidden, table)
         logits = logits if is_deferred else logits.compute()
-        loss: jax.Array = losses.softmax_cross_entropy(labels, logits)["summed"]
+        loss: jax.Array = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, logits)[
+            "summed"
+        ]
         return loss
 
     gradient = jax.jit(jax.grad(objective, (0, 1)))
@@ -216,7 +237,9 @@ def pytorch_loss(
     def step() -> None:
         logits = output_layer.logits(*leaves)
         logits = logits if is_deferred else logits.compute()
-        losses.softmax_cross_entropy(targets, logits)["summed"].backward()
+        losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, targets, logits)[
+            "summed"
+        ].backward()
 
     return step
 
@@ -225,6 +248,7 @@ PARTS = {
     "tokens": benchmark_tokens,
     "prepare": benchmark_prepare,
     "reading": benchmark_reading,
+    "memory": benchmark_memory,
     "order": benchmark_order,
     "loss": benchmark_loss,
 }

@@ -1,13 +1,14 @@
 """Milliseconds of a training step that is almost only the optimizer, per algorithm.
 
 `python benchmarks/optimizer_step.py jax|pytorch [--algorithms NAME ...] [--layers 24]
-[--width 1024] [--steps 5]`
+[--width 1024] [--steps 5] [--clock wall|cpu]`
 
 The model is `layers` square matrices of `width` with a bias each (25.2 million parameters
 by default) whose loss is the scalar product with given gradients: it costs next to
 nothing. Steps run through the shared training step, as in a trial. The ratio is to plain
-gradient descent, measured in the same run. Steps of Distributed Shampoo that take new
-roots are reported apart, and as their share of every step.
+gradient descent, measured in the same run. Steps of Distributed Shampoo and SOAP that
+take new roots or bases are reported apart, and as their share of every step. On a busy
+machine, `--clock cpu` counts the process's time on all cores instead of the wall clock's.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import numpy as np
 
 from algoperf import registry, spec
 
-ROOTS_EVERY = 20  # steps, in distributed_shampoo
+# Steps between those that take new roots or bases.
+PERIODS = {"distributed_shampoo": 20, "soap": 10}
 STEP_HINT = 1_000_000
 
 
@@ -146,7 +148,11 @@ def hyperparameters(algorithm: str) -> Any:
 
 
 def milliseconds(
-    setup: tuple[Any, ...], algorithm: str | None, framework: str, num_steps: int
+    setup: tuple[Any, ...],
+    algorithm: str | None,
+    framework: str,
+    num_steps: int,
+    now: Callable[[], float],
 ) -> list[float]:
     """Of each step after the first, which compiles; plain descent if no algorithm."""
     workload, make_params, batch, functions, wait = setup
@@ -157,7 +163,7 @@ def milliseconds(
     state = functions.init_optimizer_state(workload, params, None, point, None)
     seconds = []
     for step in range(1, num_steps + 2):
-        start = time.perf_counter()
+        start = now()
         state, params, _ = functions.update_params(
             workload=workload,
             current_param_container=params,
@@ -172,18 +178,20 @@ def milliseconds(
             rng=np.zeros(2, np.uint32),
         )
         wait((state[0], params) if framework == "jax" else None)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return [1e3 * x for x in seconds[1:]]
 
 
 def report(name: str, times: list[float], plain: float) -> None:
-    """One line: median, ratio, and the share of roots where a step stands out."""
+    """One line: median, ratio, and the share of the steps that stand out."""
     usual = statistics.median(times)
     line = f"{name:22} {usual:10.1f} ms {usual / plain:8.1f} x plain descent"
-    if name == "distributed_shampoo" and len(times) >= ROOTS_EVERY:
-        roots = times[ROOTS_EVERY - 1] - usual
-        amortised = usual + roots / ROOTS_EVERY
-        line += f"; roots {roots:.1f} ms every {ROOTS_EVERY}: {amortised:.1f} ms a step"
+    if name in PERIODS:
+        period = PERIODS[name]
+        more = times[period - 1] - usual
+        amortised = usual + more / period
+        line += f"; {more:.1f} ms more every {period}: {amortised:.1f} ms a step"
+        line += f", {amortised / plain:.1f} x"
     print(line, flush=True)
 
 
@@ -196,19 +204,21 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     options = parser.parse_args()
+    now = time.perf_counter if options.clock == "wall" else time.process_time
     make = jax_setup if options.framework == "jax" else pytorch_setup
     setup = make(options.layers, options.width)
     num_parameters = options.layers * (options.width + 1) * options.width
     print(f"{options.framework}, {num_parameters / 1e6:.1f} million parameters")
-    times = milliseconds(setup, None, options.framework, max(options.steps, 10))
+    num_steps = max(options.steps, 10)
+    times = milliseconds(setup, None, options.framework, num_steps, now)
     plain = statistics.median(times)
     report("plain descent", times, plain)
     for algorithm in options.algorithms:
-        num_steps = options.steps
-        if algorithm == "distributed_shampoo":
-            num_steps = ROOTS_EVERY  # the last of them takes roots again
-        times = milliseconds(setup, algorithm, options.framework, num_steps)
+        # The last step of a period takes new roots or bases.
+        num_steps = PERIODS.get(algorithm, options.steps)
+        times = milliseconds(setup, algorithm, options.framework, num_steps, now)
         report(algorithm, times, plain)
 
 

@@ -44,18 +44,17 @@ def row(
 ) -> str:
     """A line of the table."""
     name = f"validation/{target.metric}"
-    sign = 1 if target.better == "higher" else -1
-    hits, best = [], -math.inf
+    hits, best = [], math.inf
     for trial in trials:
-        values = sign * trial.metric(name)
-        reached = (values > sign * target.validation).nonzero()[0]
-        best = max([best, *values[values == values]])
+        costs = target.cost(trial.metric(name))
+        reached = (costs < target.cost(target.validation)).nonzero()[0]
+        best = min([best, *costs[costs == costs]])
         if len(reached):
             first = reached[0]
             seconds = trial.columns[logs.SUBMISSION_SECONDS][first]
             hits.append((seconds, int(trial.columns[logs.STEP][first])))
     fastest = f"{min(hits)[1]:,} | {min(hits)[0]:.2f}" if hits else "- | missed"
-    best_metric = f"{sign * best:.4f}"
+    best_metric = f"{target.cost(best):.4f}"
     return (
         f"| {algorithm} | {framework} | {len(hits)} of {len(trials)} | {best_metric} | "
         f"{fastest} |"

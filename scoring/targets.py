@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from algoperf import registry
-from algoperf.definition import Target, WorkloadDefinition
+from algoperf.definition import DIRECTIONS, Direction, Target, WorkloadDefinition
 from algoperf.errors import BadLogs, UnknownName, near
 from algoperf.files import read_regular
 from algoperf.logs import Trial
@@ -23,18 +23,6 @@ from algoperf.trial_meta import budget_of, finite_number, test_bound
 from . import published
 
 ScoredTier = Literal["full", "development"]
-
-# Metrics whose direction a targets file need not say.
-_BETTER: Mapping[str, Literal["higher", "lower"]] = {
-    "accuracy": "higher",
-    "bleu": "higher",
-    "mean_average_precision": "higher",
-    "ssim": "higher",
-    "ctc_loss": "lower",
-    "loss": "lower",
-    "ppl": "lower",
-    "wer": "lower",
-}
 
 
 @dataclass(frozen=True)
@@ -71,6 +59,15 @@ def base_of(name: str, bases: Iterable[str]) -> str:
     """The longest of `bases` that is a prefix of `name`; else `name`."""
     matches = [base for base in bases if name == base or name.startswith(base + "_")]
     return max(matches, key=len, default=name)
+
+
+def _known_directions() -> dict[str, Direction]:
+    """Of the metrics of defined workloads, where these agree."""
+    targets = [definition.target for definition in registry.definitions().values()]
+    found: dict[str, set[Direction]] = {}
+    for target in targets:
+        found.setdefault(target.metric, set()).add(target.better)
+    return {metric: min(way) for metric, way in found.items() if len(way) == 1}
 
 
 def read_targets(path: Path, ruleset: Ruleset, tuning: TuningRuleset) -> TargetSet:
@@ -137,8 +134,8 @@ def _from_entry(
     metric = entry.get("target_metric_name")
     if not isinstance(metric, str):
         raise BadLogs(f"{where}: 'target_metric_name' must be a name, not {metric!r}.")
-    better = entry.get("better", _BETTER.get(metric))
-    if better not in ("higher", "lower"):
+    better = entry.get("better", _known_directions().get(metric))
+    if better not in DIRECTIONS:
         raise BadLogs(
             f'{where}: say with \'better\': "higher" or "lower" in which direction '
             f"{metric!r} improves."
@@ -177,27 +174,22 @@ def from_meta(trial: Trial, budget_factor: float = 1.0) -> ScoredWorkload | None
     `budget_factor`: of the budgets in published logs, which are those of external tuning.
     """
     meta, name = trial.meta, trial.id.workload
-    record = meta.target
-    if record is None:
+    if meta.target is None:
         return _from_published(trial, budget_factor)
-    better: Literal["higher", "lower"] = (
-        "lower" if record.better == "lower" else "higher"
-    )
-    target = Target(record.metric, record.validation, record.test, better)
     budget = math.inf if meta.budget_seconds is None else meta.budget_seconds
     base = meta.base_workload or name
     tier = meta.tier or "full"
     if tier == "mini":
         base = name
-    return ScoredWorkload(name, base, target, budget, scored_tier(tier))
+    return ScoredWorkload(name, base, meta.target, budget, scored_tier(tier))
 
 
 def _from_published(trial: Trial, budget_factor: float) -> ScoredWorkload | None:
     """None also for a metric whose direction nobody knows."""
     record = published.target_record(trial)
-    if record is None or record["metric"] not in _BETTER:
+    better = _known_directions().get(record["metric"]) if record else None
+    if record is None or better is None:
         return None
-    better = _BETTER[record["metric"]]
     target = Target(record["metric"], record["validation"], record["test"], better)
     seconds = published.budget_seconds(trial)
     budget = math.inf if math.isnan(seconds) else seconds * budget_factor

@@ -50,7 +50,7 @@ def first_hit(
     if not trial.num_evaluations or not trial.counts or bound is None:
         return MISS
     values = trial.metric(f"{split}/{target.metric}")
-    better = values > bound if target.better == "higher" else values < bound
+    better = target.cost(values) < target.cost(bound)
     if not better.any():
         return MISS
     seconds = trial.columns[SUBMISSION_SECONDS]

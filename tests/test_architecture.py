@@ -357,6 +357,44 @@ def test_a_wing_imports_only_what_it_may(wing, may_import):
     assert wrong == []
 
 
+DIRECTIONS = ("higher", "lower")
+
+
+def decides_direction(tree: ast.AST) -> Iterator[int]:
+    """Lines that compare something with a direction, or write one as a table's value."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare | ast.Dict):
+            continue
+        is_table = isinstance(node, ast.Dict)
+        found = list(node.values if is_table else [node.left, *node.comparators])
+        found += [e for x in found if isinstance(x, ast.Tuple) for e in x.elts]
+        if any(isinstance(x, ast.Constant) and x.value in DIRECTIONS for x in found):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sign = 1 if target.better == 'higher' else -1",
+        "x = 'lower' != better",
+        "ok = better in ('higher', 'lower')",
+        "_BETTER = {'wer': 'lower'}",
+    ],
+)
+def test_the_reader_of_directions_sees_decisions(line):
+    assert list(decides_direction(ast.parse(line))) == [1]
+
+
+def test_only_a_target_knows_in_which_direction_its_metric_improves():
+    wrong = [
+        f"{FILES[module].relative_to(ROOT)}:{line}"
+        for module in FILES
+        if module != "algoperf.definition"
+        for line in decides_direction(ast.parse(FILES[module].read_text()))
+    ]
+    assert wrong == []
+
+
 def test_scoring_needs_no_package_but_numpy():
     packages = {
         found.root for module in in_wing("scoring") for found in IMPORTS[module]

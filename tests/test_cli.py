@@ -72,7 +72,15 @@ def test_workloads_are_listed_with_targets_and_budgets(run):
 def test_variants_are_listed_when_asked_for(run):
     _, out, _ = run("list", "--variants")
     names = [line.split()[0] for line in out.splitlines()[1:]]
-    assert names == list(registry.definitions())
+    known = registry.definitions()
+    assert names == [name for name in known if known[name].tier != "deepobs"]
+
+
+def test_a_tier_is_listed_when_asked_for(run):
+    _, out, _ = run("list", "--variants", "--tier", "deepobs")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    known = registry.definitions()
+    assert names == [name for name in known if known[name].tier == "deepobs"]
 
 
 def test_a_wrong_ruleset_is_refused(run):

@@ -76,6 +76,19 @@ def test_a_value_that_is_not_finite_reaches_no_target(better, value):
     assert not target.reached({"validation/m": value}, "validation")
 
 
+@pytest.mark.parametrize(
+    ("better", "best", "comparison"), [("higher", 3.0, ">"), ("lower", 1.0, "<")]
+)
+def test_a_targets_costs_fall_where_its_metric_improves(better, best, comparison):
+    target = Target("m", validation=0.9, test=0.9, better=better)
+    values = [2.0, 1.0, 3.0]
+    assert min(values, key=target.cost) == best
+    assert [target.cost(target.cost(value)) for value in values] == values
+    assert target.comparison == comparison
+    better_ones = [value for value in values if target.is_better(value, 2.0)]
+    assert better_ones == [best]
+
+
 def test_a_metric_that_was_not_measured_reaches_no_target():
     target = Target("accuracy", validation=0.9, test=0.8)
     assert not target.reached({"validation/loss": 99.0}, "validation")

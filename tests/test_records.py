@@ -7,12 +7,13 @@ import re
 
 import pytest
 
+from algoperf.definition import Target
 from algoperf.errors import BadLogs
 from algoperf.evaluations import EvaluationRow
 from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.trial_parts import Costs
-from algoperf.trial_meta import Devices, Host, TargetRecord, TrialMeta, utc_now
+from algoperf.trial_meta import Devices, Host, TrialMeta, target_from_json, utc_now
 
 META = TrialMeta(
     workload="mnist_mini",
@@ -21,7 +22,7 @@ META = TrialMeta(
     framework="jax",
     ruleset="paper",
     tuning_ruleset="self",
-    target=TargetRecord("accuracy", "higher", 0.9, None),
+    target=Target("accuracy", 0.9, None, "higher"),
     budget_seconds=7.5,
     step_hint=100,
     batch_size=64,
@@ -137,8 +138,8 @@ def test_a_target_that_is_none_is_an_error_that_names_the_file(content, words):
 
 def test_a_test_target_that_is_not_recorded_is_told_from_none():
     record = {"metric": "a", "better": "higher", "validation": 0.5}
-    assert math.isnan(TargetRecord.from_json(record, "").test)
-    assert TargetRecord.from_json({**record, "test": None}, "").test is None
+    assert math.isnan(target_from_json(record, "").test)
+    assert target_from_json({**record, "test": None}, "").test is None
 
 
 def test_moments_are_in_utc():

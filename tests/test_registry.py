@@ -25,14 +25,18 @@ def test_every_definition_has_limits_for_the_newest_ruleset():
 
 def test_every_workload_has_the_files_that_the_runner_loads():
     for definition in registry.definitions().values():
-        for name in ("data", "metrics", "model_jax", "model_pytorch"):
+        own = definition.modules
+        for name in (own.data, own.metrics):
             assert registry.has_module("workloads", definition.folder, name)
+        for framework in ("jax", "pytorch"):
+            assert registry.has_model(definition, framework)
 
 
 def test_every_data_set_of_a_workload_can_be_prepared():
     for definition in registry.definitions().values():
-        module = registry.dataset_module(definition.dataset, "prepare")
-        assert callable(module.prepare)
+        if definition.needs_data:
+            module = registry.dataset_module(definition.dataset, "prepare")
+            assert callable(module.prepare)
 
 
 def test_an_unknown_workload_is_refused_with_a_near_name():

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 from algoperf import registry, rulesets
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import Tier, WorkloadDefinition
 
 _HEADER = (
     "workload",
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(rulesets.RULESETS),
         help="ruleset whose budgets are shown (default: %(default)s)",
     )
+    parser.add_argument(
+        "--tier",
+        choices=get_args(Tier),
+        help="only workloads of this tier; deepobs is shown where it is asked for",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -38,7 +44,12 @@ def execute(options: argparse.Namespace) -> int:
     shown = [
         definition
         for definition in registry.definitions().values()
-        if options.variants or definition.is_base or definition.tier == "mini"
+        if (options.variants or definition.is_base or definition.is_mini)
+        and (
+            definition.tier == options.tier
+            if options.tier
+            else definition.tier != "deepobs"
+        )
     ]
     print(table([_HEADER, *(_row(definition, rules) for definition in shown)]))
     return 0
@@ -47,13 +58,12 @@ def execute(options: argparse.Namespace) -> int:
 def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, ...]:
     """A dash stands for what the ruleset or the workload does not have."""
     target, limits = definition.target, definition.limits.get(rules.limits)
-    sign = ">" if target.better == "higher" else "<"
     return (
         definition.name,
         definition.tier,
         target.metric,
-        f"{sign} {target.validation:g}",
-        "-" if target.test is None else f"{sign} {target.test:g}",
+        f"{target.comparison} {target.validation:g}",
+        "-" if target.test is None else f"{target.comparison} {target.test:g}",
         f"{limits.budget_seconds:,.0f}" if limits else "-",
         f"{limits.step_hint:,}" if limits else "-",
         f"{definition.eval_period_for(rules):,g}" if limits else "-",

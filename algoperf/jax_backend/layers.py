@@ -322,8 +322,8 @@ def _kept(rng: Any, chance: Any, shape: list[int]) -> jax.Array:
         raise ValueError(f"dropout of one example got a batch of shape {shape}")
     index, batch_size = place
     whole = jax.random.bernoulli(rng, chance, [batch_size, *shape[1:]])
-    own: jax.Array = jax.lax.dynamic_index_in_dim(whole, index, axis=0)
-    return own
+    kept: jax.Array = jax.lax.dynamic_index_in_dim(whole, index, axis=0)
+    return kept
 
 
 class Dropout(nn.Module):

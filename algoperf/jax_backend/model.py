@@ -133,7 +133,7 @@ class BoundModel:
         if not hasattr(self._model, "parameter_loss"):
             return logits, state
         term = self._model.parameter_loss(params, self._config)
-        return WithParameterLoss(logits, term), state
+        return logits if term is None else WithParameterLoss(logits, term), state
 
     def loss(
         self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float

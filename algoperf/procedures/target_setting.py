@@ -40,8 +40,8 @@ def best_value(trial: Trial, target: Target, split: str) -> float:
     """The best finite value of the target metric on a split; the worst possible if none."""
     values = trial.metric(f"{split}/{target.metric}")
     values = values[np.isfinite(values)]
-    sign = 1.0 if target.better == "higher" else -1.0
-    return sign * float(max(sign * values, default=-np.inf))
+    costs = target.cost(values)
+    return float(target.cost(min(costs, default=np.inf)))
 
 
 def targets_from(repeats: Sequence[Trial], target: Target) -> Target:
@@ -56,7 +56,7 @@ def targets_from(repeats: Sequence[Trial], target: Target) -> Target:
         for trial, value in zip(repeats, validation, strict=True)
         if value == median or target.is_better(value, median)
     ]
-    worst = min(tests) if target.better == "higher" else max(tests)
+    worst = max(tests, key=target.cost)
     return Target(target.metric, median, worst, target.better)
 
 
@@ -159,7 +159,6 @@ def _best(trials: Sequence[Trial], target: Target) -> Trial:
         raise BadLogs(
             "No trial of the target setting was evaluated; see the messages above."
         )
-    sign = 1.0 if target.better == "higher" else -1.0
-    return max(
-        measured, key=lambda trial: sign * best_value(trial, target, "validation")
+    return min(
+        measured, key=lambda trial: target.cost(best_value(trial, target, "validation"))
     )

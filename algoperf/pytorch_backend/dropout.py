@@ -75,8 +75,12 @@ class Dropout(nn.Module):
     Models just call it; `configure` is the bound model's.
     """
 
-    def __init__(self, broadcast_dims: Sequence[int] = ()) -> None:
+    def __init__(
+        self, broadcast_dims: Sequence[int] = (), *, share: float = 1.0
+    ) -> None:
+        """share: of the workload's dropout rate, where layers of a model differ."""
         super().__init__()
+        self.share = share
         self.broadcast_dims = tuple(broadcast_dims)
         self.is_active = False
         self.rank = 0
@@ -122,4 +126,5 @@ def configure(
     keys = dropout_keys(rng, len(layers)).to(device, non_blocking=True)
     for layer, key in zip(layers, keys.unbind(), strict=True):
         layer.is_active, layer.rank = True, rank
-        layer.rate, layer.key = rate.detach(), key
+        own = rate if layer.share == 1 else layer.share * rate
+        layer.rate, layer.key = own.detach(), key

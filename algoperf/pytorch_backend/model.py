@@ -198,7 +198,7 @@ class BoundModel:
             return logits, state
         config = self._definition.model
         term = self._model.parameter_loss(unwrap(params), config)
-        return WithParameterLoss(logits, term), state
+        return logits if term is None else WithParameterLoss(logits, term), state
 
     def loss(
         self, labels: Any, logits: Any, mask: Any | None, label_smoothing: float

@@ -7,7 +7,7 @@ from typing import Any
 
 from algoperf import plugins
 from algoperf.backend import Arrays, Backend, MetricsModule
-from algoperf.definition import EVALUATION_SPLITS, SPLIT_PREFIX, Split
+from algoperf.definition import SPLIT_PREFIX, Split
 from algoperf.errors import BadData
 from algoperf.manifest import prepare_command
 from algoperf.pipeline import DataRequest, InputQueue
@@ -44,10 +44,11 @@ class Evaluator:
 
         A split without examples has none: a loss that is not a number would end the trial.
         """
-        splits = self._workload.definition.splits
+        definition = self._workload.definition
+        splits = definition.splits
         return {
             f"{SPLIT_PREFIX[split]}/{name}": float(value)
-            for split in EVALUATION_SPLITS
+            for split in definition.evaluated_splits
             if splits.size(split)
             for name, value in self._evaluate_split(split, params, model_state).items()
         }

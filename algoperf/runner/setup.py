@@ -36,7 +36,7 @@ from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.watchdog import Heartbeat
 from algoperf.submission import Submission, load
-from algoperf.trial_meta import Devices, TargetRecord, TrialMeta, utc_now
+from algoperf.trial_meta import Devices, TrialMeta, utc_now
 from algoperf.workload import Workload
 
 
@@ -243,7 +243,6 @@ def describe(
     """The trial's meta data: rules, targets, budgets, hardware, versions, code."""
     settings, workload = plan.settings, site.workload
     definition = workload.definition
-    target = definition.target
     return TrialMeta(
         workload=workload.name,
         base_workload=definition.base_name,
@@ -251,9 +250,7 @@ def describe(
         framework=settings.framework,
         ruleset=settings.ruleset,
         tuning_ruleset=settings.tuning,
-        target=TargetRecord(
-            target.metric, target.better, target.validation, target.test
-        ),
+        target=definition.target,
         budget_seconds=workload.max_allowed_runtime_sec,
         step_hint=workload.step_hint,
         batch_size=loaded.batch_size,

@@ -128,6 +128,10 @@ def _check_schema(path: Path, schema: Any) -> None:
             f"{path} has no column {COLUMN!r}.{near(COLUMN, schema.names)} It has: "
             f"{names}. Is it a file of FineWeb-Edu?"
         )
+    if schema.names.count(COLUMN) > 1:
+        raise BadData(
+            f"{path} has more than one column {COLUMN!r}. It has: {names}. {GET_AGAIN}"
+        )
     found = schema.field(COLUMN).type
     is_text = (
         arrow.types.is_string(found)

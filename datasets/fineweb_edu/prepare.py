@@ -12,7 +12,6 @@ import functools
 import hashlib
 import math
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -109,7 +108,7 @@ def prepare(
             path.write_bytes(merges)
     for split, stream in streams.items():
         _write_split(preparation, split, stream, counts[split], length, progress)
-    shutil.rmtree(scratch.folder)
+    scratch.remove()
     facts = {
         "vocab_size": first_pass.tokenizer.vocab_size,
         "chunk_length": length,

@@ -5,6 +5,7 @@ files a block; a block that is there is not tokenised again.
 """
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class TokenFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(folder.parent):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _tokens(self, index: int) -> Path:
         return self.folder / f"{index:05d}.tokens"
@@ -68,17 +70,29 @@ class TokenFolder:
 
     def open(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens, mapped into memory, and lengths of a finished block."""
-        lengths = np.load(self._lengths(index))
+        path = self._lengths(index)
+        try:
+            lengths = np.asarray(np.load(path), np.int32)
+        except (OSError, ValueError, EOFError, TypeError) as error:
+            raise self._damaged(path) from error
         path = self._tokens(index)
         size = path.stat().st_size if path.exists() else 0
         if size != int(lengths.sum(dtype=np.int64)) * TOKEN.itemsize:
-            raise BadData(
-                f"{path} is damaged. Delete the folder {self.folder} and run the same "
-                "command again."
-            )
+            raise self._damaged(path)
         if not size:
             return np.empty(0, TOKEN), lengths
         return np.asarray(np.memmap(path, TOKEN, mode="r")), lengths
+
+    def _damaged(self, path: Path) -> BadData:
+        return BadData(
+            f"{path} is damaged. Delete the folder {self.folder} and run the same "
+            "command again."
+        )
+
+    def remove(self) -> None:
+        """Deletes the folder and what is in it."""
+        with writing_to(self.folder):
+            shutil.rmtree(self.folder)
 
 
 def _sync(descriptor: int, flush: Callable[[], None]) -> None:

@@ -55,14 +55,14 @@ def submission(
     state_shardings: see `training_jax.init`. point: the hyperparameters in use.
     """
 
-    def init(workload: spec.Workload, params: Any, chosen: Any, rng: Any) -> Any:
-        rate = schedule(chosen, workload.step_hint)
-        setup = Setup(workload, params, chosen, rate, rng)
+    def init(start: functions.Start) -> spec.OptimizerState:
+        rate = schedule(start.point, start.workload.step_hint)
+        setup = Setup(**vars(start), schedule=rate)
         return training_jax.init(
-            workload,
+            start.workload,
             rule(setup),
-            params,
-            chosen,
+            start.params,
+            start.point,
             value_and_grad=gradient(setup),
             state_shardings=state_shardings(),
         )

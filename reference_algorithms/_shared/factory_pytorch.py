@@ -47,10 +47,9 @@ def submission(
     point: the hyperparameters in use.
     """
 
-    def init(workload: spec.Workload, model: Any, chosen: Any, rng: Any) -> Any:
-        rate = schedule(chosen, workload.step_hint)
-        setup = Setup(workload, model, chosen, rate, rng)
-        return training_pytorch.init(rule(setup), rate)
+    def init(start: parts.Start) -> spec.OptimizerState:
+        rate = schedule(start.point, start.workload.step_hint)
+        return training_pytorch.init(rule(Setup(**vars(start), schedule=rate)), rate)
 
     take_step = functools.partial(training_pytorch.take_step, fill_gradients=gradient)
     return parts.submission(init, take_step, point=point, get_batch_size=get_batch_size)

@@ -1,5 +1,6 @@
 """What the PyTorch optimizers of our own share: groups, counters, buffers."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ class ForeachOptimizer(torch.optim.Optimizer):
     corrections ask no device.
     """
 
+    needs_all_gradients = False  # whether absent gradients count as zero
+
     def __init__(self, params: Iterable[Any], **settings: Any) -> None:
         """params: tensors or groups; settings: a group's, `lr` is 1.0 if absent."""
         super().__init__(params, {"lr": 1.0, **settings, "num_updates": 0})
@@ -29,6 +32,10 @@ class ForeachOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            if self.needs_all_gradients:
+                for param in group["params"]:
+                    if param.grad is None:
+                        param.grad = torch.zeros_like(param)
             params = [param for param in group["params"] if param.grad is not None]
             if params:
                 group["num_updates"] += 1
@@ -56,3 +63,22 @@ class ForeachOptimizer(torch.optim.Optimizer):
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
         return first, second
+
+    def _move_by_adam(
+        self, group: dict[str, Any], params: Tensors, numerators: Any, second: Tensors
+    ) -> None:
+        """Decays, then moves by numerators over the root of the second moment.
+
+        Both are corrected for their bias here. Settings: `lr`, `betas`, `eps`,
+        `weight_decay`.
+        """
+        beta1, beta2 = group["betas"]
+        correction1 = 1.0 - beta1 ** group["num_updates"]
+        correction2 = 1.0 - beta2 ** group["num_updates"]
+        denominator = torch._foreach_sqrt(second)
+        torch._foreach_div_(denominator, math.sqrt(correction2))
+        torch._foreach_add_(denominator, group["eps"])
+        torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(
+            params, numerators, denominator, -group["lr"] / correction1
+        )

@@ -24,14 +24,20 @@ class Functions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What an algorithm's rule is built from when a run starts."""
+class Start:
+    """What `init_optimizer_state` works on."""
 
     workload: spec.Workload
     params: spec.ParameterContainer
+    model_state: spec.ModelAuxiliaryState
     point: Any  # the hyperparameters in use
+
+
+@dataclass(frozen=True)
+class Setup(Start):
+    """What an algorithm's rule is built from: the start of a run, and its schedule."""
+
     schedule: Schedule
-    rng: spec.RandomState = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def as_given(hyperparameters: spec.Hyperparameters) -> Any:
 
 
 def submission(
-    init: Callable[[spec.Workload, spec.ParameterContainer, Any, Any], Any],
+    init: Callable[[Start], spec.OptimizerState],
     take_step: Callable[[Step], spec.UpdateReturn],
     *,
     point: Callable[[spec.Hyperparameters], Any] = as_given,
@@ -62,8 +68,8 @@ def submission(
 ) -> Functions:
     """The functions of a submission.
 
-    init: the optimizer state, from (workload, parameters, point, rng). point: what to use
-    as hyperparameters, by what the harness gave.
+    init: makes the optimizer state. point: what to use as hyperparameters, by what the
+    harness gave.
     """
 
     def init_optimizer_state(
@@ -74,8 +80,8 @@ def submission(
         rng: spec.RandomState,
     ) -> spec.OptimizerState:
         """The optimizer state before the first step."""
-        del model_state
-        return init(workload, model_params, point(hyperparameters), rng)
+        del rng
+        return init(Start(workload, model_params, model_state, point(hyperparameters)))
 
     def update_params(
         workload: spec.Workload,

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import optax
 
 
-def scale_by_nadam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+def scale_by_nadam(
+    b1: float | jax.Array, b2: float | jax.Array, eps: float
+) -> optax.GradientTransformation:
     """The look-ahead first moment over the root of the second, both bias-corrected.
 
     Differs from `optax.scale_by_adam(nesterov=True)`, which corrects the first moment

@@ -35,3 +35,12 @@ def unstack(stacked: jax.Array, count: int) -> list[jax.Array]:
     """The first `count` arrays of a stack, each replicated."""
     whole = jax.lax.with_sharding_constraint(stacked, get_replicate_sharding())
     return [whole[i] for i in range(count)]
+
+
+def after(first: jax.Array, x: jax.Array) -> jax.Array:
+    """`x`, which cannot be used before `first` is known.
+
+    For decompositions on CPUs, of which only one may run at a time (jaxlib 0.10). A
+    barrier would not do: XLA removes it before it orders what it executes.
+    """
+    return x + 0.0 * jnp.nan_to_num(first.sum())

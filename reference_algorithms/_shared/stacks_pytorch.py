@@ -1,6 +1,7 @@
 """Stacks of equal matrices, spread over the processes of a run."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -25,3 +26,14 @@ def map_over_ranks(
     whole = mine.new_empty(num_processes * share, *mine.shape[1:])
     dist.all_gather_into_tensor(whole, mine)
     return whole[: len(stacked)]
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Within, float32 products do not use TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -5,11 +5,9 @@ a fixed number of iterations and choices by `torch.where` nothing waits for the 
 as an eigendecomposition would. On a CPU that is several times as fast.
 """
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 
+from algoperf.reference_algorithms._shared.stacks_pytorch import full_precision
 from algoperf.reference_algorithms.distributed_shampoo.blocks import (
     ALLOWED_GROWTH,
     NUM_ROOT_ITERATIONS,
@@ -17,17 +15,6 @@ from algoperf.reference_algorithms.distributed_shampoo.blocks import (
     ROOT_TOLERANCE,
     start_vector,
 )
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Within, float32 products do not use TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def inverse_roots(
@@ -41,7 +28,7 @@ def inverse_roots(
     """
     # Squares of small gradients' statistics would be 0 in float32.
     sizes = matrices.abs().amax((1, 2), keepdim=True)
-    with _full_precision():
+    with full_precision():
         find = eigen_roots if matrices.is_cpu else newton_roots
         roots, errors = find(matrices / sizes, order, ridge)
     return roots * sizes ** (-1.0 / order), errors

@@ -178,7 +178,7 @@ def _updated_roots(
     errors = jnp.zeros(1)
     for (_, order), where in places.items():
         joined = jnp.concatenate([statistics[i][axis] for i, axis in where])
-        joined = _after(errors, joined)
+        joined = stacks_jax.after(errors, joined)
         new, errors = inverse_roots(joined, order, constants.ridge)
         ends = np.cumsum([len(statistics[i][axis]) for i, axis in where])[:-1]
         parts = zip(where, jnp.split(new, ends), jnp.split(errors, ends), strict=True)
@@ -186,14 +186,6 @@ def _updated_roots(
             is_usable = error < constants.largest_error  # not so if NaN
             updated[i][axis] = jnp.where(is_usable[:, None, None], root, roots[i][axis])
     return updated
-
-
-def _after(first: jax.Array, x: jax.Array) -> jax.Array:
-    """`x`, which cannot be used before `first` is known.
-
-    A barrier would not do: XLA removes it before it orders what it executes.
-    """
-    return x + 0.0 * jnp.nan_to_num(first.sum())
 
 
 def _apply(stacked: jax.Array, roots: list[jax.Array]) -> jax.Array:

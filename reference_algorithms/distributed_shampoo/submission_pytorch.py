@@ -28,6 +28,8 @@ class DistributedShampoo(ForeachOptimizer):
     [blocks, length of the axis, length of the axis].
     """
 
+    needs_all_gradients = True
+
     def __init__(self, params: Any, constants: Constants, **settings: Any) -> None:
         super().__init__(params, **settings)
         self._constants = constants
@@ -43,15 +45,6 @@ class DistributedShampoo(ForeachOptimizer):
         group["statistics"] = [
             constants.initial_statistic * root for root in group["roots"]
         ]
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """One update; parameters without a gradient count as having a zero one."""
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is None:
-                    param.grad = torch.zeros_like(param)
-        return super().step(closure)
 
     def _update(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> None:
         graft = self._grafting_directions(params, grads)

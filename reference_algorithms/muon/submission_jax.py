@@ -5,23 +5,23 @@ from typing import Any
 import jax
 import optax
 
-from algoperf.reference_algorithms._shared import matrices
 from algoperf.reference_algorithms._shared.factory_jax import Setup, submission
 from algoperf.reference_algorithms._shared.matrices import Shape
 from algoperf.reference_algorithms._shared.nadamw_jax import nadamw
 from algoperf.reference_algorithms._shared.orthogonal_jax import (
+    OUTPUT_AXIS,
     by_shape,
     orthogonalized_leaves,
 )
+from algoperf.reference_algorithms.muon.settings import MuonSettings
 
 
-def orthogonalize(shape: Shape) -> optax.GradientTransformation:
+def orthogonalize(shape: Shape, scale: float) -> optax.GradientTransformation:
     """Orthogonalises updates that are matrices of one shape, spread over devices."""
 
     def update(updates: Any, params: Any) -> Any:
         del params
         leaves, structure = jax.tree.flatten(updates)
-        scale = matrices.update_scale(shape)
         new = [
             (scale * x).reshape(leaf.shape)
             for x, leaf in zip(
@@ -34,14 +34,17 @@ def orthogonalize(shape: Shape) -> optax.GradientTransformation:
 
 
 def muon(setup: Setup) -> optax.GradientTransformation:
-    """Muon and NadamW at one rate; the schedule is warm-up and cosine decay to 0."""
+    """Muon and NadamW; the schedule of both is warm-up and cosine decay to 0."""
+    settings = MuonSettings.of(setup.point)
 
     def of_matrices(shape: Shape) -> optax.GradientTransformation:
         return optax.chain(
-            optax.trace(1.0 - setup.point.one_minus_momentum, nesterov=True),
-            orthogonalize(shape),
-            optax.add_decayed_weights(setup.point.weight_decay),
-            optax.scale_by_learning_rate(setup.rate),
+            optax.trace(settings.momentum, nesterov=settings.nesterov),
+            orthogonalize(shape, settings.scale(shape, OUTPUT_AXIS)),
+            optax.add_decayed_weights(settings.weight_decay),
+            optax.scale_by_learning_rate(
+                lambda count: settings.rate_factor * setup.rate(count)
+            ),
         )
 
     return by_shape(setup, of_matrices, nadamw(setup.rate, **setup.adam))

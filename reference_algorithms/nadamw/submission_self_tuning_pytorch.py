@@ -1,8 +1,9 @@
 """Self-tuning NadamW in PyTorch: one point for all workloads. See README.md."""
 
 from algoperf.reference_algorithms._shared.factory_pytorch import submission
-from algoperf.reference_algorithms.nadamw import self_tuning, submission_pytorch
+from algoperf.reference_algorithms._shared.points import listed
+from algoperf.reference_algorithms.nadamw.submission_pytorch import nadamw
 
 get_batch_size, init_optimizer_state, update_params, data_selection = submission(
-    submission_pytorch.nadamw, point=self_tuning.point
+    nadamw, point=listed(__file__, 4)
 )

@@ -1,6 +1,5 @@
 """Constants of Schedule-Free AdamW, version 2: its own point, batch sizes, rates."""
 
-import collections
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from algoperf import spec
-from algoperf.reference_algorithms._shared import batch_sizes
+from algoperf.reference_algorithms._shared import batch_sizes, points
 
 # The self-tuning submission of the 2024 competition. It passes no dropout rate, so the
 # workload's default holds.
@@ -38,11 +36,7 @@ def get_batch_size(workload_name: str) -> int:
     return batch_sizes.get_batch_size(workload_name)
 
 
-def point(given: spec.Hyperparameters) -> Any:
-    """A point of a search space, or the self-tuning constants where there is none."""
-    if given is not None:
-        return given
-    return collections.namedtuple("Hyperparameters", SELF_TUNING)(**SELF_TUNING)
+point = points.given_or(SELF_TUNING)
 
 
 @dataclass(frozen=True)

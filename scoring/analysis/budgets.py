@@ -95,9 +95,8 @@ def _of_submission(
     if not bests:
         return None
     values = np.array([best.validation for best in bests])
-    costs = as_costs(values[:, None], [target.better])[:, 0]
-    worst = -math.inf if target.better == "higher" else math.inf
-    return simulate_budgets(costs, np.where(np.isfinite(values), values, worst))
+    costs = as_costs(values[:, None], [target])[:, 0]
+    return simulate_budgets(costs, target.cost(costs))
 
 
 def _table(workload: str, target: Target, found: dict[str, TuningBudgets]) -> DataTable:

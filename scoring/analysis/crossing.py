@@ -88,7 +88,7 @@ def median_run(board: Leaderboard, submission: str, workload: str) -> Trial | No
 def _quality(trial: Trial, target: Target) -> tuple[float, float]:
     """Sorts by time to the target, then by the best validation value."""
     value = best_evaluation(trial, target).validation
-    cost = -value if target.better == "higher" else value
+    cost = target.cost(value)
     seconds = first_hit(trial, target, "validation").seconds
     return seconds, cost if math.isfinite(cost) else math.inf
 
@@ -123,8 +123,8 @@ def _chart(
         curves.append(Curve(names.index(name), hours, values.tolist(), kind="line"))
     # The start of training would flatten everything that follows.
     values = np.concatenate([*(curve.y[1:] for curve in curves), [target.validation]])
-    ends = (0.15, 1.0) if target.better == "higher" else (0.0, 0.85)
-    low, high = np.quantile(values, ends).tolist()
+    ends = target.cost(np.quantile(target.cost(values), (0.0, 0.85)))
+    low, high = sorted(ends.tolist())
     low, high = min(low, target.validation), max(high, target.validation)
     space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return Figure(

@@ -14,7 +14,7 @@ from ..figures import Chart, Charts, Curve, Figure
 from ..leaderboard import Leaderboard
 from ..report.document import Section
 from ..tables import plain_table
-from .values import as_costs, directions, values_by_point
+from .values import as_costs, targets_of, values_by_point
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def report(board: Leaderboard) -> Section:
     rows, charts = [], []
     for series, entry in enumerate(board.entries):
         _, workloads, values = values_by_point(board, entry.submission)
-        costs = as_costs(values, directions(board, workloads))
+        costs = as_costs(values, targets_of(board, workloads))
         for variant in board.pool.held_out:
             base = board.pool.workloads[variant].base_name
             if variant not in workloads or base not in workloads:

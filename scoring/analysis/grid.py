@@ -51,7 +51,7 @@ def interpolated_hit(
 
 def _share_until(bound: float, before: float, after: float, target: Target) -> float:
     """How far along the way from `before` to `after` the bound lies; NaN: not known."""
-    if target.better == "lower":
+    if target.comparison == "<":  # a loss, or a perplexity: it falls exponentially
         if min(bound, before, after) <= 0:
             return math.nan
         bound, before, after = map(math.log, (bound, before, after))

@@ -27,12 +27,15 @@ _EASIEST = 0.2  # attainment curves start at targets relaxed by so much
 
 def relaxed(target: Target, share: float) -> Target:
     """The target, easier by that share; negative values become easier too."""
-    sign = 1.0 if target.better == "lower" else -1.0
+
+    def easier(bound: float) -> float:
+        return bound + float(target.cost(share * abs(bound)))
+
     test = target.test
     return replace(
         target,
-        validation=target.validation + sign * share * abs(target.validation),
-        test=None if test is None else test + sign * share * abs(test),
+        validation=easier(target.validation),
+        test=None if test is None else easier(test),
     )
 
 
@@ -51,7 +54,7 @@ def attainment(
 ) -> np.ndarray:
     """[bound] median over studies of the time at which validation is better; infinity."""
     facts = board.pool.workloads[workload]
-    sign = -1.0 if facts.target.better == "higher" else 1.0
+    target = facts.target
     studies = board.pool.studies.get((submission, workload), {})
     times = np.full((board.pool.num_studies, len(bounds)), math.inf)
     for k, number in enumerate(sorted(studies)):
@@ -59,14 +62,14 @@ def attainment(
             # A trial that counts for nothing reaches no bound either.
             if not trial.num_evaluations or not trial.counts:
                 continue
-            costs = sign * trial.metric(f"validation/{facts.target.metric}")
+            costs = target.cost(trial.metric(f"validation/{target.metric}"))
             seconds = trial.columns["accumulated_submission_time"]
             is_usable = np.isfinite(costs) & (seconds <= facts.budget_seconds)
             costs, seconds = costs[is_usable], seconds[is_usable]
             if not len(costs):
                 continue
             best = np.minimum.accumulate(costs)  # falls, so its negative is sorted
-            at = np.searchsorted(-best, -sign * bounds, side="right")
+            at = np.searchsorted(-best, -target.cost(bounds), side="right")
             reached = np.append(seconds, math.inf)[at]
             times[k] = np.minimum(times[k], reached)
     return median(times.T)
@@ -186,5 +189,5 @@ def _bounds(board: Leaderboard, workload: str) -> np.ndarray:
             for trial in study
         ]
     finite = [value for value in values if math.isfinite(value)]
-    hardest = max(finite) if target.better == "higher" else min(finite)
+    hardest = min(finite, key=target.cost)
     return np.linspace(easiest, hardest, _NUM_TARGETS)

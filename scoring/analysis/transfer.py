@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algoperf.definition import Target
+
 from ..figures import Chart, Charts, Curve, Figure
 from ..leaderboard import Leaderboard
 from ..report.document import Section
 from ..tables import DataTable, number_cell, plain_table
-from .values import as_costs, directions, short_points, values_by_point
+from .values import as_costs, short_points, targets_of, values_by_point
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class TransferGap:
     gap: float  # Delta; infinity if every point diverges or is missing somewhere
 
 
-def transfer_gap(values: np.ndarray, better: Sequence[str]) -> TransferGap:
+def transfer_gap(values: np.ndarray, targets: Sequence[Target]) -> TransferGap:
     """The gap of a submission over its points.
 
-    values: [point, workload]; NaN: diverged or not run. `better`: by workload.
+    values: [point, workload]; NaN: diverged or not run. targets: by workload.
     """
-    costs = as_costs(values, better)
+    costs = as_costs(values, targets)
     best = costs.min(axis=0)
     gaps = np.full(costs.shape, math.inf)
     known = np.isfinite(costs) & (best != 0)
@@ -51,7 +53,7 @@ def report(board: Leaderboard) -> Section:
     tables, charts, rows = [], [], []
     for entry in board.entries:
         points, workloads, values = values_by_point(board, entry.submission)
-        found = transfer_gap(values, directions(board, workloads))
+        found = transfer_gap(values, targets_of(board, workloads))
         label = short_points(points)
         point = points[found.best_point]
         gap = number_cell(found.gap)

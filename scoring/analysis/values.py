@@ -29,8 +29,7 @@ def best_evaluation(trial: Trial, target: Target) -> Best:
     finite = np.flatnonzero(np.isfinite(values))
     if not len(finite):
         return Best(math.nan, math.nan, math.nan)
-    pick = np.argmax if target.better == "higher" else np.argmin
-    at = int(finite[pick(values[finite])])
+    at = int(finite[np.argmin(target.cost(values[finite]))])
     test = trial.metric(f"test/{target.metric}")
     seconds = trial.columns["accumulated_submission_time"]
     return Best(float(values[at]), float(test[at]), float(seconds[at]))
@@ -70,15 +69,16 @@ def values_by_point(
     return points, workloads, values
 
 
-def as_costs(values: np.ndarray, directions: Sequence[str]) -> np.ndarray:
-    """Values turned so that smaller is better, NaN the worst; directions by column."""
-    signs = np.array([-1.0 if better == "higher" else 1.0 for better in directions])
-    return np.where(np.isfinite(values), values * signs, math.inf)
+def as_costs(values: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
+    """[point, workload] turned so that less is better, NaN the worst; targets by column."""
+    columns = [target.cost(values[:, i]) for i, target in enumerate(targets)]
+    costs = np.stack(columns, axis=1) if columns else values
+    return np.where(np.isfinite(costs), costs, math.inf)
 
 
-def directions(board: Leaderboard, workloads: Sequence[str]) -> list[str]:
-    """`higher` or `lower` for each workload's metric."""
-    return [board.pool.target(name).better for name in workloads]
+def targets_of(board: Leaderboard, workloads: Sequence[str]) -> list[Target]:
+    """The target of each workload."""
+    return [board.pool.target(name) for name in workloads]
 
 
 def short_points(points: Sequence[str]) -> Mapping[str, str]:

@@ -145,7 +145,7 @@ def _order(board: Leaderboard, trial: Trial, target: Target) -> tuple[float, flo
     values = values[np.isfinite(values)]
     if not len(values):
         return seconds, math.inf
-    return seconds, -values.max() if target.better == "higher" else values.min()
+    return seconds, target.cost(values).min()
 
 
 def _curve(trial: Trial, target: Target) -> tuple[np.ndarray, np.ndarray]:

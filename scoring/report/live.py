@@ -144,7 +144,7 @@ def _best(trial: Trial, target: Target) -> float:
     ]
     if not values:
         return math.nan
-    return float(max(values) if target.better == "higher" else min(values))
+    return float(min(values, key=target.cost))
 
 
 def screen(
@@ -204,10 +204,9 @@ def _best_words(trial: Progress) -> str:
     if target is None:
         return "no target known"
     best = f"{trial.best:.5g}" if math.isfinite(trial.best) else "-"
-    sign = ">" if target.better == "higher" else "<"
     reached = ", reached" if trial.reached else ""
     name = printable(target.metric)
-    return f"{name} {best} ({sign} {target.validation:.5g}{reached})"
+    return f"{name} {best} ({target.comparison} {target.validation:.5g}{reached})"
 
 
 def _bar(trial: Progress) -> str:

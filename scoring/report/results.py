@@ -226,12 +226,13 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
 def _workload_cell(board: Leaderboard, workload: str) -> Cell:
     """The name, and what must be reached."""
     target = board.pool.target(workload)
-    sign = ">" if target.better == "higher" else "<"
     bound = target.bound(board.pool.ruleset.scored_split)
     bound = target.validation if bound is None else bound
     held_out = "\nheld out" if workload in board.pool.held_out else ""
     return Cell(
-        workload, workload, detail=f"{target.metric} {sign} {bound:.5g}{held_out}"
+        workload,
+        workload,
+        detail=f"{target.metric} {target.comparison} {bound:.5g}{held_out}",
     )
 
 

@@ -350,15 +350,36 @@ def test_a_full_disk_is_said_and_leaves_no_block(raw, tmp_path, monkeypatch):
     assert not list((tmp_path / "out" / ".tokens").glob("*.npy"))
 
 
-def test_a_damaged_block_is_noticed(raw, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["tokens", "lengths.npy"])
+@pytest.mark.parametrize("length", [0, -2])
+def test_a_damaged_block_is_noticed(raw, tmp_path, monkeypatch, kind, length):
     monkeypatch.setattr(prepare, "_check_share", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(raw, tmp_path / "out")
     monkeypatch.undo()
     monkeypatch.setattr(prepare, "_BLOCK_ROWS", 30)
-    path = next((tmp_path / "out" / ".tokens").glob("*.tokens"))
-    path.write_bytes(path.read_bytes()[:-2])
+    path = next((tmp_path / "out" / ".tokens").glob(f"*.{kind}"))
+    path.write_bytes(path.read_bytes()[:length])
     fails(raw, tmp_path, str(path), "is damaged", "Delete the folder")
+
+
+def test_a_file_where_the_blocks_should_be(raw, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tokens").write_text("")
+    fails(raw, tmp_path, "Cannot write", ".tokens")
+
+
+def test_two_columns_of_text(raw, tmp_path):
+    columns = [arrow.array(["a"]), arrow.array(["b"])]
+    table = arrow.Table.from_arrays(columns, names=["text", "text"])
+    parquet.write_table(table, raw / FILES[1])
+    fails(raw, tmp_path, FILES[1], "more than one column 'text'")
+
+
+def test_files_without_rows_hold_no_document(raw, tmp_path):
+    expected = run(raw, tmp_path / "out").manifest.files
+    write(raw / "sample/10BT/003_00000.parquet", arrow.array([], arrow.string()))
+    assert run(raw, tmp_path / "again").manifest.files == expected
 
 
 def test_prepared_files_that_do_not_fit_the_manifest(raw, tmp_path):

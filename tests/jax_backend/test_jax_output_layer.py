@@ -48,7 +48,9 @@ def test_the_loss_is_that_of_the_array(mask, smoothing):
     }
     arguments = LABELS, masks[mask], smoothing
     labels, weights, smoothing = arguments
-    expected = losses.softmax_cross_entropy(labels, LOGITS, weights, smoothing)
+    expected = losses.loss(
+        LossType.SOFTMAX_CROSS_ENTROPY, labels, LOGITS, weights, smoothing
+    )
     found = losses.loss(
         LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred(), weights, smoothing
     )
@@ -59,7 +61,9 @@ def test_the_loss_is_that_of_the_array(mask, smoothing):
 
 def test_the_gradients_are_those_of_the_array():
     def objective(hidden, table, layer):
-        loss = losses.softmax_cross_entropy(LABELS, layer(hidden, table), None, 0.1)
+        loss = losses.loss(
+            LossType.SOFTMAX_CROSS_ENTROPY, LABELS, layer(hidden, table), None, 0.1
+        )
         return (loss["per_example"] * jnp.arange(LENGTH)).sum()
 
     def gradient(layer):
@@ -73,7 +77,7 @@ def test_the_gradients_are_those_of_the_array():
 def test_no_array_of_a_compiled_step_holds_all_logits():
     def objective(hidden, table):
         logits = output_layer.logits(hidden, table)
-        return losses.softmax_cross_entropy(LABELS, logits)["summed"]
+        return losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits)["summed"]
 
     step = jax.jit(jax.value_and_grad(objective, (0, 1)))
     text = step.lower(HIDDEN, TABLE).as_text()
@@ -89,7 +93,9 @@ def test_a_masked_token_may_hold_nan():
 
     def objective(hidden):
         logits = output_layer.logits(hidden, jnp.asarray(TABLE))
-        return losses.softmax_cross_entropy(LABELS, logits, mask)["summed"]
+        return losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits, mask)[
+            "summed"
+        ]
 
     value, gradient = jax.value_and_grad(objective)(jnp.asarray(hidden))
     assert np.isfinite(value)
@@ -98,8 +104,8 @@ def test_a_masked_token_may_hold_nan():
 
 def test_labels_that_are_distributions_are_compared_with_the_array():
     labels = np.eye(CLASSES, dtype=np.float32)[LABELS]
-    expected = losses.softmax_cross_entropy(LABELS, LOGITS)["summed"]
-    found = losses.softmax_cross_entropy(labels, deferred())["summed"]
+    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)["summed"]
+    found = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred())["summed"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

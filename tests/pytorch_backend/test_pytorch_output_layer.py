@@ -53,7 +53,9 @@ def test_the_loss_is_that_of_the_tensor(mask, smoothing):
         "examples": torch.tensor([1.0, 0.0, 2.0]),
         "tokens": torch.tensor(RNG.integers(0, 3, (BATCH, LENGTH))).float(),
     }[mask]
-    expected = losses.softmax_cross_entropy(LABELS, LOGITS, weights, smoothing)
+    expected = losses.loss(
+        LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS, weights, smoothing
+    )
     found = losses.loss(
         LossType.SOFTMAX_CROSS_ENTROPY, LABELS, deferred(), weights, smoothing
     )
@@ -67,7 +69,7 @@ def leaves():
 
 
 def summed(logits):
-    loss = losses.softmax_cross_entropy(LABELS, logits, None, 0.1)
+    loss = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits, None, 0.1)
     return (loss["per_example"] * torch.arange(LENGTH)).sum()
 
 
@@ -103,8 +105,11 @@ def test_no_tensor_of_a_step_holds_all_logits():
 
 def test_labels_that_are_distributions_are_compared_with_the_tensor():
     labels = torch.nn.functional.one_hot(LABELS, CLASSES).float()
-    expected = losses.softmax_cross_entropy(LABELS, LOGITS)["summed"]
-    close(losses.softmax_cross_entropy(labels, deferred())["summed"], expected)
+    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)["summed"]
+    close(
+        losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred())["summed"],
+        expected,
+    )
 
 
 def test_bfloat16_is_computed_in_parts_and_returned_wide():
@@ -112,9 +117,11 @@ def test_bfloat16_is_computed_in_parts_and_returned_wide():
         logits = deferred()
     assert logits.hidden.dtype == torch.bfloat16
     assert logits.dtype == logits.compute().dtype == torch.float32
-    loss = losses.softmax_cross_entropy(LABELS, logits)["per_example"]
+    loss = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits)["per_example"]
     assert loss.dtype == torch.float32
-    expected = losses.softmax_cross_entropy(LABELS, LOGITS)["per_example"]
+    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)[
+        "per_example"
+    ]
     np.testing.assert_allclose(loss, expected, rtol=0.05, atol=0.05)
 
 

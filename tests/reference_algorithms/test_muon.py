@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from test_update_rules import RUNS
+from update_rule_oracles import POINTS, STEP_HINT, cosine_rate, random_problem
 
 from algoperf.reference_algorithms._shared.matrices import matrix_shape, update_scale
+from algoperf.reference_algorithms.muon.settings import MuonSettings
 from algoperf.spec import ParameterType
-from tests.closeness import assert_close
+from tests.closeness import FLOAT32_SHORT, assert_close
 
 
 @pytest.mark.parametrize(
@@ -79,8 +82,8 @@ def test_pytorchs_own_muon_is_the_same_rule_in_bfloat16():
     ours.grad, theirs.grad = gradient.float(), gradient.float()
     Muon(
         [{"params": [ours], "matrix_shape": (6, 4)}],
+        MuonSettings(momentum=0.95, weight_decay=0.0),
         betas=(0.9, 0.99),
-        momentum=0.95,
         eps=1e-8,
         weight_decay=0.0,
     ).step()
@@ -89,3 +92,32 @@ def test_pytorchs_own_muon_is_the_same_rule_in_bfloat16():
     ).step()
     difference = (ours - theirs).abs().max().item()
     assert 1e-4 < difference < 0.05
+
+
+PUBLISHED = {  # of an entry to version 1.0, but for rates that move something
+    "learning_rate": 0.001,
+    "warmup_factor": 0.0,
+    "matrix_rate_factor": 28.0,
+    "matrix_weight_decay": 0.02,
+    "one_minus_momentum": 0.05,
+    "nesterov": 0,
+    "scales_by_fan": 1,
+}
+
+
+@pytest.mark.parametrize(("framework", "output_axis"), [("jax", 1), ("pytorch", 0)])
+def test_matrices_may_have_a_rate_decay_and_scale_of_their_own(framework, output_axis):
+    pytest.importorskip("jax" if framework == "jax" else "torch")
+    run, make_workload = RUNS[framework]
+    params, gradients = random_problem(shapes={"kernel": (2, 6)}, num_steps=2)
+    workload = make_workload("muon")
+    workload.model_params_types = {"kernel": ParameterType.WEIGHT}
+    path = run("muon", params, gradients, workload=workload, **PUBLISHED)
+    theta, momentum = params["kernel"], 0.0
+    for t, gradient in enumerate(gradients):
+        momentum = 0.95 * momentum + gradient["kernel"]
+        x = orthogonalized(framework, np.float32(momentum)[None])[0]
+        x = x * (np.sqrt(3) if output_axis == 1 else 1.0)
+        rate = 28.0 * cosine_rate(t, {**POINTS["muon"], **PUBLISHED}, STEP_HINT)
+        theta = theta - rate * (x + 0.02 * theta)
+    assert_close(path[-1]["kernel"], theta, tolerance=FLOAT32_SHORT)

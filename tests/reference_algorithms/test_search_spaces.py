@@ -19,9 +19,21 @@ ALGORITHMS = (
     "nesterov",
     "sam",
 )
+NEWER = (  # without published ranges: ours, and published points where there are any
+    "ademamix",
+    "cautious_nadamw",
+    "diloco",
+    "lion",
+    "mars_adamw",
+    "normuon",
+    "prodigy",
+    "soap",
+)
+# Keys of the mini space alone: they make an algorithm cheap enough for a small workload.
+CHEAPER = {"distributed_shampoo": {"block_size"}, "soap": {"largest_side"}}
 SPACES = [
     path.relative_to(FOLDER).as_posix()
-    for algorithm in ALGORITHMS
+    for algorithm in (*ALGORITHMS, *NEWER)
     for path in sorted((FOLDER / algorithm).glob("tuning_search_space*.json"))
 ]
 
@@ -31,15 +43,19 @@ def load(path: str):
 
 
 def test_every_algorithm_has_two_spaces_and_one_for_small_workloads():
-    assert len(SPACES) == 3 * len(ALGORITHMS)
+    assert len(SPACES) == 3 * len(ALGORITHMS) + 2 * len(NEWER)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_is_looked_at_here():
+    known = {*ALGORITHMS, *NEWER, "schedule_free_adamw"}
+    assert known == {*registry.folders("reference_algorithms")}
+
+
+@pytest.mark.parametrize("algorithm", (*ALGORITHMS, *NEWER))
 def test_the_space_for_small_workloads_has_the_same_hyperparameters(algorithm):
     full = load(f"{algorithm}/tuning_search_space.json")
-    own = {"block_size"} if algorithm == "distributed_shampoo" else set()
     mini = load(f"{algorithm}/tuning_search_space_mini.json")
-    assert mini.keys() == full.keys() | own
+    assert mini.keys() == full.keys() | CHEAPER.get(algorithm, set())
 
 
 @pytest.mark.parametrize("path", SPACES)
@@ -95,6 +111,26 @@ def test_optlist_holds_the_five_published_points_with_the_keys_of_the_space():
     assert points[0] == {**points[2], "label_smoothing": 0.1}
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "rates"),
+    [
+        ("ademamix", [0.002, 3.878772442557e-4]),
+        ("lion", [2e-4]),
+        ("diloco", [0.000955]),
+        ("muon", [0.0001357495179]),
+        ("cautious_nadamw", [0.0017486387539278373]),
+    ],
+)
+def test_lists_hold_the_published_points(algorithm, rates):
+    points = load(f"{algorithm}/optlist.json")
+    assert [point["learning_rate"] for point in points] == rates
+
+
+def test_cautious_nadamws_point_is_nadamws():
+    (point,) = load("cautious_nadamw/optlist.json")
+    assert point == {**load("nadamw/optlist.json")[4], "cautious_decay": 0}
+
+
 def test_sam_searches_three_distances_and_adafactor_no_beta2():
     assert load("sam/tuning_search_space.json")["rho"] == {
         "feasible_points": [0.01, 0.02, 0.05]
@@ -120,4 +156,6 @@ def test_schedule_free_lists_hold_five_points(file, rates):
 )
 def test_every_file_is_accepted_by_the_harness(path):
     space = tuning.load_search_space(FOLDER / path)
-    assert len(space.points(seed=0, study=1, num_trials=3)) == 3
+    content = load(path)
+    num_points = 3 if isinstance(content, dict) else min(3, len(content))
+    assert len(space.points(seed=0, study=1, num_trials=3)) == num_points

@@ -31,6 +31,17 @@ SCHEDULE_FREE = {  # of the 2024 competition's submission
 }
 
 
+# Of an algorithm with a self-tuning form, the number of its point in `optlist.json`.
+PUBLISHED = {
+    "ademamix": 0,
+    "cautious_nadamw": 0,
+    "diloco": 0,
+    "lion": 0,
+    "muon": 0,
+    "nadamw": 4,
+}
+
+
 def after_three_steps(module, framework: str, point) -> tuple[Any, dict[str, Any]]:
     """The workload and the parameters."""
     start_at, gradients = random_problem()
@@ -66,16 +77,29 @@ def assert_same_steps(ours: tuple, theirs: tuple) -> None:
 
 
 @pytest.mark.parametrize("framework", ["jax", "pytorch"])
-def test_nadamw_baseline_is_the_fifth_point_of_the_list(framework):
-    name = "algoperf.reference_algorithms.nadamw.submission_self_tuning"
+@pytest.mark.parametrize(("algorithm", "number"), sorted(PUBLISHED.items()))
+def test_self_tuning_form_is_a_point_of_the_list(algorithm, number, framework):
+    name = f"algoperf.reference_algorithms.{algorithm}.submission_self_tuning"
     pytest.importorskip("jax" if framework == "jax" else "torch")
     module = importlib.import_module(f"{name}_{framework}")
-    point = json.loads((FOLDER / "nadamw/optlist.json").read_text())[4]
+    point = json.loads((FOLDER / algorithm / "optlist.json").read_text())[number]
     assert_same_steps(
         after_three_steps(module, framework, None),
         after_three_steps(
-            submission("nadamw", framework), framework, hyperparameters(point)
+            submission(algorithm, framework), framework, hyperparameters(point)
         ),
+    )
+
+
+@pytest.mark.parametrize("framework", ["jax", "pytorch"])
+def test_prodigy_needs_no_hyperparameters(framework):
+    pytest.importorskip("jax" if framework == "jax" else "torch")
+    module = submission("prodigy", framework)
+    point = {"learning_rate": 1.0, "one_minus_beta1": 0.1, "beta2": 0.999}
+    point |= {"weight_decay": 0.0, "warmup_factor": 0.02}
+    assert_same_steps(
+        after_three_steps(module, framework, None),
+        after_three_steps(module, framework, hyperparameters(point)),
     )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import newer_oracles as newer
 import numpy as np
 from shampoo_oracle import Shampoo
 
@@ -46,13 +47,31 @@ POINTS: Mapping[str, Mapping[str, float]] = {
     "distributed_shampoo": _ADAM,
     "schedule_free_adamw": _ADAM,
     "muon": {**_ADAM, "one_minus_momentum": 0.08},
+    "ademamix": {**_ADAM, "one_minus_beta3": 0.01, "alpha": 4.0, "ramp_factor": 0.6},
+    "lion": _ADAM,
+    "cautious_nadamw": {**_ADAM, "cautious_decay": 1},
+    "mars_adamw": {**_ADAM, "gamma": 0.025},
+    "diloco": {
+        **_ADAM,
+        "outer_period": 3,
+        "outer_learning_rate": 0.3,
+        "outer_momentum": 0.8,
+    },
+    "normuon": {**_ADAM, "one_minus_momentum": 0.08, "neuron_beta2": 0.9},
+    "prodigy": {**_ADAM, "learning_rate": 1.0},
+    "soap": {**_ADAM, "statistics_beta": 0.9, "refresh_every": 3},
 }
 ALGORITHMS = tuple(POINTS)
 # Distributed Shampoo preconditions from step 101 on.
 STEP_HINTS = dict.fromkeys(ALGORITHMS, STEP_HINT) | {"distributed_shampoo": 140}
 # The loss is <gradient, theta> + curvature / 2 |theta|^2 where it matters at which
 # point the gradient is taken.
-CURVATURES = dict.fromkeys(ALGORITHMS, 0.0) | {"sam": 0.5, "schedule_free_adamw": 0.5}
+CURVATURES = dict.fromkeys(ALGORITHMS, 0.0) | {
+    "sam": 0.5,
+    "schedule_free_adamw": 0.5,
+    "diloco": 0.5,
+    "prodigy": 0.5,
+}
 
 
 def cosine_rate(step: int, point: Mapping[str, float], step_hint: int) -> float:
@@ -194,8 +213,11 @@ class _ScheduleFree:
         return self.x + point["one_minus_beta1"] * (self.z - self.x)
 
 
-def rule(algorithm: str, name: str, theta: np.ndarray) -> Any:
-    """The state of an algorithm's rule for one tensor of `SHAPES`."""
+def rule(algorithm: str, name: str, theta: np.ndarray, framework: str = "jax") -> Any:
+    """The state of an algorithm's rule for one tensor of `SHAPES`.
+
+    framework: decides which axis of a matrix counts its output neurons.
+    """
     point = POINTS[algorithm]
     if algorithm in ("nesterov", "heavy_ball"):
         return _Momentum(point, looks_ahead=algorithm == "nesterov")
@@ -210,7 +232,42 @@ def rule(algorithm: str, name: str, theta: np.ndarray) -> Any:
     if algorithm == "distributed_shampoo":
         rate = functools.partial(cosine_rate, point=point, step_hint=140)
         return Shampoo(point, rate, beta2=point["beta2"])
+    if algorithm in NEWER:
+        return _newer_rule(algorithm, name, theta, framework)
     return _Adam(point, looks_ahead=algorithm in ("nadamw", "muon"))
+
+
+NEWER = (
+    "ademamix",
+    "lion",
+    "cautious_nadamw",
+    "mars_adamw",
+    "diloco",
+    "normuon",
+    "soap",
+)
+
+
+def _newer_rule(algorithm: str, name: str, theta: np.ndarray, framework: str) -> Any:
+    point = POINTS[algorithm]
+    rate = functools.partial(cosine_rate, point=point, step_hint=STEP_HINT)
+    if algorithm == "ademamix":
+        return newer.AdEMAMix(point, rate, int(point["ramp_factor"] * STEP_HINT))
+    if algorithm == "diloco":
+        return newer.DiLoCo(point, rate, theta)
+    if algorithm == "normuon":
+        if name not in MATRICES:
+            return _Adam(point, looks_ahead=True)
+        output_axis = {"jax": 1, "pytorch": 0}[framework]
+        return newer.NorMuon(point, rate, MATRICES[name], output_axis)
+    if algorithm == "soap":
+        return newer.Soap(point, rate, SOAPS_MATRICES.get(name))
+    kinds = {
+        "lion": newer.Lion,
+        "cautious_nadamw": newer.CautiousNadamW,
+        "mars_adamw": newer.Mars,
+    }
+    return kinds[algorithm](point, rate)
 
 
 MATRICES = {"kernel": (4, 3), "kernel_2": (4, 3), "query": (4, 6)}  # Muon's
@@ -230,18 +287,34 @@ def _perturbed(theta: Params, grads: Params, curvature: float, rho: float) -> Pa
     return {n: grads[n] + curvature * (there[n] - theta[n]) for n in theta}
 
 
+class _OfEach:
+    """A rule that treats every tensor by itself."""
+
+    def __init__(self, algorithm: str, params: Params, framework: str) -> None:
+        self.rules = {n: rule(algorithm, n, x, framework) for n, x in params.items()}
+
+    def update(self, theta: Params, grads: Params, t: int) -> Params:
+        return {n: self.rules[n].update(theta[n], grads[n], t) for n in theta}
+
+
 def trajectory(
-    algorithm: str, params: Params, gradients: Sequence[Params]
+    algorithm: str,
+    params: Params,
+    gradients: Sequence[Params],
+    framework: str = "jax",
 ) -> list[Params]:
     """Parameters after each step with the algorithm's point of `POINTS`."""
     point, curvature = POINTS[algorithm], CURVATURES[algorithm]
-    states = {n: rule(algorithm, n, params[n]) for n in params}
+    state: Any = _OfEach(algorithm, params, framework)
+    if algorithm == "prodigy":
+        rate = functools.partial(cosine_rate, point=point, step_hint=STEP_HINT)
+        state = newer.Prodigy(point, rate, params)
     theta, path = dict(params), []
     for t, given in enumerate(gradients, start=1):
         grads = {n: given[n] + curvature * theta[n] for n in theta}
         if algorithm == "sam":
             grads = _perturbed(theta, grads, curvature, point["rho"])
-        theta = {n: states[n].update(theta[n], grads[n], t) for n in theta}
+        theta = state.update(theta, grads, t)
         path.append(theta)
     return path
 
@@ -254,15 +327,27 @@ SHAPES = {
     "kernel_2": (4, 3),
     "query": (4, 2, 3),
 }
+# Of each matrix, one side is at most one longer than the other: the eigenvectors that a
+# first gradient leaves open are one, so that they agree but for the sign.
+SOAPS_SHAPES = {**SHAPES, "conv": (2, 2, 3), "query": (3, 2, 2)}
+SOAPS_MATRICES = {
+    "conv": (4, 3),
+    "head": (3, 2),
+    "kernel": (4, 3),
+    "kernel_2": (4, 3),
+    "query": (3, 4),
+}
 
 
 def random_problem(
-    seed: int = 0, num_steps: int = NUM_STEPS
+    seed: int = 0,
+    num_steps: int = NUM_STEPS,
+    shapes: Mapping[str, tuple[int, ...]] = SHAPES,
 ) -> tuple[Params, list[Params]]:
     """Start parameters and the gradients of some steps."""
     rng = np.random.default_rng(seed)
 
     def draw() -> Params:
-        return {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
+        return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
     return draw(), [draw() for _ in range(num_steps)]

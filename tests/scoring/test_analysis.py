@@ -29,6 +29,7 @@ from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.tables import NONE
 
 TARGET = Target("accuracy", 0.5, 0.5)
+LOSS = Target("loss", 0.5, 0.5, better="lower")
 
 
 @pytest.fixture
@@ -99,20 +100,20 @@ def test_a_trial_without_a_value_is_the_worst_and_shown_as_a_dash():
 
 def test_transfer_gap_by_hand():
     values = np.array([[1.0, 4.0], [2.0, 2.0], [1.5, 2.2]])
-    found = transfer.transfer_gap(values, ["lower", "lower"])
+    found = transfer.transfer_gap(values, [LOSS, LOSS])
     np.testing.assert_allclose(found.gaps, [[0, 1], [1, 0], [0.5, 0.1]], atol=1e-12)
     assert (found.best_point, found.gap) == (2, 0.5)
 
 
 def test_transfer_gap_is_mirrored_for_maximised_metrics():
     values = np.array([[1.0], [0.8]])
-    found = transfer.transfer_gap(values, ["higher"])
+    found = transfer.transfer_gap(values, [TARGET])
     np.testing.assert_allclose(found.gaps[:, 0], [0.0, 0.2])
 
 
 def test_a_point_that_diverges_somewhere_does_not_transfer():
     values = np.array([[1.0, np.nan], [2.0, 1.0]])
-    found = transfer.transfer_gap(values, ["lower", "lower"])
+    found = transfer.transfer_gap(values, [LOSS, LOSS])
     assert found.best_point == 1 and found.gaps[0, 1] == math.inf
 
 

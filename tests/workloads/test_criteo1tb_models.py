@@ -18,7 +18,7 @@ NUM_PARAMETERS = {
     "criteo1tb_resnet": 538_121_473,
     "criteo1tb_embed_init": 539_267_457,
 }
-SMALL = ModelConfig(num_embeddings=64, embedding_dim=8, bottom=(16, 8), top=(16, 8))
+SMALL = ModelConfig(vocab_size=64, embed_dim=8, bottom_dims=(16, 8), top_dims=(16, 8))
 
 
 def jax_variables(config, seed=0):
@@ -99,7 +99,9 @@ def test_the_layers_have_the_published_shapes():
     }
 
 
-INIT = ModelConfig(num_embeddings=2_500, embedding_dim=40, bottom=(300, 40), top=(200,))
+INIT = ModelConfig(
+    vocab_size=2_500, embed_dim=40, bottom_dims=(300, 40), top_dims=(200,)
+)
 
 
 @pytest.mark.parametrize("make", [jax_params, pytorch_params])
@@ -155,16 +157,16 @@ def numpy_dlrm(params, inputs, config):
         return x @ kernel + params[f"{name}/bias"]
 
     x = inputs[:, :13].astype(np.float64)
-    for number in range(len(config.bottom)):
+    for number in range(len(config.bottom_dims)):
         x = np.maximum(dense(x, f"bottom/layer_{number}"), 0)
-    rows = inputs[:, 13:].astype(np.int32) % config.num_embeddings
+    rows = inputs[:, 13:].astype(np.int32) % config.vocab_size
     table = params["embedding/embedding"].astype(np.float64)
     vectors = [x, *(table[rows[:, column]] for column in range(26))]
     dots = [
         (vectors[i] * vectors[j]).sum(axis=1) for i in range(27) for j in range(i, 27)
     ]
     y = np.concatenate([x, np.stack(dots, axis=1)], axis=1)
-    for number in range(len(config.top)):
+    for number in range(len(config.top_dims)):
         y = np.maximum(dense(y, f"top/layer_{number}"), 0)
     return dense(y, "output")[:, 0]
 
@@ -194,9 +196,13 @@ def test_the_model_is_the_published_one():
 
 
 VARIANTS = {
-    "layernorm": dataclasses.replace(SMALL, layer_norm=True),
+    "layernorm": dataclasses.replace(SMALL, has_layer_norm=True),
     "resnet": dataclasses.replace(
-        SMALL, bottom=(8, 8, 8), top=(8, 8, 8), interaction="concatenate", residual=True
+        SMALL,
+        bottom_dims=(8, 8, 8),
+        top_dims=(8, 8, 8),
+        interaction="concatenate",
+        is_residual=True,
     ),
 }
 

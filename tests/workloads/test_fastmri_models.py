@@ -11,11 +11,11 @@ from algoperf.spec import ParameterType
 from algoperf.workloads.fastmri.definition import ModelConfig
 from tests.closeness import FLOAT64, assert_close
 
-SMALL = ModelConfig(channels=2, depth=1)
+SMALL = ModelConfig(num_channels=2, num_poolings=1)
 VARIANTS = {
     "plain": SMALL,
     "tanh": dataclasses.replace(SMALL, activation="tanh"),
-    "layernorm": dataclasses.replace(SMALL, normalization="layer"),
+    "layernorm": dataclasses.replace(SMALL, norm="layer"),
 }
 PARAMETERS = {
     "fastmri": 7_756_097,
@@ -47,7 +47,7 @@ def jax_boxes(config):
         rngs = {"params": key, "dropout": key}
         return model_jax.init_variables(module, rngs, batch)["params"]
 
-    is_small = config.channels < 32
+    is_small = config.num_channels < 32
     compute = jax.jit(init) if is_small else lambda key: jax.eval_shape(init, key)
     return flat(compute(jax.random.key(0)))
 
@@ -104,7 +104,7 @@ def test_layer_normalisation_has_its_own_types():
 
 
 def test_initial_values_are_lecun_normal_in_both_frameworks():
-    config = ModelConfig(channels=16, depth=2)
+    config = ModelConfig(num_channels=16, num_poolings=2)
     boxes = jax_boxes(config)
     model = dict(pytorch_model(config).named_parameters())
     for name, fan_in in (("bottleneck.conv_1", 9 * 64), ("upsampling_1", 4 * 64)):

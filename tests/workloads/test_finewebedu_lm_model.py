@@ -21,7 +21,12 @@ each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 
 # The published test configuration: 137,602 parameters.
 SMALL = ModelConfig(
-    vocab_size=97, sequence_length=16, layers=2, width=64, heads=2, mlp_width=256
+    vocab_size=97,
+    sequence_length=16,
+    num_layers=2,
+    embed_dim=64,
+    num_heads=2,
+    mlp_dim=256,
 )
 TOKENS = np.array(
     [[(7 * b + 13 * i + i * i) % 97 for i in range(17)] for b in range(3)], np.int32
@@ -254,7 +259,7 @@ def test_number_of_parameters(framework, name, count):
     workload = bound(registry.definition(name), load(framework))
     shapes = leaves(workload.param_shapes)
     assert sum(math.prod(s.shape_tuple) for s in shapes.values()) == count
-    assert len(shapes) == 9 * workload.definition.model.layers + 2
+    assert len(shapes) == 9 * workload.definition.model.num_layers + 2
 
 
 def leaves(tree):

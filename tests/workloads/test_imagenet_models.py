@@ -30,15 +30,19 @@ NUM_PARAMETERS = {
 }
 FULL = list(NUM_PARAMETERS)
 TINY_RESNET = ResNetConfig(
-    image_size=32, num_classes=5, stages=(1, 1), width=4, virtual_batch_size=4
+    image_size=32,
+    num_classes=5,
+    stage_sizes=(1, 1),
+    num_channels=4,
+    virtual_batch_size=4,
 )
 TINY_VIT = ViTConfig(
     image_size=16,
     patch_size=4,
     num_classes=5,
-    width=16,
-    depth=1,
-    mlp_width=24,
+    embed_dim=16,
+    num_layers=1,
+    mlp_dim=24,
     num_heads=2,
 )
 # Compiling is most of the time of these tests.

@@ -10,7 +10,11 @@ from algoperf.workloads.imagenet_resnet.definition import ModelConfig
 from tests.closeness import FLOAT32_SHORT, assert_close
 
 TINY = ModelConfig(
-    image_size=32, num_classes=5, stages=(1, 1), width=4, virtual_batch_size=4
+    image_size=32,
+    num_classes=5,
+    stage_sizes=(1, 1),
+    num_channels=4,
+    virtual_batch_size=4,
 )
 
 

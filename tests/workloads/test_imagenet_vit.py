@@ -15,9 +15,9 @@ TINY = ModelConfig(
     image_size=16,
     patch_size=8,
     num_classes=5,
-    width=16,
-    depth=1,
-    mlp_width=24,
+    embed_dim=16,
+    num_layers=1,
+    mlp_dim=24,
     num_heads=2,
 )
 
@@ -47,12 +47,12 @@ def pytorch_model(config=TINY):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_block_is_the_encoder_layer_of_pytorch(norm):
     torch = pytest.importorskip("torch")
-    block = pytorch_model(dataclasses.replace(TINY, norm=norm)).block_0
+    block = pytorch_model(dataclasses.replace(TINY, norm_position=norm)).block_0
     gelu = functools.partial(torch.nn.functional.gelu, approximate="tanh")
     peer = torch.nn.TransformerEncoderLayer(
-        TINY.width,
+        TINY.embed_dim,
         TINY.num_heads,
-        TINY.mlp_width,
+        TINY.mlp_dim,
         dropout=0.0,
         activation=gelu,
         layer_norm_eps=1e-6,
@@ -80,29 +80,29 @@ def test_a_block_is_the_encoder_layer_of_pytorch(norm):
             "norm2.bias": block.mlp_norm.bias,
         }
     )
-    x = torch.randn(3, 4, TINY.width)
+    x = torch.randn(3, 4, TINY.embed_dim)
     assert_close(block(x), peer(x))
 
 
 def test_the_gate_multiplies_the_activated_layer():
     torch = pytest.importorskip("torch")
     mlp = pytorch_model(dataclasses.replace(TINY, is_gated=True)).block_0.mlp
-    x = torch.randn(2, 4, TINY.width)
+    x = torch.randn(2, 4, TINY.embed_dim)
     hidden = torch.nn.functional.gelu(mlp.hidden(x), approximate="tanh")
     expected = mlp.output(hidden * mlp.gate(hidden))
     assert_close(mlp(x), expected, tolerance=FLOAT32_SHORT)
 
 
 def test_the_probe_starts_within_the_limit_of_a_row_vector():
-    config = dataclasses.replace(TINY, pooling="attention", width=64)
+    config = dataclasses.replace(TINY, pooling="attention", embed_dim=64)
     probe = pytorch_model(config).pooling.probe
-    limit = math.sqrt(6 / (1 + config.width))
+    limit = math.sqrt(6 / (1 + config.embed_dim))
     assert 0.8 * limit < probe.abs().max().item() <= limit
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_dropout_is_after_positions_attention_and_inside_and_after_each_mlp(pooling):
-    config = dataclasses.replace(TINY, depth=2, pooling=pooling)
+    config = dataclasses.replace(TINY, num_layers=2, pooling=pooling)
     module = pytorch_model(config)
     from algoperf.pytorch_backend.dropout import Dropout
 
@@ -130,7 +130,7 @@ def test_jax_drops_at_as_many_sites(pooling, monkeypatch):
     call = functools.partial(module.init, train=True, dropout_rate=0.5)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     jax.eval_shape(call, keys, np.zeros((3, 16, 16, 3), np.float32))
-    tokens, hidden = (3, 4, TINY.width), (3, 4, TINY.mlp_width)
+    tokens, hidden = (3, 4, TINY.embed_dim), (3, 4, TINY.mlp_dim)
     assert shapes == [tokens, tokens, hidden, tokens]
 
 

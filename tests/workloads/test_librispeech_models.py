@@ -23,20 +23,20 @@ from algoperf.pytorch_backend.weights import from_jax  # noqa: E402
 
 SMALL = {
     "librispeech_conformer": {
-        "width": 12,
-        # With one block, the norm at its end would do nothing: the final one follows.
-        "blocks": 2,
-        "heads": 2,
-        "feed_forward_width": 16,
-        "subsampling_channels": 2,
-        "vocabulary": 16,
+        "embed_dim": 12,
+        # With one layer, the norm at its end would do nothing: the final one follows.
+        "num_layers": 2,
+        "num_heads": 2,
+        "mlp_dim": 16,
+        "num_subsampling_channels": 2,
+        "vocab_size": 16,
     },
     "librispeech_deepspeech": {
-        "width": 12,
-        "lstm_layers": 1,
-        "feed_forward_layers": 1,
-        "subsampling_channels": 2,
-        "vocabulary": 16,
+        "embed_dim": 12,
+        "num_lstm_layers": 1,
+        "num_mlp_layers": 1,
+        "num_subsampling_channels": 2,
+        "vocab_size": 16,
     },
 }
 KEY = np.array([[3, 4]], np.uint32)

@@ -17,7 +17,9 @@ from algoperf.workloads.ogbg import metrics
 from algoperf.workloads.ogbg.definition import DEFINITION, ModelConfig
 from tests.closeness import FLOAT32_SHORT, assert_close
 
-TINY = ModelConfig(latent=6, hidden=(5, 7), steps=2, tasks=128)
+TINY = ModelConfig(
+    embed_dim=6, hidden_dims=(5, 7), num_message_passing_steps=2, num_tasks=128
+)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +125,7 @@ class ByHand:
 
     def mlp(self, name, *inputs):
         x = np.concatenate(inputs, axis=-1)
-        for i in range(len(self.config.hidden)):
+        for i in range(len(self.config.hidden_dims)):
             x = self.dense(f"{name}.dense_{i}", x)
             x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
                 x.var(-1, keepdims=True) + 1e-6
@@ -134,10 +136,10 @@ class ByHand:
         return x
 
     def logits(self, nodes, edges, senders, receivers):
-        graph = np.zeros(self.config.tasks)
+        graph = np.zeros(self.config.num_tasks)
         nodes = self.dense("node_embedding", nodes.astype(np.float64))
         edges = self.dense("edge_embedding", edges.astype(np.float64))
-        for step in range(self.config.steps):
+        for step in range(self.config.num_message_passing_steps):
             edges = np.stack(
                 [
                     self.mlp(f"edges_{step}", edge, nodes[s], nodes[r], graph)
@@ -301,7 +303,7 @@ from algoperf.workloads.ogbg import data, model_jax
 from algoperf.workloads.ogbg.definition import ModelConfig
 from flax.core import meta
 
-config = ModelConfig(latent=8, hidden=(8,), steps=2)
+config = ModelConfig(embed_dim=8, hidden_dims=(8,), num_message_passing_steps=2)
 module = model_jax.build(config)
 one = model_jax.example_batch(config)["inputs"]
 inputs = data.GraphsTuple(*(np.repeat(array, 8, axis=0) for array in one))

@@ -12,7 +12,7 @@ from algoperf.workloads.wmt import beam
 from algoperf.workloads.wmt.definition import ModelConfig
 
 TINY = ModelConfig(
-    vocab_size=11, max_length=13, layers=1, width=8, heads=2, mlp_width=12
+    vocab_size=11, max_length=13, num_layers=1, embed_dim=8, num_heads=2, mlp_dim=12
 )
 SENTENCES = [[5, 4, 9, 2], [3, 2], [7, 7, 6, 8, 10, 3, 2], [10, 2], [2]]
 

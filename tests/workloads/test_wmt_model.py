@@ -25,10 +25,10 @@ from tests.closeness import FLOAT32_SHORT, assert_close
 PACKAGES = {"jax": "flax", "pytorch": "torch"}
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 VARIANTS = {
-    "base": dataclasses.replace(TINY, layers=2),
-    "post_ln": dataclasses.replace(TINY, layer_norm="post"),
+    "base": dataclasses.replace(TINY, num_layers=2),
+    "post_ln": dataclasses.replace(TINY, norm_position="post"),
     "attention_temp": dataclasses.replace(TINY, attention_temperature=4.0),
-    "glu_tanh": dataclasses.replace(TINY, activation="tanh", gated=True),
+    "glu_tanh": dataclasses.replace(TINY, activation="tanh", is_gated=True),
 }
 PAIRS = [([5, 4, 2], [7, 9, 3, 2]), ([8, 2], [6, 2]), ([3, 10, 4, 2], [5, 5, 8, 2])]
 
@@ -160,7 +160,12 @@ def test_types_are_set_and_the_shared_table_is_the_output(framework):
 @each_framework
 def test_initial_values_are_the_published_ones(framework):
     config = ModelConfig(
-        vocab_size=400, max_length=8, layers=1, width=32, heads=2, mlp_width=96
+        vocab_size=400,
+        max_length=8,
+        num_layers=1,
+        embed_dim=32,
+        num_heads=2,
+        mlp_dim=96,
     )
     backend, model = bound(framework, with_model(config))
     params = init(backend, model)
@@ -282,7 +287,7 @@ def test_sums_do_not_depend_on_how_logits_are_cut(framework, monkeypatch):
     pytest.importorskip(PACKAGES[framework])
     params = random_params(TINY, 3)
     rng = np.random.default_rng(0)
-    decoded = rng.normal(size=(3, 12, TINY.width)).astype(np.float32)
+    decoded = rng.normal(size=(3, 12, TINY.embed_dim)).astype(np.float32)
     targets = rng.integers(0, TINY.vocab_size, (3, 12)).astype(np.int32)
     whole = sums_of(framework, decoded, targets, params)
     model = registry.module("workloads", "wmt", f"model_{framework}")

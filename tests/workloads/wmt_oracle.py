@@ -21,14 +21,14 @@ def transformer(params, config, source, read):
     """Logits [len(read), vocabulary]; source, read: lists of token numbers."""
     net = _Network(params, config)
     memory = net.embed(source)
-    for i in range(config.layers):
+    for i in range(config.num_layers):
         memory = net.encoder_layer(f"encoder_{i}", memory)
     memory = net.final_norm("encoder_norm", memory)
     x = net.embed(read)
-    for i in range(config.layers):
+    for i in range(config.num_layers):
         x = net.decoder_layer(f"decoder_{i}", x, memory)
     x = net.final_norm("decoder_norm", x)
-    return x @ net.table.T / np.sqrt(config.width)
+    return x @ net.table.T / np.sqrt(config.embed_dim)
 
 
 class _Network:
@@ -38,7 +38,7 @@ class _Network:
         self.table = self.p["embedding/embedding"]
 
     def embed(self, tokens):
-        half = self.config.width // 2
+        half = self.config.embed_dim // 2
         rows = []
         for position, token in enumerate(tokens):
             angles = [
@@ -57,10 +57,10 @@ class _Network:
         return normal * self.p[f"{name}/scale"] + self.p[f"{name}/bias"]
 
     def final_norm(self, name, x):
-        return self.norm(name, x) if self.config.layer_norm == "pre" else x
+        return self.norm(name, x) if self.config.norm_position == "pre" else x
 
     def residual(self, name, x, function):
-        if self.config.layer_norm == "pre":
+        if self.config.norm_position == "pre":
             return x + function(self.norm(name, x))
         return self.norm(name, x + function(x))
 
@@ -68,7 +68,7 @@ class _Network:
         """Kernels have axes (width, heads, size), that of the output the same reversed."""
         kernels = [self.p[f"{name}/{k}/kernel"] for k in ("query", "key", "value")]
         result = np.zeros_like(x)
-        for head in range(self.config.heads):
+        for head in range(self.config.num_heads):
             of_query, of_key, of_value = (kernel[:, head] for kernel in kernels)
             keys, values = memory @ of_key, memory @ of_value
             for i in range(len(x)):
@@ -87,7 +87,7 @@ class _Network:
         hidden = self.dense(f"{name}/hidden", x)
         is_tanh = self.config.activation == "tanh"
         hidden = np.tanh(hidden) if is_tanh else np.maximum(hidden, 0)
-        if self.config.gated:
+        if self.config.is_gated:
             hidden = hidden * self.dense(f"{name}/gate", x)
         return self.dense(f"{name}/out", hidden)
 

@@ -20,9 +20,9 @@ from .spec_augment import SpecAugment
 class SpeechConfig:
     """What the configurations of both models have."""
 
-    vocabulary: int = 1_024
-    width: int = 512  # features of each layer's input
-    subsampling_channels: int = 512
+    vocab_size: int = 1_024
+    embed_dim: int = 512  # features of each layer's input
+    num_subsampling_channels: int = 512
     batch_norm_momentum: float = 0.999
     spec_augment: SpecAugment = field(default_factory=SpecAugment)
 
@@ -56,7 +56,7 @@ def mini(
     return Variant(
         target=target,
         model={
-            "vocabulary": SMALL_VOCABULARY_SIZE,
+            "vocab_size": SMALL_VOCABULARY_SIZE,
             # A short run has no 1,000 steps for running statistics to settle in.
             "batch_norm_momentum": 0.9,
             "spec_augment": SpecAugment(

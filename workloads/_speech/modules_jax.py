@@ -95,7 +95,7 @@ class FrontEnd(nn.Module):
             paddings = paddings[:, :: subsampling.STRIDE]
             x = masked(x, 1 - paddings)
         x = x.reshape(*x.shape[:2], -1)
-        return layers.Dense(self.config.width, kernel_init=XAVIER, name="dense")(
+        return layers.Dense(self.config.embed_dim, kernel_init=XAVIER, name="dense")(
             x
         ), paddings
 
@@ -109,7 +109,7 @@ class FrontEnd(nn.Module):
     def _convolved(self, x: jax.Array, index: int) -> jax.Array:
         _, frames, bins, _ = x.shape
         convolution = StridedConvolution(
-            self.config.subsampling_channels,
+            self.config.num_subsampling_channels,
             subsampling.padding(frames, subsampling.TIME_BEFORE[index]),
             subsampling.padding(bins, subsampling.MEL_BEFORE[index]),
             name=f"conv_{index}",
@@ -201,7 +201,7 @@ class SpeechModel(nn.Module):
         x, paddings = features(inputs, key)
         x = self.encoded(x, 1 - paddings, dropout_rate, train)
         output = layers.Dense(
-            self.config.vocabulary, kernel_init=XAVIER, is_output=True, name="output"
+            self.config.vocab_size, kernel_init=XAVIER, is_output=True, name="output"
         )
         return output(x), paddings
 

@@ -82,7 +82,7 @@ class FrontEnd(nn.Module):
     def __init__(self, config: SpeechConfig, activation: Activation) -> None:
         super().__init__()
         self.activation, self.augmentation = activation, config.spec_augment
-        channels = config.subsampling_channels
+        channels = config.num_subsampling_channels
         for name, table in mel.tables()._asdict().items():
             self.register_buffer(name, torch.tensor(table), persistent=False)
         positions = torch.arange(_MOST_POSITIONS, dtype=torch.float32)
@@ -90,7 +90,9 @@ class FrontEnd(nn.Module):
         self.conv_0 = _convolution(1, channels)
         self.conv_1 = _convolution(channels, channels)
         bins = subsampling.halved(subsampling.halved(mel.NUM_MEL_BINS))
-        self.dense = layers.Linear(bins * channels, config.width, weight_init=XAVIER)
+        self.dense = layers.Linear(
+            bins * channels, config.embed_dim, weight_init=XAVIER
+        )
 
     def forward(
         self, inputs: tuple[Tensor, Tensor], uniforms: Tensor | None
@@ -153,7 +155,7 @@ class SpeechModel(nn.Module):
         self.front_end = FrontEnd(config, activation)
         self.dropout = layers.Dropout()
         self.output = layers.Linear(
-            config.width, config.vocabulary, weight_init=XAVIER, is_output=True
+            config.embed_dim, config.vocab_size, weight_init=XAVIER, is_output=True
         )
 
     def encoded(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -14,18 +14,19 @@ EXACT_BUCKETS = 16_777_216
 class ModelConfig:
     """A deep learning recommendation model (DLRM); the defaults are DLRM-small."""
 
-    num_embeddings: int = 4_194_304  # rows of the one table of all categories
-    embedding_dim: int = 128
-    bottom: tuple[int, ...] = (512, 256, 128)  # widths of the MLP of the integers
-    top: tuple[int, ...] = (1_024, 1_024, 512, 256)  # without the output's width, 1
+    vocab_size: int = 4_194_304  # rows of the one table of all categories
+    embed_dim: int = 128
+    bottom_dims: tuple[int, ...] = (512, 256, 128)  # widths of the MLP of the integers
+    # Of the other MLP, without the output's width, 1.
+    top_dims: tuple[int, ...] = (1_024, 1_024, 512, 256)
     # The table starts uniform in [0, scale); None: 1 / sqrt(num_embeddings).
-    embedding_init_scale: float | None = None
+    embed_init_scale: float | None = None
     # What the top reads beside the bottom's output: dot products of all pairs of
     # embeddings, or the embeddings themselves.
     interaction: Literal["dot", "concatenate"] = "dot"
-    layer_norm: bool = False
+    has_layer_norm: bool = False
     # Every hidden layer from the second on adds its output to its input.
-    residual: bool = False
+    is_residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,29 @@ DEFINITION = WorkloadDefinition(
     variants={
         "layernorm": Variant(
             target=_loss_below(validation=0.123757, test=0.126152),
-            model={"layer_norm": True},
+            model={"has_layer_norm": True},
         ),
         "resnet": Variant(
             target=_loss_below(validation=0.12415, test=0.12648),
             model={
-                "bottom": (256, 256, 256),
-                "top": (256, 256, 256, 256),
+                "bottom_dims": (256, 256, 256),
+                "top_dims": (256, 256, 256, 256),
                 "interaction": "concatenate",
-                "residual": True,
+                "is_residual": True,
             },
         ),
         "embed_init": Variant(
             target=_loss_below(validation=0.129657, test=0.131967),
-            model={"embedding_init_scale": 1.0},
+            model={"embed_init_scale": 1.0},
         ),
     },
     mini=Variant(
         target=_loss_below(validation=0.455705, test=0.44839),  # see README.md
         model={
-            "num_embeddings": 8_192,
-            "embedding_dim": 16,
-            "bottom": (64, 32, 16),
-            "top": (64, 64, 32, 16),
+            "vocab_size": 8_192,
+            "embed_dim": 16,
+            "bottom_dims": (64, 32, 16),
+            "top_dims": (64, 64, 32, 16),
         },
         fields={
             "title": "Late flights as click logs, DLRM with a small table",

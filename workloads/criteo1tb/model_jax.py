@@ -25,8 +25,8 @@ class Table(nn.Module):
     @nn.compact
     def __call__(self, rows: jax.Array) -> jax.Array:
         """rows: int32 [batch, 26]; [batch, 26, embedding_dim]."""
-        num_rows, dim = self.config.num_embeddings, self.config.embedding_dim
-        scale = self.config.embedding_init_scale or 1 / math.sqrt(num_rows)
+        num_rows, dim = self.config.vocab_size, self.config.embed_dim
+        scale = self.config.embed_init_scale or 1 / math.sqrt(num_rows)
         init = layers.typed(nn.initializers.uniform(scale), ParameterType.EMBEDDING)
         table = self.param("embedding", init, (num_rows, dim))
         # Rows are reduced modulo the table's size: none is out of bounds.
@@ -49,11 +49,11 @@ class MLP(nn.Module):
         for number, width in enumerate(self.widths):
             layer = _dense(width, self.kernel_init, name=f"layer_{number}")
             y = nn.relu(layer(x))
-            if self.config.layer_norm:
+            if self.config.has_layer_norm:
                 y = layers.LayerNorm(name=f"norm_{number}")(y)
             if self.has_dropout and number == len(self.widths) - 1:
                 y = layers.Dropout()(y, dropout_rate, train=train)
-            x = x + y if self.config.residual and number else y
+            x = x + y if self.config.is_residual and number else y
         return x
 
 
@@ -71,17 +71,17 @@ class DLRM(nn.Module):
         integers = inputs[:, :NUM_INTEGERS]
         buckets = inputs[:, NUM_INTEGERS:].astype(jnp.int32)
         glorot_uniform = nn.initializers.glorot_uniform()
-        bottom = MLP(config.bottom, glorot_uniform, config, name="bottom")
+        bottom = MLP(config.bottom_dims, glorot_uniform, config, name="bottom")
         x = bottom(integers, **call)  # [batch, bottom[-1]]
-        embeddings = Table(config, name="embedding")(buckets % config.num_embeddings)
-        if config.layer_norm:
+        embeddings = Table(config, name="embedding")(buckets % config.vocab_size)
+        if config.has_layer_norm:
             embeddings = layers.LayerNorm(name="embedding_norm")(embeddings)
         if config.interaction == "dot":
             crossed = _dot_products(x, embeddings)
         else:
             crossed = embeddings.reshape(len(embeddings), -1)
         x = jnp.concatenate([x, crossed], axis=1)
-        top = MLP(config.top, _GLOROT_NORMAL, config, has_dropout=True, name="top")
+        top = MLP(config.top_dims, _GLOROT_NORMAL, config, has_dropout=True, name="top")
         output = _dense(1, _GLOROT_NORMAL, name="output", is_output=True)
         return output(top(x, **call))[:, 0]
 

@@ -24,12 +24,12 @@ class MLP(nn.Module):
         has_dropout: bool = False,
     ) -> None:
         super().__init__()
-        self.is_residual = config.residual
+        self.is_residual = config.is_residual
         self.num_layers = len(widths)
         for number, width in enumerate(widths):
             layer = _linear(in_features, width, weight_init)
             self.add_module(f"layer_{number}", layer)
-            norm = layers.LayerNorm(width) if config.layer_norm else nn.Identity()
+            norm = layers.LayerNorm(width) if config.has_layer_norm else nn.Identity()
             self.add_module(f"norm_{number}", norm)
             in_features = width
         self.dropout = layers.Dropout() if has_dropout else nn.Identity()
@@ -52,25 +52,25 @@ class DLRM(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        dim, number = config.embedding_dim, NUM_CATEGORIES + 1
-        self.num_embeddings = config.num_embeddings
+        dim, number = config.embed_dim, NUM_CATEGORIES + 1
+        self.num_embeddings = config.vocab_size
         self.has_dot_products = config.interaction == "dot"
-        scale = config.embedding_init_scale or 1 / math.sqrt(config.num_embeddings)
+        scale = config.embed_init_scale or 1 / math.sqrt(config.vocab_size)
         xavier, normal = initializers.xavier_uniform(), _xavier_normal()
-        self.bottom = MLP(NUM_INTEGERS, config.bottom, xavier, config)
+        self.bottom = MLP(NUM_INTEGERS, config.bottom_dims, xavier, config)
         # One parameter: the published version joins four chunks in every forward pass.
         self.embedding = layers.Embedding(
-            config.num_embeddings, dim, weight_init=initializers.uniform(0.0, scale)
+            config.vocab_size, dim, weight_init=initializers.uniform(0.0, scale)
         )
         self.embedding_norm = (
-            layers.LayerNorm(dim) if config.layer_norm else nn.Identity()
+            layers.LayerNorm(dim) if config.has_layer_norm else nn.Identity()
         )
         crossed = NUM_CATEGORIES * dim
         if self.has_dot_products:
             crossed = number * (number + 1) // 2
-        in_features = config.bottom[-1] + crossed
-        self.top = MLP(in_features, config.top, normal, config, has_dropout=True)
-        self.output = _linear(config.top[-1], 1, normal, is_output=True)
+        in_features = config.bottom_dims[-1] + crossed
+        self.top = MLP(in_features, config.top_dims, normal, config, has_dropout=True)
+        self.output = _linear(config.top_dims[-1], 1, normal, is_output=True)
         rows, columns = torch.triu_indices(number, number, device="cpu")
         self.register_buffer("pairs", rows * number + columns, persistent=False)
 

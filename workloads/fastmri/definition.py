@@ -11,13 +11,13 @@ METRIC = "ssim"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A U-Net with `depth` poolings; each doubles the number of channels."""
+    """A U-Net with `num_poolings` poolings; each doubles the number of channels."""
 
-    channels: int = 32  # of the first block
-    depth: int = 4
+    num_channels: int = 32  # of the first block
+    num_poolings: int = 4
     activation: Literal["leaky_relu", "tanh"] = "leaky_relu"
     # Of the conv blocks: each channel alone, or all of an example with an affine map.
-    normalization: Literal["instance", "layer"] = "instance"
+    norm: Literal["instance", "layer"] = "instance"
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,14 @@ DEFINITION = WorkloadDefinition(
     ignores_label_smoothing=True,
     variants={
         "model_size": Variant(
-            _target(0.723559, 0.740726), model={"channels": 64, "depth": 3}
+            _target(0.723559, 0.740726), model={"num_channels": 64, "num_poolings": 3}
         ),
         "tanh": Variant(_target(0.717840, 0.734505), model={"activation": "tanh"}),
-        "layernorm": Variant(
-            _target(0.723284, 0.739996), model={"normalization": "layer"}
-        ),
+        "layernorm": Variant(_target(0.723284, 0.739996), model={"norm": "layer"}),
     },
     mini=Variant(
         target=_target(0.616123, 0.635836),  # see README.md
-        model={"channels": 8, "depth": 3},
+        model={"num_channels": 8, "num_poolings": 3},
         data={"side": 64},
         fields={
             "title": "simulated scans of a brain template, U-Net",

@@ -47,7 +47,7 @@ class ConvBlock(nn.Module):
         """x: [batch, h, w, in]; rate: dropout's."""
         for i in range(2):
             x = layers.Conv(self.channels, (3, 3), use_bias=False, name=f"conv_{i}")(x)
-            if self.config.normalization == "layer":
+            if self.config.norm == "layer":
                 x = layers.LayerNorm(
                     reduction_axes=(1, 2, 3), feature_axes=-1, name=f"norm_{i}"
                 )(x)
@@ -90,14 +90,16 @@ class UNet(nn.Module):
     def __call__(self, inputs: jax.Array, *, train: bool, dropout_rate: Any) -> Any:
         """inputs: float32 [batch, height, width] -> the same shape."""
         config, kept = self.config, []
-        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+        widths = [
+            config.num_channels * 2**level for level in range(config.num_poolings + 1)
+        ]
         x = inputs[..., None]
         for level, width in enumerate(widths[:-1]):
             x = ConvBlock(width, config, train, name=f"down_{level}")(x, dropout_rate)
             kept.append(x)
             x = nn.avg_pool(x, (2, 2), (2, 2))
         x = ConvBlock(widths[-1], config, train, name="bottleneck")(x, dropout_rate)
-        for level in reversed(range(config.depth)):
+        for level in reversed(range(config.num_poolings)):
             x = Upsampling(
                 widths[level], config.activation, name=f"upsampling_{level}"
             )(x)
@@ -122,7 +124,7 @@ def build(config: ModelConfig) -> nn.Module:
 
 def example_batch(config: ModelConfig) -> dict[str, Any]:
     """A batch of the smallest images that can be pooled; any size has these parameters."""
-    side = 2**config.depth
+    side = 2**config.num_poolings
     return {"inputs": np.zeros((1, side, side), np.float32)}
 
 

@@ -58,7 +58,7 @@ class ConvBlock(nn.Module):
         for i, width in enumerate((in_channels, channels)):
             conv = layers.Conv2d(width, channels, 3, bias=False)
             self.add_module(f"conv_{i}", conv)
-            is_layer = config.normalization == "layer"
+            is_layer = config.norm == "layer"
             norm = ExampleNorm(channels) if is_layer else InstanceNorm()
             self.add_module(f"norm_{i}", norm)
             self.add_module(f"dropout_{i}", layers.Dropout(broadcast_dims=(2, 3)))
@@ -98,14 +98,16 @@ class UNet(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.depth = config.depth
-        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+        self.depth = config.num_poolings
+        widths = [
+            config.num_channels * 2**level for level in range(config.num_poolings + 1)
+        ]
         before = 1
         for level, width in enumerate(widths[:-1]):
             self.add_module(f"down_{level}", ConvBlock(before, width, config))
             before = width
         self.bottleneck = ConvBlock(before, widths[-1], config)
-        for level in reversed(range(config.depth)):
+        for level in reversed(range(config.num_poolings)):
             upsampling = Upsampling(widths[level + 1], widths[level], config)
             self.add_module(f"upsampling_{level}", upsampling)
             block = ConvBlock(2 * widths[level], widths[level], config)

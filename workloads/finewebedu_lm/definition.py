@@ -12,10 +12,10 @@ class ModelConfig:
 
     vocab_size: int = 50_257
     sequence_length: int = 1_024
-    layers: int = 12
-    width: int = 1_024
-    heads: int = 8
-    mlp_width: int = 4_096
+    num_layers: int = 12
+    embed_dim: int = 1_024
+    num_heads: int = 8
+    mlp_dim: int = 4_096
     rotary_base: float = 500_000.0
 
 
@@ -55,10 +55,10 @@ DEFINITION = WorkloadDefinition(
         model={
             "vocab_size": 1_024,
             "sequence_length": 128,
-            "layers": 2,
-            "width": 128,
-            "heads": 4,
-            "mlp_width": 256,
+            "num_layers": 2,
+            "embed_dim": 128,
+            "num_heads": 4,
+            "mlp_dim": 256,
         },
         data={"vocab_size": 1_024, "sequence_length": 128},
         fields={

@@ -65,14 +65,14 @@ class Transformer(nn.Module):
         config = self.config
         table = nn.Embed(
             config.vocab_size,
-            config.width,
+            config.embed_dim,
             embedding_init=layers.typed(
                 _normal(_STDDEV), ParameterType.EMBEDDING, is_output=True
             ),
             name="embedding",
         )
         x = table(tokens)
-        for i in range(config.layers):
+        for i in range(config.num_layers):
             x = Layer(config, name=f"layer_{i}")(x)
         return RMSNorm(name="final_norm")(x)
 
@@ -115,11 +115,11 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [batch, length, width]."""
         config = self.config
-        head_width = config.width // config.heads
+        head_width = config.embed_dim // config.num_heads
 
         def heads(name: str, type: ParameterType) -> jax.Array:
             return nn.DenseGeneral(  # [batch, length, heads, head width]
-                (config.heads, head_width),
+                (config.num_heads, head_width),
                 use_bias=False,
                 dtype=layers.compute_dtype(),
                 kernel_init=layers.typed(_normal(_STDDEV), type),
@@ -136,7 +136,7 @@ class Attention(nn.Module):
         keys = _normalised(_rotated(keys, cos, sin))
         mixed = _attend(queries.astype(values.dtype), keys.astype(values.dtype), values)
         return layers.Dense(
-            config.width,
+            config.embed_dim,
             use_bias=False,
             kernel_init=_scaled_down(config),
             kernel_type=ParameterType.ATTENTION_OUT,
@@ -188,13 +188,13 @@ class Mlp(nn.Module):
         """x: [batch, length, width]."""
         config = self.config
         hidden = layers.Dense(
-            2 * config.mlp_width,
+            2 * config.mlp_dim,
             use_bias=False,
             kernel_init=_normal(_STDDEV),
             name="hidden",
         )(x)
         return layers.Dense(
-            config.width,
+            config.embed_dim,
             use_bias=False,
             kernel_init=_scaled_down(config),
             name="out",
@@ -207,4 +207,4 @@ def _normal(stddev: float) -> layers.Initializer:
 
 def _scaled_down(config: ModelConfig) -> layers.Initializer:
     """For what is added to the residual stream, twice a layer."""
-    return _normal(_STDDEV / (2 * config.layers) ** 0.5)
+    return _normal(_STDDEV / (2 * config.num_layers) ** 0.5)

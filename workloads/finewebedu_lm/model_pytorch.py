@@ -43,14 +43,14 @@ class Transformer(nn.Module):
         self.config = config
         self.embedding = layers.Embedding(
             config.vocab_size,
-            config.width,
+            config.embed_dim,
             weight_init=normal(_STDDEV),
             is_output=True,
         )
-        for i in range(config.layers):
+        for i in range(config.num_layers):
             self.add_module(f"layer_{i}", Layer(config))
-        self.final_norm = RMSNorm(config.width)
-        head_width = config.width // config.heads
+        self.final_norm = RMSNorm(config.embed_dim)
+        head_width = config.embed_dim // config.num_heads
         tables = rotations(config.sequence_length, head_width, config.rotary_base)
         for name, table in zip(("cos", "sin"), tables, strict=True):
             self.register_buffer(name, torch.tensor(table), persistent=False)
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
         x = self.embedding(tokens)
         tables = cast(Tensor, self.cos), cast(Tensor, self.sin)
         cos, sin = (table[: tokens.shape[1]] for table in tables)
-        for i in range(self.config.layers):
+        for i in range(self.config.num_layers):
             x = self.get_submodule(f"layer_{i}")(x, cos, sin)
         return self.final_norm(x), self.embedding.weight
 
@@ -74,9 +74,9 @@ class Layer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.width)
+        self.attention_norm = RMSNorm(config.embed_dim)
         self.attention = Attention(config)
-        self.mlp_norm = RMSNorm(config.width)
+        self.mlp_norm = RMSNorm(config.embed_dim)
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        width, start = config.width, normal(_STDDEV)
+        self.heads = config.num_heads
+        width, start = config.embed_dim, normal(_STDDEV)
         self.query = _dense(width, width, start, ParameterType.ATTENTION_Q)
         self.key = _dense(width, width, start, ParameterType.ATTENTION_K)
         self.value = _dense(width, width, start, ParameterType.ATTENTION_V)
@@ -161,8 +161,8 @@ class Mlp(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.hidden = _dense(config.width, 2 * config.mlp_width, normal(_STDDEV))
-        self.out = _dense(config.mlp_width, config.width, _scaled_down(config))
+        self.hidden = _dense(config.embed_dim, 2 * config.mlp_dim, normal(_STDDEV))
+        self.out = _dense(config.mlp_dim, config.embed_dim, _scaled_down(config))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [batch, length, width]."""
@@ -182,7 +182,7 @@ def _dense(
 
 def _scaled_down(config: ModelConfig) -> Initializer:
     """For what is added to the residual stream, twice a layer."""
-    return normal(_STDDEV / (2 * config.layers) ** 0.5)
+    return normal(_STDDEV / (2 * config.num_layers) ** 0.5)
 
 
 def weights_from_jax(

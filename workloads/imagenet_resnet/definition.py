@@ -17,8 +17,9 @@ class ModelConfig:
 
     image_size: int = 224  # height and width, pixels
     num_classes: int = 1_000
-    stages: tuple[int, ...] = (3, 4, 6, 3)  # number of blocks
-    width: int = 64  # of the stem and the first stage's blocks; doubles in each stage
+    stage_sizes: tuple[int, ...] = (3, 4, 6, 3)  # number of blocks
+    # Of the stem and the first stage's blocks; doubles in each stage.
+    num_channels: int = 64
     activation: Literal["relu", "silu", "gelu"] = "relu"  # GELU: tanh approximation
     last_scale_init: float = 0.0  # of the last batch norm of each block
     # Largest number of examples that are normalised together. The paper's was a
@@ -83,8 +84,8 @@ DEFINITION = WorkloadDefinition(
         model={
             "image_size": 32,
             "num_classes": 19,
-            "stages": (1, 1),
-            "width": 16,
+            "stage_sizes": (1, 1),
+            "num_channels": 16,
             "virtual_batch_size": 32,
         },
         data={"image_size": 32, "resize_size": 36, "num_classes": 19},

@@ -52,15 +52,17 @@ class ResNet(nn.Module):
     ) -> jax.Array:
         """inputs: [batch, h, w, 3]; logits: [batch, classes]. There is no dropout."""
         config = self.config
-        stem = _conv(config.width, 7, 2, padding=[(3, 3), (3, 3)], name="stem_conv")
+        stem = _conv(
+            config.num_channels, 7, 2, padding=[(3, 3), (3, 3)], name="stem_conv"
+        )
         x = _norm(config, name="stem_norm")(stem(inputs), train=train)
         x = _ACTIVATIONS[config.activation](x)  # [batch, h / 2, w / 2, width]
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for stage, num_blocks in enumerate(config.stages):
+        for stage, num_blocks in enumerate(config.stage_sizes):
             for block in range(num_blocks):
                 stride = 2 if stage and not block else 1
                 name = f"stage_{stage}_block_{block}"
-                layer = Block(config, config.width * 2**stage, stride, name=name)
+                layer = Block(config, config.num_channels * 2**stage, stride, name=name)
                 x = layer(x, train=train)
         x = x.mean(axis=(1, 2), dtype=np.promote_types(x.dtype, np.float32))
         output = layers.Dense(

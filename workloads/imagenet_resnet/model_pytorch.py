@@ -55,13 +55,13 @@ class ResNet(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        channels = config.width
+        channels = config.num_channels
         self.activation = _ACTIVATIONS[config.activation]
         self.stem_conv = _conv(3, channels, 7, 2, padding=(3, 3))
         self.stem_norm = _norm(config, channels)
         self.block_names = []
-        for stage, num_blocks in enumerate(config.stages):
-            width = config.width * 2**stage
+        for stage, num_blocks in enumerate(config.stage_sizes):
+            width = config.num_channels * 2**stage
             for block in range(num_blocks):
                 stride = 2 if stage and not block else 1
                 self.block_names.append(f"stage_{stage}_block_{block}")

@@ -16,13 +16,13 @@ class ModelConfig:
     image_size: int = 224  # height and width, pixels
     patch_size: int = 16
     num_classes: int = 1_000
-    width: int = 384
-    depth: int = 12
-    mlp_width: int = 1_536
+    embed_dim: int = 384
+    num_layers: int = 12
+    mlp_dim: int = 1_536
     num_heads: int = 6
     is_gated: bool = False  # h <- h * dense(h) after the activation of each block's MLP
     # LayerNorm before attention and MLP and at the end, or after each sum only.
-    norm: Literal["pre", "post"] = "pre"
+    norm_position: Literal["pre", "post"] = "pre"
     pooling: Literal["mean", "attention"] = "mean"
 
 
@@ -66,7 +66,9 @@ DEFINITION = WorkloadDefinition(
     environment=ENVIRONMENT,
     variants={
         "glu": Variant(target=_target(0.75738, 0.6359), model={"is_gated": True}),
-        "post_ln": Variant(target=_target(0.75312, 0.6286), model={"norm": "post"}),
+        "post_ln": Variant(
+            target=_target(0.75312, 0.6286), model={"norm_position": "post"}
+        ),
         "map": Variant(target=_target(0.77113, 0.6523), model={"pooling": "attention"}),
     },
     mini=Variant(
@@ -75,9 +77,9 @@ DEFINITION = WorkloadDefinition(
             "image_size": 32,
             "num_classes": 19,
             "patch_size": 8,
-            "width": 48,
-            "depth": 2,
-            "mlp_width": 192,
+            "embed_dim": 48,
+            "num_layers": 2,
+            "mlp_dim": 192,
             "num_heads": 3,
         },
         data={

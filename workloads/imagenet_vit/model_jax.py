@@ -53,11 +53,11 @@ class MLP(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool, dropout_rate: Any) -> jax.Array:
         """x: [batch, tokens, width]; same shape out."""
         config = self.config
-        hidden = nn.gelu(_dense(config.mlp_width, name="hidden")(x))
+        hidden = nn.gelu(_dense(config.mlp_dim, name="hidden")(x))
         if config.is_gated:
-            hidden = hidden * _dense(config.mlp_width, name="gate")(hidden)
+            hidden = hidden * _dense(config.mlp_dim, name="gate")(hidden)
         hidden = layers.Dropout()(hidden, dropout_rate, train=train)
-        return _dense(config.width, name="output")(hidden)
+        return _dense(config.embed_dim, name="output")(hidden)
 
 
 def _dense(features: int, *, name: str) -> nn.Dense:
@@ -85,7 +85,7 @@ class Block(nn.Module):
             y = mlp(x, train=train, dropout_rate=dropout_rate)
             return layers.Dropout()(y, **dropout)
 
-        if self.config.norm == "post":
+        if self.config.norm_position == "post":
             x = attention_norm(layers.stored(x + attended(x)))
             x = mlp_norm(layers.stored(x + transformed(x)))
             return x
@@ -124,16 +124,16 @@ class VisionTransformer(nn.Module):
         config, call = self.config, {"train": train, "dropout_rate": dropout_rate}
         size = (config.patch_size, config.patch_size)
         patches = layers.Conv(
-            config.width, size, strides=size, padding="VALID", name="patches"
+            config.embed_dim, size, strides=size, padding="VALID", name="patches"
         )
         x = patches(inputs)  # [batch, rows, columns, width]
         batch, rows, columns, width = x.shape
         x = x.reshape(batch, rows * columns, width)
         x = x + sin_cos_positions(rows, columns, width)
         x = layers.Dropout()(x, dropout_rate, train=train)
-        for number in range(config.depth):
+        for number in range(config.num_layers):
             x = Block(config, name=f"block_{number}")(x, **call)
-        if config.norm == "pre":
+        if config.norm_position == "pre":
             x = layers.LayerNorm(name="final_norm")(x)
         if config.pooling == "attention":
             x = AttentionPooling(config, name="pooling")(x)

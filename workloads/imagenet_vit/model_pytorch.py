@@ -17,10 +17,10 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.query = _projection(config.width, ParameterType.ATTENTION_Q)
-        self.key = _projection(config.width, ParameterType.ATTENTION_K)
-        self.value = _projection(config.width, ParameterType.ATTENTION_V)
-        self.out = _projection(config.width, ParameterType.ATTENTION_OUT)
+        self.query = _projection(config.embed_dim, ParameterType.ATTENTION_Q)
+        self.key = _projection(config.embed_dim, ParameterType.ATTENTION_K)
+        self.value = _projection(config.embed_dim, ParameterType.ATTENTION_V)
+        self.out = _projection(config.embed_dim, ParameterType.ATTENTION_OUT)
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         """queries: [batch, n, width], memory: [batch, m, width]; [batch, n, width]."""
@@ -51,12 +51,12 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig, *, has_dropout: bool = True) -> None:
         super().__init__()
-        self.hidden = _linear(config.width, config.mlp_width)
+        self.hidden = _linear(config.embed_dim, config.mlp_dim)
         self.gate: layers.Linear | None = None
         if config.is_gated:
-            self.gate = _linear(config.mlp_width, config.mlp_width)
+            self.gate = _linear(config.mlp_dim, config.mlp_dim)
         self.dropout = layers.Dropout() if has_dropout else nn.Identity()
-        self.output = _linear(config.mlp_width, config.width)
+        self.output = _linear(config.mlp_dim, config.embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [batch, tokens, width]; same shape out."""
@@ -81,11 +81,11 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.is_post_norm = config.norm == "post"
-        self.attention_norm = layers.LayerNorm(config.width)
+        self.is_post_norm = config.norm_position == "post"
+        self.attention_norm = layers.LayerNorm(config.embed_dim)
         self.attention = Attention(config)
         self.attention_dropout = layers.Dropout()
-        self.mlp_norm = layers.LayerNorm(config.width)
+        self.mlp_norm = layers.LayerNorm(config.embed_dim)
         self.mlp = MLP(config)
         self.mlp_dropout = layers.Dropout()
 
@@ -106,10 +106,10 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        probe = nn.Parameter(torch.empty(1, 1, config.width))
+        probe = nn.Parameter(torch.empty(1, 1, config.embed_dim))
         self.probe = layers.typed(probe, ParameterType.WEIGHT)
         self.attention = Attention(config)
-        self.norm = layers.LayerNorm(config.width)
+        self.norm = layers.LayerNorm(config.embed_dim)
         self.mlp = MLP(config, has_dropout=False)
 
     def reset_parameters(self, generator: Generator) -> None:
@@ -131,17 +131,17 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width, size = config.width, config.patch_size
+        width, size = config.embed_dim, config.patch_size
         side = config.image_size // size
         self.patches = layers.Conv2d(3, width, size, stride=size, padding="VALID")
         positions = torch.tensor(sin_cos_positions(side, side, width))
         self.register_buffer("positions", positions, persistent=False)
         self.dropout = layers.Dropout()
-        self.block_names = [f"block_{number}" for number in range(config.depth)]
+        self.block_names = [f"block_{number}" for number in range(config.num_layers)]
         for name in self.block_names:
             self.add_module(name, Block(config))
         self.final_norm: nn.Module = nn.Identity()
-        if config.norm == "pre":
+        if config.norm_position == "pre":
             self.final_norm = layers.LayerNorm(width)
         self.pooling: AttentionPooling | None = None
         if config.pooling == "attention":

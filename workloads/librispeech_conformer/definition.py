@@ -10,12 +10,12 @@ from .._speech.definition import SpeechConfig, mini, speech, target
 
 @dataclass(frozen=True)
 class ModelConfig(SpeechConfig):
-    """`blocks` of feed-forward, attention, convolution and feed-forward layers."""
+    """`num_layers` blocks of feed-forward, attention, convolution and feed-forward."""
 
-    blocks: int = 4
-    heads: int = 8
-    feed_forward_width: int = 2_048
-    kernel: int = 5  # frames of the depthwise convolution
+    num_layers: int = 4
+    num_heads: int = 8
+    mlp_dim: int = 2_048
+    kernel_size: int = 5  # frames of the depthwise convolution
     activation: Literal["swish", "gelu"] = "swish"
     attention_temperature: float = 1.0  # a factor of attention's output
     has_block_norm: bool = True  # a layer norm at the end of each block
@@ -45,12 +45,12 @@ DEFINITION = speech(
         target(0.123119, 0.157817),  # see README.md
         Limits(budget_seconds=150, step_hint=700),
         {
-            "width": 128,
-            "blocks": 1,
-            "heads": 4,
-            "feed_forward_width": 128,
-            "kernel": 15,
-            "subsampling_channels": 16,
+            "embed_dim": 128,
+            "num_layers": 1,
+            "num_heads": 4,
+            "mlp_dim": 128,
+            "kernel_size": 15,
+            "num_subsampling_channels": 16,
         },
     ),
 )

@@ -48,9 +48,9 @@ class FeedForward(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, rate: Any) -> jax.Array:
         """x: [batch, frames, width]; mask: [batch, frames]; rate: dropout's."""
         y = LayerNorm(name="norm")(x)
-        y = _Dense(self.config.feed_forward_width, name="expand")(y)
+        y = _Dense(self.config.mlp_dim, name="expand")(y)
         y = masked(_ACTIVATIONS[self.config.activation](y), mask)
-        y = masked(_Dense(self.config.width, name="contract")(y), mask)
+        y = masked(_Dense(self.config.embed_dim, name="contract")(y), mask)
         return layers.stored(x + 0.5 * layers.Dropout()(y, rate, train=self.train))
 
 
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         """As `FeedForward`."""
         config = self.config
         y = LayerNorm(name="norm")(x)
-        heads = config.heads, config.width // config.heads
+        heads = config.num_heads, config.embed_dim // config.num_heads
         query = layers.attention_projection(
             heads, ParameterType.ATTENTION_Q, name="query"
         )(y)
@@ -88,7 +88,7 @@ class Attention(nn.Module):
             query, key, value, mask=is_key[:, None, None, :]
         )
         output = layers.attention_projection(
-            config.width, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="output"
+            config.embed_dim, ParameterType.ATTENTION_OUT, axis=(-2, -1), name="output"
         )
         y = output(config.attention_temperature * y)
         return layers.stored(x + layers.Dropout()(y, rate, train=self.train))
@@ -126,15 +126,15 @@ class Convolution(nn.Module):
         """As `FeedForward`."""
         config = self.config
         y = LayerNorm(name="norm")(x)
-        gate = nn.sigmoid(_Dense(config.width, name="gate")(y))
-        y = masked(_Dense(config.width, name="value")(y) * gate, mask)
-        y = DepthwiseConvolution(config.kernel, name="depthwise")(y)
+        gate = nn.sigmoid(_Dense(config.embed_dim, name="gate")(y))
+        y = masked(_Dense(config.embed_dim, name="value")(y) * gate, mask)
+        y = DepthwiseConvolution(config.kernel_size, name="depthwise")(y)
         norm = MaskedBatchNorm(
             config.batch_norm_momentum, self.train, name="batch_norm"
         )
         y = norm(y, mask)
         y = _ACTIVATIONS[config.activation](y)
-        return layers.stored(x + _Dense(config.width, name="output")(y))
+        return layers.stored(x + _Dense(config.embed_dim, name="output")(y))
 
 
 class Block(nn.Module):
@@ -163,7 +163,7 @@ class Conformer(SpeechModel):
         """See `SpeechModel`."""
         x += jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
         x = layers.Dropout()(x, rate, train=train)
-        for i in range(self.config.blocks):
+        for i in range(self.config.num_layers):
             x = Block(self.config, train, name=f"block_{i}")(x, mask, rate)
         return LayerNorm(name="norm")(x)
 

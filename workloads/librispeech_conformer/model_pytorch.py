@@ -43,9 +43,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = _ACTIVATIONS[config.activation]
-        self.norm = LayerNorm(config.width)
-        self.expand = _Linear(config.width, config.feed_forward_width)
-        self.contract = _Linear(config.feed_forward_width, config.width)
+        self.norm = LayerNorm(config.embed_dim)
+        self.expand = _Linear(config.embed_dim, config.mlp_dim)
+        self.contract = _Linear(config.mlp_dim, config.embed_dim)
         self.dropout = layers.Dropout()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -60,13 +60,13 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.temperature = config.heads, config.attention_temperature
-        width = config.width
+        self.heads, self.temperature = config.num_heads, config.attention_temperature
+        width = config.embed_dim
         self.norm = LayerNorm(width)
         self.query = _projection(width, ParameterType.ATTENTION_Q)
         self.key = _projection(width, ParameterType.ATTENTION_K)
         self.value = _projection(width, ParameterType.ATTENTION_V)
-        gain = nn.Parameter(torch.empty(width // config.heads))
+        gain = nn.Parameter(torch.empty(width // config.num_heads))
         self.query_gain = layers.typed(gain, ParameterType.WEIGHT)
         self.output = _projection(width, ParameterType.ATTENTION_OUT)
         self.dropout = layers.Dropout()
@@ -129,12 +129,12 @@ class Convolution(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.width
+        width = config.embed_dim
         self.activation = _ACTIVATIONS[config.activation]
         self.norm = LayerNorm(width)
         self.gate = _Linear(width, width)
         self.value = _Linear(width, width)
-        self.depthwise = DepthwiseConvolution(width, config.kernel)
+        self.depthwise = DepthwiseConvolution(width, config.kernel_size)
         self.batch_norm = MaskedBatchNorm(width, config.batch_norm_momentum)
         self.output = _Linear(width, width)
 
@@ -156,7 +156,9 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.convolution = Convolution(config)
         self.feed_forward_1 = FeedForward(config)
-        self.norm = LayerNorm(config.width) if config.has_block_norm else nn.Identity()
+        self.norm = (
+            LayerNorm(config.embed_dim) if config.has_block_norm else nn.Identity()
+        )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """As `FeedForward`."""
@@ -173,12 +175,12 @@ class Conformer(SpeechModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        positions = torch.tensor(sinusoids(_MOST_FRAMES, config.width))
+        positions = torch.tensor(sinusoids(_MOST_FRAMES, config.embed_dim))
         self.register_buffer("positions", positions, persistent=False)
-        self.blocks = config.blocks
-        for i in range(config.blocks):
+        self.blocks = config.num_layers
+        for i in range(config.num_layers):
             self.add_module(f"block_{i}", Block(config))
-        self.norm = LayerNorm(config.width)
+        self.norm = LayerNorm(config.embed_dim)
 
     def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
         """See `SpeechModel`."""

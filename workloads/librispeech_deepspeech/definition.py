@@ -13,8 +13,8 @@ from .._speech.spec_augment import SpecAugment
 class ModelConfig(SpeechConfig):
     """Bidirectional LSTM layers, then feed-forward layers."""
 
-    lstm_layers: int = 6
-    feed_forward_layers: int = 3
+    num_lstm_layers: int = 6
+    num_mlp_layers: int = 3
     activation: Literal["relu", "tanh"] = "relu"  # not of the LSTMs
     is_residual: bool = True
     # Batch norm in front of each layer and layer norm in front of the output layer; or
@@ -22,9 +22,9 @@ class ModelConfig(SpeechConfig):
     norm: Literal["batch", "layer"] = "batch"
 
     @property
-    def hidden(self) -> int:
+    def lstm_dim(self) -> int:
         """Features of an LSTM in each direction."""
-        return self.width // 2
+        return self.embed_dim // 2
 
 
 DEFINITION = speech(
@@ -59,10 +59,10 @@ DEFINITION = speech(
         target(0.0218878, 0.0103245),  # see README.md
         Limits(budget_seconds=120, step_hint=700),
         {
-            "width": 96,
-            "lstm_layers": 2,
-            "feed_forward_layers": 1,
-            "subsampling_channels": 8,
+            "embed_dim": 96,
+            "num_lstm_layers": 2,
+            "num_mlp_layers": 1,
+            "num_subsampling_channels": 8,
         },
     ),
 )

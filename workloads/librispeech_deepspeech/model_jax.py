@@ -57,7 +57,7 @@ class LstmLayer(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """As `Norm`."""
         y = Norm(self.config, self.train, name="norm")(x, mask)
-        y = BidirectionalLstm(self.config.hidden, name="lstm")(y, mask)
+        y = BidirectionalLstm(self.config.lstm_dim, name="lstm")(y, mask)
         return layers.stored(x + y) if self.config.is_residual else y
 
 
@@ -72,7 +72,7 @@ class FeedForward(nn.Module):
         """As `Norm`; rate: dropout's."""
         config = self.config
         y = Norm(config, self.train, name="norm")(x, mask)
-        y = layers.Dense(config.width, kernel_init=XAVIER, name="dense")(y)
+        y = layers.Dense(config.embed_dim, kernel_init=XAVIER, name="dense")(y)
         y = masked(_ACTIVATIONS[config.activation](y), mask)
         y = layers.Dropout()(y, rate, train=self.train)
         return layers.stored(x + y) if config.is_residual else y
@@ -92,9 +92,9 @@ class DeepSpeech(SpeechModel):
         """See `SpeechModel`."""
         config = self.config
         x = layers.Dropout()(x, rate, train=train)
-        for i in range(config.lstm_layers):
+        for i in range(config.num_lstm_layers):
             x = LstmLayer(config, train, name=f"lstm_{i}")(x, mask)
-        for i in range(config.feed_forward_layers):
+        for i in range(config.num_mlp_layers):
             x = FeedForward(config, train, name=f"feed_forward_{i}")(x, mask, rate)
         return LayerNorm(name="norm")(x) if config.norm == "batch" else x
 

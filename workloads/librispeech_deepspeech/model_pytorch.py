@@ -36,9 +36,11 @@ class Norm(nn.Module):
         super().__init__()
         self.by_layer = config.norm == "layer"
         if self.by_layer:
-            self.layer_norm = LayerNorm(config.width)
+            self.layer_norm = LayerNorm(config.embed_dim)
         else:
-            self.batch_norm = MaskedBatchNorm(config.width, config.batch_norm_momentum)
+            self.batch_norm = MaskedBatchNorm(
+                config.embed_dim, config.batch_norm_momentum
+            )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [batch, frames, width]; mask: [batch, frames]."""
@@ -53,7 +55,7 @@ class LstmLayer(nn.Module):
         super().__init__()
         self.is_residual = config.is_residual
         self.norm = Norm(config)
-        self.lstm = BidirectionalLstm(config.width, config.hidden)
+        self.lstm = BidirectionalLstm(config.embed_dim, config.lstm_dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """As `Norm`."""
@@ -70,7 +72,9 @@ class FeedForward(nn.Module):
         self.is_residual = config.is_residual
         self.activation = _ACTIVATIONS[config.activation]
         self.norm = Norm(config)
-        self.dense = layers.Linear(config.width, config.width, weight_init=XAVIER)
+        self.dense = layers.Linear(
+            config.embed_dim, config.embed_dim, weight_init=XAVIER
+        )
         self.dropout = layers.Dropout()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -86,14 +90,16 @@ class DeepSpeech(SpeechModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, _ACTIVATIONS[config.activation])
-        self.names = [f"lstm_{i}" for i in range(config.lstm_layers)]
+        self.names = [f"lstm_{i}" for i in range(config.num_lstm_layers)]
         for name in self.names:
             self.add_module(name, LstmLayer(config))
-        others = [f"feed_forward_{i}" for i in range(config.feed_forward_layers)]
+        others = [f"feed_forward_{i}" for i in range(config.num_mlp_layers)]
         for name in others:
             self.add_module(name, FeedForward(config))
         self.names += others
-        self.norm = LayerNorm(config.width) if config.norm == "batch" else nn.Identity()
+        self.norm = (
+            LayerNorm(config.embed_dim) if config.norm == "batch" else nn.Identity()
+        )
 
     def encoded(self, x: Tensor, mask: Tensor) -> Tensor:
         """See `SpeechModel`."""

@@ -8,10 +8,10 @@ from algoperf.spec import LossType
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """784 pixels -> `hidden`, sigmoid -> `classes`."""
+    """784 pixels -> `hidden_dim`, sigmoid -> `num_classes`."""
 
-    hidden: int = 128
-    classes: int = 10
+    hidden_dim: int = 128
+    num_classes: int = 10
 
 
 # Of pixels divided by 255; see data.py.

@@ -22,8 +22,8 @@ class Perceptron(nn.Module):
     ) -> jax.Array:
         """inputs: [batch, 28, 28, 1]; logits: [batch, classes]. There is no dropout."""
         x = inputs.reshape(inputs.shape[0], -1)  # [batch, pixels]
-        x = nn.sigmoid(layers.Dense(self.config.hidden, name="hidden")(x))
-        return layers.Dense(self.config.classes, name="output", is_output=True)(x)
+        x = nn.sigmoid(layers.Dense(self.config.hidden_dim, name="hidden")(x))
+        return layers.Dense(self.config.num_classes, name="output", is_output=True)(x)
 
 
 def build(config: ModelConfig) -> nn.Module:

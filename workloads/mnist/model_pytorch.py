@@ -15,8 +15,10 @@ class Perceptron(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.hidden = layers.Linear(_PIXELS, config.hidden)
-        self.output = layers.Linear(config.hidden, config.classes, is_output=True)
+        self.hidden = layers.Linear(_PIXELS, config.hidden_dim)
+        self.output = layers.Linear(
+            config.hidden_dim, config.num_classes, is_output=True
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: [batch, 28, 28, 1]; logits: [batch, classes]. There is no dropout."""

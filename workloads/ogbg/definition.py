@@ -11,13 +11,13 @@ METRIC = "mean_average_precision"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`steps` of message passing between edges, nodes and the whole graph."""
+    """Steps of message passing between edges, nodes and the whole graph."""
 
-    latent: int = 256  # width of embedded nodes and edges
-    hidden: tuple[int, ...] = (256,)  # widths of each MLP's layers
-    steps: int = 5
+    embed_dim: int = 256  # width of embedded nodes and edges
+    hidden_dims: tuple[int, ...] = (256,)  # widths of each MLP's layers
+    num_message_passing_steps: int = 5
     activation: Literal["relu", "gelu", "silu"] = "relu"
-    tasks: int = 128  # also the width of the initial globals
+    num_tasks: int = 128  # also the width of the initial globals
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,16 @@ DEFINITION = WorkloadDefinition(
         "silu": Variant(_target(0.282178, 0.272144), model={"activation": "silu"}),
         "model_size": Variant(
             _target(0.269446, 0.253051),
-            model={"latent": 128, "hidden": (256, 256), "steps": 3},
+            model={
+                "embed_dim": 128,
+                "hidden_dims": (256, 256),
+                "num_message_passing_steps": 3,
+            },
         ),
     },
     mini=Variant(
         target=_target(0.480289, 0.495672),  # see README.md
-        model={"latent": 32, "hidden": (32,), "steps": 2},
+        model={"embed_dim": 32, "hidden_dims": (32,), "num_message_passing_steps": 2},
         fields={
             "title": "4,800 NCI molecules with computed labels, graph network",
             "splits": Splits(train=3_200, eval_train=800, validation=800, test=800),

@@ -35,7 +35,7 @@ class Mlp(nn.Module):
     def __call__(self, inputs: tuple[jax.Array, ...], rate: Any) -> jax.Array:
         """inputs: arrays [rows, …], side by side; rate: dropout's."""
         x = jnp.concatenate(inputs, axis=-1)
-        for i, width in enumerate(self.config.hidden):
+        for i, width in enumerate(self.config.hidden_dims):
             x = layers.Dense(width, name=f"dense_{i}")(x)
             x = layers.LayerNorm(name=f"norm_{i}")(x)
             x = _ACTIVATIONS[self.config.activation](x)
@@ -60,7 +60,7 @@ class GraphNetwork(nn.Module):
             split_rngs={"params": False, "dropout": True},
         )
         logits = network(self, jraph.GraphsTuple(**inputs._asdict()))
-        return logits.reshape(-1, self.config.tasks)
+        return logits.reshape(-1, self.config.num_tasks)
 
 
 def _of_one_part(
@@ -74,10 +74,10 @@ def _of_one_part(
         return lambda *inputs: mlp(inputs, rate)
 
     graphs = graphs._replace(
-        nodes=_Embedding(config.latent, name="node_embedding")(graphs.nodes),
-        edges=_Embedding(config.latent, name="edge_embedding")(graphs.edges),
+        nodes=_Embedding(config.embed_dim, name="node_embedding")(graphs.nodes),
+        edges=_Embedding(config.embed_dim, name="edge_embedding")(graphs.edges),
     )
-    for step in range(config.steps):
+    for step in range(config.num_message_passing_steps):
         network = jraph.GraphNetwork(
             update_edge_fn=update(f"edges_{step}"),
             update_node_fn=update(f"nodes_{step}"),
@@ -87,7 +87,7 @@ def _of_one_part(
             aggregate_edges_for_globals_fn=_segment_sum,
         )
         graphs = network(graphs)
-    return layers.Dense(config.tasks, name="output", is_output=True)(graphs.globals)
+    return layers.Dense(config.num_tasks, name="output", is_output=True)(graphs.globals)
 
 
 def _segment_sum(rows: jax.Array, segments: jax.Array, num_segments: int) -> jax.Array:
@@ -109,9 +109,9 @@ def example_batch(config: ModelConfig) -> dict[str, Any]:
         edges=np.zeros((1, 1, EDGE_FEATURES), np.float32),
         receivers=np.zeros((1, 1), np.int32),
         senders=np.zeros((1, 1), np.int32),
-        globals=np.zeros((1, 1, config.tasks), np.float32),
+        globals=np.zeros((1, 1, config.num_tasks), np.float32),
         n_node=np.ones((1, 1), np.int32),
         n_edge=np.ones((1, 1), np.int32),
     )
-    labels = np.zeros((1, config.tasks), np.float32)
+    labels = np.zeros((1, config.num_tasks), np.float32)
     return {"inputs": inputs, "targets": labels, "weights": labels}

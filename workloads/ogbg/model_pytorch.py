@@ -33,8 +33,8 @@ class Mlp(nn.Module):
     def __init__(self, in_features: int, config: ModelConfig) -> None:
         super().__init__()
         self.activation = _ACTIVATIONS[config.activation]
-        self.depth = len(config.hidden)
-        for i, width in enumerate(config.hidden):
+        self.depth = len(config.hidden_dims)
+        for i, width in enumerate(config.hidden_dims):
             self.add_module(f"dense_{i}", layers.Linear(in_features, width))
             self.add_module(f"norm_{i}", layers.LayerNorm(width))
             self.add_module(f"dropout_{i}", layers.Dropout())
@@ -54,12 +54,12 @@ class GraphNetwork(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.steps = config.steps
-        self.node_embedding = _Embedding(NODE_FEATURES, config.latent)
-        self.edge_embedding = _Embedding(EDGE_FEATURES, config.latent)
-        width, graph_width = config.latent, config.tasks
-        hidden = config.hidden[-1]
-        for step in range(config.steps):
+        self.steps = config.num_message_passing_steps
+        self.node_embedding = _Embedding(NODE_FEATURES, config.embed_dim)
+        self.edge_embedding = _Embedding(EDGE_FEATURES, config.embed_dim)
+        width, graph_width = config.embed_dim, config.num_tasks
+        hidden = config.hidden_dims[-1]
+        for step in range(config.num_message_passing_steps):
             # Inputs: edge, both nodes, graph; node, both sums of new edges, graph; sums
             # of new nodes and of new edges, graph.
             edges = Mlp(3 * width + graph_width, config)
@@ -69,7 +69,7 @@ class GraphNetwork(nn.Module):
             self.add_module(f"nodes_{step}", nodes)
             self.add_module(f"globals_{step}", graphs)
             width = graph_width = hidden
-        self.output = layers.Linear(graph_width, config.tasks, is_output=True)
+        self.output = layers.Linear(graph_width, config.num_tasks, is_output=True)
 
     def forward(self, inputs: GraphsTuple) -> Tensor:
         """inputs: as of `data.GraphsTuple`; logits: [parts * graphs, tasks]."""

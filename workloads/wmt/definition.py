@@ -19,15 +19,15 @@ class ModelConfig:
 
     vocab_size: int = 32_000
     max_length: int = 256  # of a row on either side
-    layers: int = 6  # of the encoder, and of the decoder
-    width: int = 1_024
-    heads: int = 16
-    mlp_width: int = 1_024
+    num_layers: int = 6  # of the encoder, and of the decoder
+    embed_dim: int = 1_024
+    num_heads: int = 16
+    mlp_dim: int = 1_024
     # "pre": x + f(LN(x)) and a LayerNorm at both ends; "post": LN(x + f(x)).
-    layer_norm: Literal["pre", "post"] = "pre"
+    norm_position: Literal["pre", "post"] = "pre"
     attention_temperature: float = 1.0  # what queries are multiplied by
     activation: Literal["relu", "tanh"] = "relu"
-    gated: bool = False  # the MLP's hidden units are multiplied by a linear layer
+    is_gated: bool = False  # the MLP's hidden units are multiplied by a linear layer
     beam_size: int = 4
     length_exponent: float = 0.6
 
@@ -69,13 +69,13 @@ DEFINITION = WorkloadDefinition(
     data=DataConfig(),
     default_dropout_rate=0.1,
     variants={
-        "post_ln": Variant(_target(30.0779, 29.8982), model={"layer_norm": "post"}),
+        "post_ln": Variant(_target(30.0779, 29.8982), model={"norm_position": "post"}),
         # One of the published files says 229.4143 for the test target: a slip.
         "attention_temp": Variant(
             _target(29.3379, 29.4143), model={"attention_temperature": 4.0}
         ),
         "glu_tanh": Variant(
-            _target(29.5779, 29.0515), model={"activation": "tanh", "gated": True}
+            _target(29.5779, 29.0515), model={"activation": "tanh", "is_gated": True}
         ),
     },
     mini=Variant(
@@ -83,10 +83,10 @@ DEFINITION = WorkloadDefinition(
         model={
             "vocab_size": 1_000,
             "max_length": 32,
-            "layers": 2,
-            "width": 64,
-            "heads": 4,
-            "mlp_width": 128,
+            "num_layers": 2,
+            "embed_dim": 64,
+            "num_heads": 4,
+            "mlp_dim": 128,
         },
         data={"max_length": 32, "vocab_size": 1_000, "shuffle_buffer": 4_096},
         fields={

@@ -129,14 +129,14 @@ def translate(
     """Beam search from the encoder's output: int32 [batch, max_length]."""
     config = module.config
     cross_bias = as_bias((source.tokens > 0)[:, None])  # [batch, 1, 1, source length]
-    sizes = len(is_padding), config.heads
-    head_width, beam = config.width // config.heads, config.beam_size
+    sizes = len(is_padding), config.num_heads
+    head_width, beam = config.embed_dim // config.num_heads, config.beam_size
     dtype = memory[0][0].dtype
 
     def make_caches(length: int) -> Any:
         keys = jnp.zeros((*sizes, head_width, length * beam), dtype)
         values = jnp.zeros((*sizes, length * beam, head_width), dtype)
-        return ((keys, values),) * config.layers
+        return ((keys, values),) * config.num_layers
 
     def predict(
         tokens: jax.Array, time: jax.Array, visible: jax.Array, caches: Any

@@ -103,13 +103,14 @@ def translate(module: Transformer, source: Source, is_padding: Tensor) -> Tensor
     """Beam search from the encoder's output: int32 [batch, max_length]."""
     config = module.config
     like = source.memory[0][0]
-    sizes = len(is_padding), config.heads
-    head_width = config.width // config.heads
+    sizes = len(is_padding), config.num_heads
+    head_width = config.embed_dim // config.num_heads
 
     def make_caches(length: int) -> beam_pytorch.Caches:
         shape = *sizes, length, config.beam_size, head_width
         return [
-            (like.new_zeros(shape), like.new_zeros(shape)) for _ in range(config.layers)
+            (like.new_zeros(shape), like.new_zeros(shape))
+            for _ in range(config.num_layers)
         ]
 
     step = functools.partial(_like(module, _advance), module, source)

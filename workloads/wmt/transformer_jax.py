@@ -41,7 +41,7 @@ class Attention(nn.Module):
 
     def setup(self) -> None:
         """Makes the projections."""
-        width, number = self.config.width, self.config.heads
+        width, number = self.config.embed_dim, self.config.num_heads
         heads = number, width // number
         self.query = _Projection(heads, kernel_type=ParameterType.ATTENTION_Q)
         self.key = _Projection(heads, kernel_type=ParameterType.ATTENTION_K)
@@ -64,7 +64,7 @@ class Attention(nn.Module):
         queries = self.query(x) * self.config.attention_temperature
         queries = queries.transpose(0, 2, 1, 3)  # [batch, heads, m, head width]
         scores = jnp.einsum("bhmd,bhdn->bhmn", queries, keys)
-        scale = (self.config.width // self.config.heads) ** -0.5
+        scale = (self.config.embed_dim // self.config.num_heads) ** -0.5
         # Float32 also under bf16: bias is.
         probabilities = jax.nn.softmax(scores * scale + bias, axis=-1)
         probabilities = self.dropout(probabilities.astype(x.dtype), rate, train=train)
@@ -80,16 +80,16 @@ class Mlp(nn.Module):
 
     def setup(self) -> None:
         """Makes the layers."""
-        self.hidden = _Dense(self.config.mlp_width)
-        if self.config.gated:
-            self.gate = _Dense(self.config.mlp_width)
-        self.out = _Dense(self.config.width)
+        self.hidden = _Dense(self.config.mlp_dim)
+        if self.config.is_gated:
+            self.gate = _Dense(self.config.mlp_dim)
+        self.out = _Dense(self.config.embed_dim)
         self.dropout = layers.Dropout()
 
     def __call__(self, x: jax.Array, rate: Any, *, train: bool) -> jax.Array:
         """x: [batch, n, width]."""
         hidden = _ACTIVATIONS[self.config.activation](self.hidden(x))
-        if self.config.gated:
+        if self.config.is_gated:
             hidden = hidden * self.gate(x)
         hidden = self.dropout(hidden, rate, train=train)
         return self.dropout(self.out(hidden), rate, train=train)
@@ -101,10 +101,10 @@ class _Layer(nn.Module):
     config: ModelConfig
 
     def _before(self, norm: nn.LayerNorm, x: jax.Array) -> jax.Array:
-        return norm(x) if self.config.layer_norm == "pre" else x
+        return norm(x) if self.config.norm_position == "pre" else x
 
     def _after(self, norm: nn.LayerNorm, x: jax.Array) -> jax.Array:
-        return norm(x) if self.config.layer_norm == "post" else x
+        return norm(x) if self.config.norm_position == "post" else x
 
 
 class EncoderLayer(_Layer):
@@ -192,13 +192,13 @@ class Transformer(nn.Module):
         config = self.config
         self.embedding = layers.Embed(
             config.vocab_size,
-            config.width,
+            config.embed_dim,
             embedding_init=nn.initializers.normal(1.0),
             is_output=True,
         )
-        self.encoder = [EncoderLayer(config) for _ in range(config.layers)]
-        self.decoder = [DecoderLayer(config) for _ in range(config.layers)]
-        if config.layer_norm == "pre":
+        self.encoder = [EncoderLayer(config) for _ in range(config.num_layers)]
+        self.decoder = [DecoderLayer(config) for _ in range(config.num_layers)]
+        if config.norm_position == "pre":
             self.encoder_norm = layers.LayerNorm()
             self.decoder_norm = layers.LayerNorm()
         self.dropout = layers.Dropout()
@@ -220,7 +220,7 @@ class Transformer(nn.Module):
         bias = as_bias(mask(source, source))
         for layer in self.encoder:
             x = layer(x, bias, rate, train=train)
-        return self.encoder_norm(x) if self.config.layer_norm == "pre" else x
+        return self.encoder_norm(x) if self.config.norm_position == "pre" else x
 
     def memory_of(self, encoded: jax.Array) -> tuple[KeysValues, ...]:
         """What the decoder's layers read of the encoder's output."""
@@ -246,11 +246,11 @@ class Transformer(nn.Module):
         biases = as_bias(jnp.tril(mask(target, target))), as_bias(mask(target, source))
         for layer, layer_memory in zip(self.decoder, memory, strict=True):
             x, _ = layer(x, biases, layer_memory, rate, train=train)
-        return self.decoder_norm(x) if self.config.layer_norm == "pre" else x
+        return self.decoder_norm(x) if self.config.norm_position == "pre" else x
 
     def logits(self, x: jax.Array) -> jax.Array:
         """The table's products with the decoder's output, [..., vocabulary]."""
-        x = self.embedding.attend(x) / self.config.width**0.5
+        x = self.embedding.attend(x) / self.config.embed_dim**0.5
         return x
 
     def step(
@@ -276,13 +276,13 @@ class Transformer(nn.Module):
                 x, biases, layer_memory, 0.0, train=False, remember=remember
             )
             new_caches.append(seen)
-        x = self.decoder_norm(x) if self.config.layer_norm == "pre" else x
+        x = self.decoder_norm(x) if self.config.norm_position == "pre" else x
         return self.logits(x), tuple(new_caches)
 
     def _embed(
         self, tokens: jax.Array, positions: Any, rate: Any, *, train: bool
     ) -> jax.Array:
-        table = jnp.asarray(sinusoids(self.config.max_length, self.config.width))
+        table = jnp.asarray(sinusoids(self.config.max_length, self.config.embed_dim))
         x = self.embedding(tokens)
         places = table[: x.shape[1]] if positions is None else table[positions]
         return self.dropout(x + places.astype(x.dtype), rate, train=train)

@@ -46,12 +46,12 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
+        self.heads = config.num_heads
         self.temperature = config.attention_temperature
-        self.query = _projection(config.width, ParameterType.ATTENTION_Q)
-        self.key = _projection(config.width, ParameterType.ATTENTION_K)
-        self.value = _projection(config.width, ParameterType.ATTENTION_V)
-        self.out = _projection(config.width, ParameterType.ATTENTION_OUT)
+        self.query = _projection(config.embed_dim, ParameterType.ATTENTION_Q)
+        self.key = _projection(config.embed_dim, ParameterType.ATTENTION_K)
+        self.value = _projection(config.embed_dim, ParameterType.ATTENTION_V)
+        self.out = _projection(config.embed_dim, ParameterType.ATTENTION_OUT)
         self.probability_dropout = layers.Dropout()
         self.dropout = layers.Dropout()
 
@@ -91,9 +91,11 @@ class Mlp(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = _ACTIVATIONS[config.activation]
-        self.hidden = _dense(config.width, config.mlp_width)
-        self.gate = _dense(config.width, config.mlp_width) if config.gated else None
-        self.out = _dense(config.mlp_width, config.width)
+        self.hidden = _dense(config.embed_dim, config.mlp_dim)
+        self.gate = (
+            _dense(config.embed_dim, config.mlp_dim) if config.is_gated else None
+        )
+        self.out = _dense(config.mlp_dim, config.embed_dim)
         self.hidden_dropout = layers.Dropout()
         self.dropout = layers.Dropout()
 
@@ -111,9 +113,9 @@ class _Layer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.is_pre_norm = config.layer_norm == "pre"
+        self.is_pre_norm = config.norm_position == "pre"
         self.mlp = Mlp(config)
-        self.mlp_norm = layers.LayerNorm(config.width)
+        self.mlp_norm = layers.LayerNorm(config.embed_dim)
 
     def _before(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.is_pre_norm else x
@@ -132,7 +134,7 @@ class EncoderLayer(_Layer):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.attention = Attention(config)
-        self.attention_norm = layers.LayerNorm(config.width)
+        self.attention_norm = layers.LayerNorm(config.embed_dim)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: [batch, n, width]; bias: [batch, 1, n, n]."""
@@ -152,9 +154,9 @@ class DecoderLayer(_Layer):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.self_attention = Attention(config)
-        self.self_attention_norm = layers.LayerNorm(config.width)
+        self.self_attention_norm = layers.LayerNorm(config.embed_dim)
         self.cross_attention = Attention(config)
-        self.cross_attention_norm = layers.LayerNorm(config.width)
+        self.cross_attention_norm = layers.LayerNorm(config.embed_dim)
 
     def forward(
         self,
@@ -195,18 +197,18 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = layers.Embedding(
-            config.vocab_size, config.width, weight_init=normal(1.0), is_output=True
+            config.vocab_size, config.embed_dim, weight_init=normal(1.0), is_output=True
         )
-        table = torch.tensor(sinusoids(config.max_length, config.width))
+        table = torch.tensor(sinusoids(config.max_length, config.embed_dim))
         self.register_buffer("positions", table, persistent=False)
         self.source_dropout = layers.Dropout()
         self.target_dropout = layers.Dropout()
-        for i in range(config.layers):
+        for i in range(config.num_layers):
             self.add_module(f"encoder_{i}", EncoderLayer(config))
             self.add_module(f"decoder_{i}", DecoderLayer(config))
-        if config.layer_norm == "pre":
-            self.encoder_norm: nn.Module = layers.LayerNorm(config.width)
-            self.decoder_norm: nn.Module = layers.LayerNorm(config.width)
+        if config.norm_position == "pre":
+            self.encoder_norm: nn.Module = layers.LayerNorm(config.embed_dim)
+            self.decoder_norm: nn.Module = layers.LayerNorm(config.embed_dim)
         else:
             self.encoder_norm, self.decoder_norm = nn.Identity(), nn.Identity()
 
@@ -222,7 +224,7 @@ class Transformer(nn.Module):
         """The encoder's output: [batch, source length, width]."""
         x = self.source_dropout(self._embed(source.tokens, source.positions))
         bias = as_bias(mask(source, source))
-        for i in range(self.config.layers):
+        for i in range(self.config.num_layers):
             x = self.get_submodule(f"encoder_{i}")(x, bias)
         encoded: Tensor = self.encoder_norm(x)
         return encoded
@@ -250,7 +252,7 @@ class Transformer(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The table's products with the decoder's output, [..., vocabulary]."""
-        x = functional.linear(x, self.embedding.weight) / self.config.width**0.5
+        x = functional.linear(x, self.embedding.weight) / self.config.embed_dim**0.5
         return x
 
     def step(
@@ -276,7 +278,9 @@ class Transformer(nn.Module):
         return self.logits(self.decoder_norm(x))
 
     def _decoder(self) -> list[DecoderLayer]:
-        found = (self.get_submodule(f"decoder_{i}") for i in range(self.config.layers))
+        found = (
+            self.get_submodule(f"decoder_{i}") for i in range(self.config.num_layers)
+        )
         return [cast(DecoderLayer, layer) for layer in found]
 
     def _embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:

@@ -1,0 +1,1 @@
+"""The AdEMAMix reference algorithm."""

@@ -1,0 +1,9 @@
+"""Self-tuning AdEMAMix in PyTorch: one point for all workloads. See README.md."""
+
+from algoperf.reference_algorithms._shared.factory_pytorch import submission
+from algoperf.reference_algorithms._shared.points import listed
+from algoperf.reference_algorithms.ademamix.submission_pytorch import ademamix
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    ademamix, point=listed(__file__, 0)
+)

@@ -1,0 +1,1 @@
+"""The Cautious NadamW reference algorithm."""

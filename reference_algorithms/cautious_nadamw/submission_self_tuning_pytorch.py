@@ -1,0 +1,11 @@
+"""Self-tuning Cautious NadamW in PyTorch: one point for all workloads. See README.md."""
+
+from algoperf.reference_algorithms._shared.factory_pytorch import submission
+from algoperf.reference_algorithms._shared.points import listed
+from algoperf.reference_algorithms.cautious_nadamw.submission_pytorch import (
+    cautious_nadamw,
+)
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    cautious_nadamw, point=listed(__file__, 0)
+)

@@ -1,0 +1,1 @@
+"""The single-worker DiLoCo reference algorithm."""

@@ -1,0 +1,9 @@
+"""Self-tuning DiLoCo in PyTorch: one point for all workloads. See README.md."""
+
+from algoperf.reference_algorithms._shared.factory_pytorch import submission
+from algoperf.reference_algorithms._shared.points import listed
+from algoperf.reference_algorithms.diloco.submission_pytorch import diloco
+
+get_batch_size, init_optimizer_state, update_params, data_selection = submission(
+    diloco, point=listed(__file__, 0)
+)

@@ -1,0 +1,1 @@
+"""The Lion reference algorithm."""

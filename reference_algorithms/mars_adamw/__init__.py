@@ -1,0 +1,1 @@
+"""The MARS-AdamW reference algorithm."""

@@ -1,0 +1,1 @@
+"""The NorMuon reference algorithm."""

@@ -1,0 +1,1 @@
+"""The Prodigy reference algorithm."""

@@ -1,0 +1,1 @@
+"""The SOAP reference algorithm."""

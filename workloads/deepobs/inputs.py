@@ -1,0 +1,23 @@
+"""How data become inputs, as values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """How the images of a data set become inputs."""
+
+    dataset: Literal["mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"]
+    standardised: bool = False  # each image by its own mean and deviation; else / 255
+    augmented: bool = False  # training images are cropped and recoloured …
+    flipped: bool = False  # … and mirrored
+    # An autoencoder's batches have the images as targets, and noise for its latent point.
+    latent: int | None = None
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How the text becomes sequences."""
+
+    sequence_length: int = 50
