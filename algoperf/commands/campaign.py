@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -301,10 +302,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _dry_run(plan: Plan, steps: int) -> Plan:
-    """One trial of everything for a few steps, in a folder that scoring passes over."""
+    """One trial of everything for a few steps, in a folder that scoring passes over.
+
+    An earlier rehearsal is removed: it may have been of other code.
+    """
+    folder = plan.folder / CAMPAIGN_FOLDER / "dry_run"
+    if has_manifest(folder):
+        with Campaign.open(folder).driven():
+            shutil.rmtree(folder)
     return dataclasses.replace(
         plan,
-        folder=plan.folder / CAMPAIGN_FOLDER / "dry_run",
+        folder=folder,
         studies=1,
         trials=1,
         max_steps=steps,
@@ -313,7 +321,8 @@ def _dry_run(plan: Plan, steps: int) -> Plan:
 
 def _say_ranking(plan: Plan) -> None:
     try:
-        output.say(stages.leaderboard(plan).text(), end="")
+        for board in stages.leaderboards(plan):
+            output.say(board.text())
     except AlgoPerfError as error:
         output.say(f"No ranking yet: {error}")
 

@@ -108,6 +108,8 @@ def test_a_dry_run_is_short_and_kept_apart(campaign, run):
     assert run("run", folder, "--dry-run-steps", 3)[0] == 0
     inner = Campaign.open(folder / ".campaign" / "dry_run")
     assert (inner.plan.max_steps, len(inner.trials)) == (3, 1)
+    assert run("run", folder, "--dry-run-steps", 4)[0] == 0
+    assert Campaign.open(inner.folder).plan.max_steps == 4
     assert {s.verdict.state for s in Campaign.open(folder).look_at_all()} == {
         State.WAITING
     }
