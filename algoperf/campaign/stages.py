@@ -191,8 +191,9 @@ def leaderboards(plan: Plan) -> list[Any]:
 
 def _leaderboard(plan: Plan, tuning: TuningRuleset) -> Any:
     found = logs.scan(plan.folder)
+    names = {entry.name for entry in plan.submissions if entry.tuning == tuning}
     return registry.scoring_module("leaderboard").score(
-        found.trials,
+        [trial for trial in found.trials if trial.id.submission in names],
         plan.ruleset,
         tuning=tuning,
         held_out=list(plan.held_out) or None,

@@ -1,5 +1,6 @@
 """`algoperf campaign`: what people type and read."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from fakes import FakeEngine
 
 from algoperf import cli, logs
 from algoperf.campaign import control, engines, stages
+from algoperf.campaign.drive import Drive
 from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadData, BadSettings
 from algoperf.outcome import Outcome
+from algoperf.runner import experiment
 from algoperf.runner.outcomes import Ending
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
@@ -48,6 +51,20 @@ def test_a_run_prints_a_line_per_trial_the_state_and_the_ranking(campaign, run):
     assert status == 0
     assert out.count("reached: targets reached") == 4
     assert "blobs      4/4" in out
+
+
+def test_each_tuning_ruleset_is_ranked_apart(make_plan):
+    plan = make_plan()
+    entry = plan.submissions[0]
+    tuned = dataclasses.replace(entry, name="own", tuning="self", search_space=None)
+    plan = dataclasses.replace(plan, submissions=(entry, tuned))
+    for settings in plan.all_settings():
+        experiment.run(dataclasses.replace(settings, isolate=False), lambda text: None)
+    boards = stages.leaderboards(plan)
+    assert [(board.pool.tuning, list(board.pool.submissions)) for board in boards] == [
+        ("external", ["sgd"]),
+        ("self", ["own"]),
+    ]
 
 
 def test_a_failed_trial_is_named_with_the_way_to_run_it_again(campaign, run):
@@ -178,8 +195,6 @@ def test_every_problem_is_found_before_anything_starts(
 def test_a_submission_that_does_not_know_a_workload_is_found_at_the_door(
     make_plan, toy_everywhere, written
 ):
-    import dataclasses
-
     plan = make_plan(workloads=("blobs",))
     path = written(end="BATCH_SIZES.clear()")
     entry = dataclasses.replace(plan.submissions[0], path=path)
@@ -190,8 +205,6 @@ def test_a_submission_that_does_not_know_a_workload_is_found_at_the_door(
 def test_a_submission_that_ends_the_process_is_found_at_the_door(
     make_plan, toy_everywhere, written
 ):
-    import dataclasses
-
     plan = make_plan(workloads=("blobs",))
     path = written(top="import os; os._exit(0)")
     entry = dataclasses.replace(plan.submissions[0], path=path)
@@ -255,7 +268,6 @@ def test_without_a_person_ctrl_c_and_sigterm_stop():
 def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, capsys):
     from rich.console import Console
 
-    from algoperf.campaign.drive import Drive
     from algoperf.campaign.progress import Screen
 
     ledger = Campaign.open(campaign({FIRST: [CRASHED]}))
