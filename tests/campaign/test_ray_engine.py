@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import psutil
 import pytest
 from fakes import Notes
 from processes import environment, wait_until
+from test_local_engine import start_driver
 
 from algoperf import logs
 from algoperf.campaign import ray_engine
@@ -164,28 +163,6 @@ def marked():
     os.environ.pop("CAMPAIGN_TEST", None)
 
 
-DRIVER = """
-import sys
-from pathlib import Path
-from algoperf.campaign.drive import Drive
-from algoperf.campaign.engines import EngineOptions
-from algoperf.campaign.ledger import Campaign
-from algoperf.campaign.progress import Lines
-from algoperf.campaign.ray_engine import RayEngine
-campaign = Campaign.open(Path(sys.argv[1]))
-with campaign.driven():
-    engine = RayEngine(EngineOptions(address=sys.argv[2]), campaign.folder)
-    Drive(campaign, engine, Lines(print)).run()
-"""
-
-
-def start_driver(campaign, cluster) -> subprocess.Popen:
-    command = [sys.executable, "-c", DRIVER, campaign.folder, cluster.address]
-    return subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
 @pytest.mark.slow
 def test_the_driver_is_killed_and_its_successor_finishes(
     cluster, make_plan, tmp_path, toy_everywhere
@@ -194,14 +171,14 @@ def test_the_driver_is_killed_and_its_successor_finishes(
         workloads=("blobs_far",), eval_every_steps=1, max_steps=12, trials=4
     )
     campaign = Campaign(plan)
-    campaign.write_manifest()
-    driver = start_driver(campaign, cluster)
+    engine = ("--engine", "ray", "--address", cluster.address)
+    driver = start_driver(plan, *engine)
     wait_until(
         lambda: any(Path(plan.folder, "sgd").rglob("outcome.json")), "a first outcome"
     )
     driver.kill()
     driver.communicate()
-    driver = start_driver(campaign, cluster)
+    driver = start_driver(plan, *engine)
     out, _ = driver.communicate(timeout=240)
     assert driver.returncode == 0, out
     states = campaign.look_at_all()
