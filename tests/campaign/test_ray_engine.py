@@ -1,5 +1,6 @@
 """The Ray engine on a real cluster: three nodes on this machine, killed at random."""
 
+import contextlib
 import os
 import random
 import signal
@@ -40,6 +41,13 @@ def test_mixed_hardware_is_refused_with_the_nodes_by_kind():
 @pytest.fixture(scope="module")
 def cluster():
     """Three nodes of one core each; nothing listens but on the loopback."""
+    with three_nodes() as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def three_nodes():
+    """Starts a cluster, and ends it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the loopback alone
     pytest.importorskip("ray")
@@ -184,6 +192,30 @@ def test_the_driver_is_killed_and_its_successor_finishes(
     states = campaign.look_at_all()
     assert {s.verdict.state for s in states} == {State.DONE}
     assert len(scores(plan.folder)) == 8
+
+
+@pytest.mark.slow
+def test_the_head_is_killed_and_the_campaign_goes_on_with_another(
+    make_plan, tmp_path, toy_everywhere, monkeypatch
+):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+    plan = make_plan(workloads=("blobs_far",), max_steps=12, trials=4)
+    campaign = Campaign(plan)
+    with three_nodes() as cluster:
+        driver = start_driver(plan, "--engine", "ray", "--address", cluster.address)
+        wait_until(
+            lambda: any(Path(plan.folder, "sgd").rglob("outcome.json")), "an outcome"
+        )
+        cluster.remove_node(cluster.head_node, allow_graceful=False)
+        out, _ = driver.communicate(timeout=240)
+        assert driver.returncode != 0, out
+    assert any(s.verdict.state is not State.DONE for s in campaign.look_at_all())
+    with three_nodes() as cluster:
+        driver = start_driver(plan, "--engine", "ray", "--address", cluster.address)
+        out, _ = driver.communicate(timeout=240)
+        assert driver.returncode == 0, out
+    assert {s.verdict.state for s in campaign.look_at_all()} == {State.DONE}
 
 
 @pytest.mark.slow
