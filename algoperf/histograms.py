@@ -40,10 +40,11 @@ class Bins:
 
     def indices(self, values: np.ndarray) -> np.ndarray:
         """The bin of each value, float32; NaN counts in the first one."""
-        places = np.subtract(values, self.low, dtype=np.float32)
+        places: np.ndarray = np.subtract(values, self.low, dtype=np.float32)
         places *= np.float32(self.factor)
         np.fmax(places, 0, out=places)
-        return np.minimum(places, np.float32(self.number - 1), out=places)
+        np.minimum(places, np.float32(self.number - 1), out=places)
+        return places
 
 
 # The published ranges.

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from algoperf import spec
+from algoperf import parameter_loss, spec
 from algoperf.errors import AlgoPerfError
 from algoperf.histograms import Bins
 
@@ -156,8 +156,8 @@ class Objective:
     dropout_rate: float | None = None  # None: the workload's default
     label_smoothing: float = 0.0
 
-    def logits(self, params: Any, model_state: Any, batch: Any, key: Any) -> Any:
-        """Of a training pass that leaves running statistics alone."""
+    def outputs(self, params: Any, model_state: Any, batch: Any, key: Any) -> Any:
+        """What `model_fn` returns in training; running statistics are left alone."""
         logits, _ = self.workload.model_fn(
             params,
             batch,
@@ -169,10 +169,14 @@ class Objective:
         )
         return logits
 
-    def summed(self, logits: Any, batch: Any) -> tuple[Any, Any]:
+    def logits(self, params: Any, model_state: Any, batch: Any, key: Any) -> Any:
+        """`outputs` without the loss' term of the parameters, if it has one."""
+        return parameter_loss.split(self.outputs(params, model_state, batch, key))[0]
+
+    def summed(self, outputs: Any, batch: Any) -> tuple[Any, Any]:
         """The loss of each row, [rows], not yet normalised; and what it is divided by."""
         loss = self.workload.loss_fn(
-            batch["targets"], logits, batch.get("weights"), self.label_smoothing
+            batch["targets"], outputs, batch.get("weights"), self.label_smoothing
         )
         rows = loss["per_example"]
         summed = rows.reshape((rows.shape[0], -1)).sum(-1)
@@ -181,8 +185,8 @@ class Objective:
     def __call__(
         self, params: Any, model_state: Any, batch: Any, key: Any
     ) -> tuple[Any, Any]:
-        """`summed` of `logits`."""
-        return self.summed(self.logits(params, model_state, batch, key), batch)
+        """`summed` of `outputs`; a term of the parameters is in the loss of each row."""
+        return self.summed(self.outputs(params, model_state, batch, key), batch)
 
     @property
     def uses_dropout(self) -> bool:
@@ -199,7 +203,8 @@ def counted_rows(weights: Any, num_rows: int) -> np.ndarray:
     if weights is None:
         return np.ones(num_rows, bool)
     array = np.asarray(weights)
-    return np.asarray(array.reshape(len(array), -1).max(-1) > 0)
+    is_counted: np.ndarray = array.reshape(len(array), -1).max(-1) > 0
+    return is_counted
 
 
 def leading_size(leaves: Sequence[Any]) -> int:
@@ -210,7 +215,8 @@ def leading_size(leaves: Sequence[Any]) -> int:
 
 def norms(probe: Probe, vector: Vector) -> np.ndarray:
     """The Euclidean norm of each tensor, float64 [parameters]."""
-    return np.sqrt(np.maximum(probe.dots(vector, vector), 0.0))
+    found: np.ndarray = np.sqrt(np.maximum(probe.dots(vector, vector), 0.0))
+    return found
 
 
 def scaled(probe: Probe, factor: float, vector: Vector) -> Vector:

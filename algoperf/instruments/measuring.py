@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from algoperf.probe import (
     norms,
 )
 
+_T = TypeVar("_T")
 Coupled = Literal["refuse", "coupled"]
 _LARGEST_STORED = 10_000  # parameters that are written out at each step
 _SMALLEST_FIT = 1e-3  # relative difference from a step of plain SGD
@@ -113,7 +114,7 @@ class Step:
         needs = configurations.needs(tuple(wanted))
         return bool(needs & {"individual", "squares"})
 
-    def _timed(self, part: str, key: str, compute: Callable[[], Any]) -> Any:
+    def _timed(self, part: str, key: str, compute: Callable[[], _T]) -> _T:
         """Computes once; the time counts for a part of the work."""
         place = f"{part}/{key}"
         if place not in self._kept:
@@ -122,13 +123,13 @@ class Step:
             spent = (time.perf_counter() - begin) * 1e6
             spent += self.found.microseconds.get(part, 0.0)
             self.found.microseconds[part] = spent
-        return self._kept[place]
+        kept: _T = self._kept[place]
+        return kept
 
     def losses(self) -> np.ndarray:
         """Of all examples, from whatever was computed in any case."""
         if "gradient" in self._needs:
-            losses: np.ndarray = self._gradient()[0]
-            return losses
+            return self._gradient()[0]
         if self._is_individual:
             return self._sums().losses
         for direction in self._directions:

@@ -14,6 +14,7 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.jax_backend import layers, sharding
+from algoperf.jax_backend.model import CARRY
 from algoperf.probe import (
     Objective,
     Point,
@@ -41,6 +42,7 @@ class JaxProbe(ProbeBase):
         self.num_parameters = sum(
             int(np.prod(shape.shape_tuple)) for shape in shapes.values()
         )
+        self._carries = False  # state from batch to batch
         self.chunk_multiple = sharding.get_mesh().size
 
     # Points and vectors
@@ -48,7 +50,9 @@ class JaxProbe(ProbeBase):
     def copy(self, params: Any, model_state: Any) -> Point:
         """See `algoperf.probe.Probe`."""
         state = model_state or {}
-        self.couples_examples = bool(jax.tree.leaves(state))
+        others = {name: part for name, part in state.items() if name != CARRY}
+        self.couples_examples = bool(jax.tree.leaves(others))
+        self._carries = CARRY in state
         return Point(*self._copied((_flat(params), state)))
 
     @functools.cached_property
@@ -231,7 +235,8 @@ class JaxProbe(ProbeBase):
 
     def are_rows(self, sample: Sample, num_rows: int) -> bool:
         """See `ProbeBase`."""
-        return leading_size(jax.tree.leaves(dict(sample.batch))) == num_rows
+        sizes = leading_size(jax.tree.leaves(dict(sample.batch)))
+        return sizes == num_rows and not self._carries
 
     def chunk(self, point: Point, sample: Sample, request: ChunkRequest) -> Chunk:
         """See `ProbeBase`."""
@@ -334,11 +339,15 @@ def _spread(x: jax.Array) -> jax.Array:
     """Cuts a chunk over the devices, where that is possible."""
     if x.shape[0] % sharding.get_mesh().size:
         return x
-    return jax.lax.with_sharding_constraint(x, sharding.get_batch_dim_sharding())
+    spread: jax.Array = jax.lax.with_sharding_constraint(
+        x, sharding.get_batch_dim_sharding()
+    )
+    return spread
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide: jax.Array = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return wide
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from algoperf import spec
 from algoperf.backend import Arrays
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
+from algoperf.probe import Objective, Probe
 from algoperf.pytorch_backend import devices, leaves, losses, warm_up
 from algoperf.pytorch_backend.distributed import (
     ProcessGroups,
@@ -21,6 +22,7 @@ from algoperf.pytorch_backend.distributed import (
     device_of,
 )
 from algoperf.pytorch_backend.model import BoundModel, Execution
+from algoperf.pytorch_backend.probe import TorchProbe
 
 Precision = Literal["float32", "bf16"]
 
@@ -131,6 +133,10 @@ class Backend:
         """See `algoperf.backend.Backend`; a CPU has no queue to wait for."""
         if self.accelerator is not None:
             self.accelerator.synchronize()
+
+    def probe(self, objective: Objective) -> Probe:
+        """See `algoperf.backend.Backend`."""
+        return TorchProbe(objective, self._rank, self.device, self.processes)
 
     def is_finite(self, params: Any) -> bool:
         """See `algoperf.backend.Backend`; one reduction over all parameters."""

@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from algoperf.probe import NotMeasurable, Vector
+from algoperf.probe_base import Chunk, ChunkRequest
 
 Function = Callable[[dict[str, Tensor]], Any]
 # What differentiating raises where a function has no derivative of that kind.
@@ -169,3 +171,31 @@ def tensors(tree: Any) -> Iterator[Tensor]:
     elif isinstance(tree, Mapping | tuple | list):
         for part in tree.values() if isinstance(tree, Mapping) else tree:
             yield from tensors(part)
+
+
+def reduced(losses: Tensor, grads: dict[str, Tensor], request: ChunkRequest) -> Chunk:
+    """What a chunk adds. losses: [chunk]; grads: [chunk, *shape] by name, both weighted."""
+    flat = {name: grad.reshape(len(grad), -1) for name, grad in grads.items()}
+    products = [
+        torch.stack([flat[n] @ direction[n].flatten() for n in flat]).sum(0)
+        for direction in request.directions
+    ]
+    norms = torch.stack([torch.linalg.vecdot(g, g) for g in flat.values()]).sum(0)
+    table = torch.stack(products, 1) if products else losses.new_zeros(len(losses), 0)
+    extremes = [torch.stack([g.max(), -g.min()]).max() for g in flat.values()]
+    return Chunk(
+        losses=on_host(losses),
+        squared_norms=on_host(norms),
+        products=on_host(table),
+        total={name: grad.sum(0) for name, grad in grads.items()},
+        largest=torch.stack(extremes).max(),
+        squares={n: g.square().sum(0) for n, g in grads.items()}
+        if request.squares
+        else None,
+        gradients=grads if request.keep_gradients else None,
+    )
+
+
+def on_host(tensor: Tensor) -> np.ndarray:
+    """The values in float64."""
+    return tensor.detach().double().cpu().numpy()

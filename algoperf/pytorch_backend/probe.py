@@ -8,7 +8,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,10 +29,20 @@ from algoperf.probe import (
 )
 from algoperf.probe_base import Chunk, ChunkRequest, ProbeBase
 from algoperf.pytorch_backend import derivatives
-from algoperf.pytorch_backend.derivatives import mapped, plain_kernels, tensors
+from algoperf.pytorch_backend.derivatives import (
+    mapped,
+    on_host,
+    plain_kernels,
+    reduced,
+    tensors,
+)
 from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap
 from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.pytorch_backend.layers import RunningStatistics
+
+# Of the objective: (summed losses of rows, divisor), logits, or what `model_fn` returns, which
+# is no tensor where the loss has a term of the parameters.
+_Part = Literal["__call__", "logits", "outputs"]
 
 
 class _Call(nn.Module):
@@ -42,10 +52,10 @@ class _Call(nn.Module):
         super().__init__()
         self.inner, self.objective = inner, objective
 
-    def forward(self, batch: Any, key: Any, *, logits: bool) -> Any:
-        """The logits, or the summed losses of the rows and what they are divided by."""
-        compute = self.objective.logits if logits else self.objective
-        return compute(self.inner, None, batch, key)
+    def forward(self, state: Any, sample: Sample, part: _Part) -> Any:
+        """A part of the objective's computation; see `_Part`."""
+        compute = getattr(self.objective, part)
+        return compute(self.inner, state, sample.batch, sample.key)
 
 
 class TorchProbe(ProbeBase):
@@ -68,6 +78,7 @@ class TorchProbe(ProbeBase):
             int(np.prod(shape.shape_tuple)) for shape in shapes.values()
         )
         self._call: _Call | None = None
+        self._carries = False  # state from batch to batch
         self._dropouts: list[Dropout] = []
 
     # Points and vectors
@@ -77,7 +88,9 @@ class TorchProbe(ProbeBase):
         if self._call is None:
             self._call = self._make(params)
         named = dict(nn.Module.named_parameters(unwrap(params)))
-        return Point({n: named[n].detach().clone() for n in self.names}, model_state)
+        self._carries = model_state is not None
+        state = mapped(lambda x: x.detach().clone(), model_state)
+        return Point({n: named[n].detach().clone() for n in self.names}, state)
 
     def _make(self, params: Any) -> _Call:
         workload: Any = self.objective.workload
@@ -116,7 +129,7 @@ class TorchProbe(ProbeBase):
 
     def gathered(self, rows: np.ndarray) -> np.ndarray:
         """See `ProbeBase`."""
-        return self._processes.gather({"rows": rows})["rows"]
+        return np.concatenate(self._processes.gather(rows))
 
     def added(self, vector: Vector) -> Vector:
         """See `ProbeBase`."""
@@ -134,7 +147,7 @@ class TorchProbe(ProbeBase):
     # Losses and derivatives of the whole batch
 
     def _function(
-        self, sample: Sample, *, logits: bool = False
+        self, point: Point, sample: Sample, part: _Part = "__call__"
     ) -> derivatives.Function:
         """Of parameter values: the logits, or rows' losses and what they are divided by."""
         call = self._call
@@ -142,10 +155,8 @@ class TorchProbe(ProbeBase):
 
         def function(values: dict[str, Tensor]) -> Any:
             named = {f"inner.{name}": value for name, value in values.items()}
-            arguments = (sample.batch, sample.key)
-            return torch.func.functional_call(
-                call, named, arguments, {"logits": logits}
-            )
+            arguments = (point.model_state, sample, part)
+            return torch.func.functional_call(call, named, arguments)
 
         return function
 
@@ -157,29 +168,30 @@ class TorchProbe(ProbeBase):
     def summed(self, point: Point, sample: Sample) -> tuple[np.ndarray, float]:
         """See `ProbeBase`."""
         with torch.no_grad(), plain_kernels():
-            summed, valid = self._function(sample)(dict(point.values))
-        return _on_host(summed), float(valid)
+            summed, valid = self._function(point, sample)(dict(point.values))
+        return on_host(summed), float(valid)
 
     def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
         """See `algoperf.probe.Probe`."""
         values = derivatives.variables(point.values)
         with plain_kernels():
-            summed, valid = self._function(sample)(values)
+            summed, valid = self._function(point, sample)(values)
             rows = self.rows_of(sample, len(summed), float(valid))
             found = derivatives.gradient(summed.sum() / rows.num_valid, values)
-        return self.normalised(rows, _on_host(summed)), self.added(found)
+        return self.normalised(rows, on_host(summed)), self.added(found)
 
     def slopes(
         self, point: Point, sample: Sample, direction: Vector
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `algoperf.probe.Probe`."""
         self._refuse_coupled()
-        function, logits = self._function(sample), self._function(sample, logits=True)
+        function = self._function(point, sample)
+        outputs = self._function(point, sample, "outputs")
         loss = partial(self.objective.summed, batch=sample.batch)
         routes: dict[str, Callable[..., Any]] = {
             "forward mode": partial(derivatives.forward_slopes, function),
             "forward mode to the logits": partial(
-                derivatives.slopes_of_logits, logits, loss
+                derivatives.slopes_of_logits, outputs, loss
             ),
             "two reverse passes": partial(derivatives.reverse_slopes, function),
             "one by one": partial(derivatives.row_slopes, function),
@@ -190,7 +202,7 @@ class TorchProbe(ProbeBase):
             found = routes[self.routes["slopes"]](point.values, direction)
         summed, slopes, valid = found
         rows = self.rows_of(sample, len(summed), float(valid))
-        both = (_on_host(summed), _on_host(slopes))
+        both = (on_host(summed), on_host(slopes))
         return self.normalised(rows, both[0]), self.normalised(rows, both[1])
 
     def _first_that_works(
@@ -211,7 +223,7 @@ class TorchProbe(ProbeBase):
         self._refuse_coupled()
         values = derivatives.variables(point.values)
         with plain_kernels():
-            summed, valid = self._function(sample)(values)
+            summed, valid = self._function(point, sample)(values)
             rows = self.rows_of(sample, len(summed), float(valid))
             mean = summed.sum() / rows.num_valid
             found = derivatives.gradient(mean, values, create_graph=True)
@@ -229,7 +241,7 @@ class TorchProbe(ProbeBase):
     def ggn(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         self._refuse_coupled()
-        function = self._function(sample, logits=True)
+        function = self._function(point, sample, "logits")
         values = derivatives.variables(point.values)
         with plain_kernels():
             outputs = function(values)
@@ -274,7 +286,7 @@ class TorchProbe(ProbeBase):
         summed, valid = self.summed(point, sample)
         rows = self.rows_of(sample, len(summed), valid)
         with torch.no_grad(), plain_kernels():
-            logits = self._function(sample, logits=True)(dict(point.values))
+            logits = self._function(point, sample, "logits")(dict(point.values))
             logits = logits.compute() if hasattr(logits, "compute") else logits
             labels = self._drawn(logits, np.random.default_rng(seed))
         old = sample.batch["targets"]
@@ -308,7 +320,8 @@ class TorchProbe(ProbeBase):
 
     def are_rows(self, sample: Sample, num_rows: int) -> bool:
         """See `ProbeBase`."""
-        return leading_size(list(tensors(dict(sample.batch)))) == num_rows
+        sizes = leading_size(list(tensors(dict(sample.batch))))
+        return sizes == num_rows and not self._carries
 
     def chunk(self, point: Point, sample: Sample, request: ChunkRequest) -> Chunk:
         """See `ProbeBase`."""
@@ -322,7 +335,7 @@ class TorchProbe(ProbeBase):
                 n: grads[n].float() * weights.reshape(-1, *(1,) * (grads[n].ndim - 1))
                 for n in self.names
             }
-            return _reduced(losses.detach() * weights, weighted, request)
+            return reduced(losses.detach() * weights, weighted, request)
 
     def _chunk_together(
         self, point: Point, sample: Sample, indices: Tensor
@@ -335,7 +348,7 @@ class TorchProbe(ProbeBase):
         def loss(values: dict[str, Tensor], example: Any, place: Tensor) -> Any:
             alone = Sample(mapped(lambda x: x[None], example), sample.key)
             with self._dropping_as(place):
-                return self._function(alone)(values)[0].sum()
+                return self._function(point, alone)(values)[0].sum()
 
         each = torch.func.vmap(
             torch.func.grad_and_value(loss), in_dims=(None, 0, 0), randomness="error"
@@ -359,37 +372,10 @@ class TorchProbe(ProbeBase):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         self._refuse_coupled()
         values = derivatives.variables(point.values)
-        summed, _ = self._function(sample)(values)
+        summed, _ = self._function(point, sample)(values)
         found = [
             derivatives.gradient(summed[index], values, retain_graph=True)
             for index in indices.tolist()
         ]
         grads = {name: torch.stack([f[name] for f in found]) for name in self.names}
         return summed[indices], grads
-
-
-def _reduced(losses: Tensor, grads: dict[str, Tensor], request: ChunkRequest) -> Chunk:
-    """losses: [chunk]; grads: [chunk, *shape] by name, both weighted."""
-    flat = {name: grad.reshape(len(grad), -1) for name, grad in grads.items()}
-    products = [
-        torch.stack([flat[n] @ direction[n].flatten() for n in flat]).sum(0)
-        for direction in request.directions
-    ]
-    norms = torch.stack([torch.linalg.vecdot(g, g) for g in flat.values()]).sum(0)
-    table = torch.stack(products, 1) if products else losses.new_zeros(len(losses), 0)
-    extremes = [torch.stack([g.max(), -g.min()]).max() for g in flat.values()]
-    return Chunk(
-        losses=_on_host(losses),
-        squared_norms=_on_host(norms),
-        products=_on_host(table),
-        total={name: grad.sum(0) for name, grad in grads.items()},
-        largest=torch.stack(extremes).max(),
-        squares={n: g.square().sum(0) for n, g in grads.items()}
-        if request.squares
-        else None,
-        gradients=grads if request.keep_gradients else None,
-    )
-
-
-def _on_host(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().cpu().numpy()

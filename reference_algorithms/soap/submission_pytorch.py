@@ -119,7 +119,8 @@ class Soap(ForeachOptimizer):
 
 
 def _orthonormal(stacked: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.qr(stacked).Q
+    basis: torch.Tensor = torch.linalg.qr(stacked).Q
+    return basis
 
 
 def _sides(group: dict[str, Any]) -> list[int]:

@@ -33,21 +33,13 @@ def time_series(
     y = fit([shown.values], HEIGHT - BOTTOM, TOP)
     label = f"|{name}|, logarithmic" if log else name
     body = [
-        *_axes(x, y, label),
+        *scales.axes(x, y, label),
         scales.dots(shown, x, y, colour, name),
         scales.line(series.steps, shown.average(), x, y, (colour + 1) % 8),
     ]
     last = float(series.finite()[-1])
-    words = f"{name} over {len(series.steps)} steps; last value {drawing.short(last)}."
-    return Chart(title, words, WIDTH, HEIGHT, "".join(body), drawing.short(last))
-
-
-def _axes(x: Scale, y: Scale, label: str) -> list[str]:
-    return [
-        drawing.y_axis(y, x.start, x.end, wanted=4),
-        drawing.x_axis(x, TOP, HEIGHT - BOTTOM, "step"),
-        drawing.text(LEFT, 12, label, kind="name"),
-    ]
+    words = f"{name} over {len(series.steps)} steps; last value {scales.compact(last)}."
+    return Chart(title, words, WIDTH, HEIGHT, "".join(body), scales.compact(last))
 
 
 def _why_empty(record: Record, name: str) -> str:
@@ -68,12 +60,8 @@ def distances(record: Record) -> Chart:
     left = scales.fitted([moved.values], HEIGHT - BOTTOM, TOP)
     right = scales.fitted([steps.values], HEIGHT - BOTTOM, TOP)
     body = [
-        *_axes(x, left, "distance from the start"),
-        drawing.text(WIDTH - 6, 12, "update size", anchor="end", kind="name"),
-        *(
-            drawing.text(x.end + 6, right.at(t) + 4, drawing.short(t), kind="tick")
-            for t in right.ticks(4)
-        ),
+        *scales.axes(x, left, "distance from the start"),
+        *scales.right_axis(right, x.end, "update size", 1),
         scales.dots(steps, x, right, 1, "update size"),
         scales.line(steps.steps, steps.average(), x, right, 1),
         scales.line(moved.steps, moved.values, x, left, 0),
@@ -173,20 +161,21 @@ def gradient_tests(record: Record) -> Chart:
     x = scales.step_scale(found)
     x = Scale(x.low, x.high, LEFT, WIDTH - 150)
     y = scales.log_fitted([s.values for s in found], HEIGHT - BOTTOM, TOP)
-    body = [*_axes(x, y, "tolerance, logarithmic")]
+    body = [*scales.axes(x, y, "tolerance, logarithmic")]
     for number, series in enumerate(found):
         if series:
-            body.append(scales.line(series.steps, series.average(), x, y, number))
+            average = series.average()
+            body.append(scales.line(series.steps, average, x, y, number, dashed=True))
     latest = [float(s.finite()[-1]) if s else math.nan for s in found]
     body.append(_plane(latest))
     for number, (name, value) in enumerate(zip(names, latest, strict=True)):
         at = HEIGHT - BOTTOM - 4 + 17 * number - 14
         mark = f"M{WIDTH - 138} {at - 4:.0f}h16"
-        body.append(drawing.path(mark, number, "profile"))
-        words = f"{name.removesuffix('Test')} {drawing.short(value)}"
+        body.append(drawing.path(mark, number, "profile", dashed=True))
+        words = f"{name.removesuffix('Test')} {scales.compact(value)}"
         body.append(drawing.text(WIDTH - 116, at, words))
     told = ", ".join(
-        f"{n} {drawing.short(v)}" for n, v in zip(names, latest, strict=True)
+        f"{n} {scales.compact(v)}" for n, v in zip(names, latest, strict=True)
     )
     return Chart(title, f"Latest values: {told}.", WIDTH, HEIGHT, "".join(body))
 
@@ -235,11 +224,12 @@ def histogram(record: Record) -> Chart:
     ]
     clipped = (counts[0] + counts[-1]) / counts.sum()
     body = [
-        drawing.y_axis(y, x.start, x.end, wanted=4),
-        drawing.x_axis(
-            x, TOP, HEIGHT - BOTTOM, "element of a single example's gradient"
+        *scales.axes(
+            x,
+            y,
+            f"count, step {step}",
+            x_label="element of a single example's gradient",
         ),
-        drawing.text(LEFT, 12, f"count, step {step}", kind="name"),
         *bars,
     ]
     words = f"At step {step}; {clipped:.2%} of all elements lie in the end bins."
@@ -261,9 +251,9 @@ def joint_histogram(record: Record) -> Chart:
     body = [
         *_cells(np.log10(counts + 1), x, y),
         *_marginals(counts, x, y),
-        drawing.y_axis(y, x.start, x.end, wanted=4),
-        drawing.x_axis(x, TOP + 24, HEIGHT - BOTTOM, "value of the parameter"),
-        drawing.text(LEFT, 12, f"gradient element, step {step}", kind="name"),
+        *scales.axes(
+            x, y, f"gradient element, step {step}", x_label="value of the parameter"
+        ),
     ]
     words = f"At step {step}; darker cells hold more elements, on a logarithmic scale."
     return Chart(title, words, WIDTH, HEIGHT, "".join(body))
@@ -315,8 +305,8 @@ def learning_rate(record: Record) -> Chart:
         return scales.empty(title, "the submission logged no learning_rate")
     x = scales.step_scale([series])
     y = scales.fitted([series.values], HEIGHT - BOTTOM, TOP)
-    last = drawing.short(float(series.finite()[-1]))
-    body = [*_axes(x, y, "learning rate")]
+    last = scales.compact(float(series.finite()[-1]))
+    body = [*scales.axes(x, y, "learning rate")]
     body.append(scales.line(series.steps, series.values, x, y, 0))
     return Chart(title, f"Last value {last}.", WIDTH, HEIGHT, "".join(body), last)
 
@@ -333,23 +323,24 @@ def performance(record: Record) -> Chart:
     left = scales.fitted([loss.values], HEIGHT - BOTTOM, TOP)
     right = scales.fitted([s.values for _, s in splits], HEIGHT - BOTTOM, TOP)
     body: list[Any] = [
-        *_axes(x, left, "mini-batch loss"),
+        *scales.axes(x, left, "mini-batch loss"),
         scales.dots(loss, x, left, _GREY, "loss"),
         scales.line(loss.steps, loss.average(), x, left, 0),
     ]
     told = []
     for number, (split, series) in enumerate(splits, start=1):
         if series:
-            last = drawing.short(float(series.finite()[-1]))
+            last = scales.compact(float(series.finite()[-1]))
             told.append(f"{split} {record.metric} {last}")
-            body.append(scales.line(series.steps, series.values, x, right, number))
+            is_dashed = split == "train"
+            body.append(
+                scales.line(
+                    series.steps, series.values, x, right, number, dashed=is_dashed
+                )
+            )
     if told:
-        words = f"{record.metric}: train, validation"
-        body.append(drawing.text(WIDTH - 6, 12, words, anchor="end", kind="name"))
-        body += [
-            drawing.text(x.end + 6, right.at(t) + 4, drawing.short(t), kind="tick")
-            for t in right.ticks(4)
-        ]
+        label = f"{record.metric}, dashed on train"
+        body += scales.right_axis(right, x.end, label, 2)
     description = "; ".join(told) or "No evaluation yet"
     return Chart(
         title, f"{description}.", WIDTH, HEIGHT, "".join(body), ", ".join(told)

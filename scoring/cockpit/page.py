@@ -38,6 +38,7 @@ figure{margin:0 0 12px;padding:8px 8px 4px;border:1px solid var(--line);border-r
   background:var(--page);min-width:0}
 figure:last-child{margin-bottom:0}
 .full figure{margin:0}
+.full figure svg{max-width:560px}
 figcaption{font-weight:600;font-size:.9rem;overflow-wrap:anywhere}
 figcaption small{font-weight:400;color:var(--quiet);margin-left:.6em}
 figure svg{display:block;width:100%;height:auto;max-height:340px}

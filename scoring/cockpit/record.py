@@ -43,14 +43,13 @@ class Series:
 
     def finite(self) -> np.ndarray:
         """The finite values."""
-        return self.values[np.isfinite(self.values)]
+        kept: np.ndarray = self.values[np.isfinite(self.values)]
+        return kept
 
     def recent(self) -> np.ndarray:
         """The last tenth of the finite values, at least one."""
         values = self.finite()
-        return (
-            values[-max(1, round(_RECENT * len(values))) :] if len(values) else values
-        )
+        return values[len(values) - max(1, round(_RECENT * len(values))) :]
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,15 @@ class Record:
 
     def evaluated(self, split: str) -> Series:
         """The target's metric on a split at the evaluations."""
-        metric = (self.trial.meta.get("target") or {}).get("metric", "")
-        values = self.trial.metric(f"{split}/{metric}")
+        values = self.trial.metric(f"{split}/{self.metric}")
         steps = self.trial.columns.get(STEP, np.zeros(0))
         return Series(np.asarray(steps, np.float64), values)
 
     @property
     def metric(self) -> str:
         """Name of the target's metric."""
-        return str((self.trial.meta.get("target") or {}).get("metric", "metric"))
+        target = self.trial.meta.target
+        return "metric" if target is None else target.metric
 
     @property
     def rate(self) -> Series:
@@ -126,7 +125,7 @@ def load(folder: Path) -> Record:
         logs.TrialId(folder.parent.name, 1, "", "", 1),
     )
     trial = logs.read_trial(identity, folder)
-    name = trial.meta.get("workload") or identity.workload
+    name = trial.meta.workload or identity.workload
     title = f"{identity.submission} on {name}, study {identity.study}, trial {identity.trial}"
     return Record(
         title,

@@ -64,7 +64,8 @@ def _finite(values: Sequence[np.ndarray]) -> np.ndarray:
     joined = np.concatenate(
         [np.asarray(v, np.float64) for v in values] or [np.zeros(0)]
     )
-    return joined[np.isfinite(joined)]
+    kept: np.ndarray = joined[np.isfinite(joined)]
+    return kept
 
 
 def step_scale(series: Sequence[Series]) -> Scale:
@@ -72,6 +73,32 @@ def step_scale(series: Sequence[Series]) -> Scale:
     steps = [s.steps for s in series if len(s.steps)]
     high = max((float(s.max()) for s in steps), default=1.0)
     return Scale(0.0, max(high, 1.0), LEFT, WIDTH - RIGHT)
+
+
+def compact(value: float) -> str:
+    """A number on an axis, short also where it is large."""
+    if abs(value) < 100_000:
+        return drawing.short(value)
+    return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
+
+
+def axes(x: Scale, y: Scale, label: str, *, x_label: str = "step") -> list[str]:
+    """Both axes with their grid, and the name of the vertical one above it."""
+    return [
+        drawing.y_axis(y, x.start, x.end, named=[(t, compact(t)) for t in y.ticks(4)]),
+        drawing.x_axis(x, y.end, y.start, x_label),
+        drawing.text(LEFT, 12, label, kind="name"),
+    ]
+
+
+def right_axis(y: Scale, left: float, label: str, colour: int) -> list[str]:
+    """Numbers at the right of a chart, and the axis' name with its colour."""
+    ticks = [
+        drawing.text(left + 6, y.at(t) + 4, compact(t), kind="tick") for t in y.ticks(4)
+    ]
+    mark = f"M{WIDTH - 24 - 6.2 * len(label):.0f} 8h12"
+    name = drawing.text(WIDTH - 6, 12, label, anchor="end", kind="name")
+    return [*ticks, drawing.path(mark, colour, "profile"), name]
 
 
 def empty(title: str, why: str = _EMPTY_TEXT) -> Chart:
@@ -94,11 +121,19 @@ def dots(series: Series, x: Scale, y: Scale, colour: int, name: str) -> str:
     return "".join(parts)
 
 
-def line(steps: np.ndarray, values: np.ndarray, x: Scale, y: Scale, colour: int) -> str:
-    """The values as a line."""
+def line(
+    steps: np.ndarray,
+    values: np.ndarray,
+    x: Scale,
+    y: Scale,
+    colour: int,
+    *,
+    dashed: bool = False,
+) -> str:
+    """The values as a line; dashed: as `drawing.dash` always does."""
     if isinstance(y, LogScale):
         values = np.where(values > 0, values, np.nan)
     if not np.isfinite(values).any():
         return ""
     path = drawing.curve_path(np.asarray(steps, np.float64), values, x, y, 100)
-    return drawing.path(path, colour, "profile")
+    return drawing.path(path, colour, "profile", dashed=dashed)
