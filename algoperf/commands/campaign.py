@@ -185,7 +185,8 @@ def _plan_of(options: argparse.Namespace) -> Plan:
     """The plan that a file, a name, or a campaign's folder stands for."""
     values = {name: getattr(options, name) for name in _PLAN_OPTIONS}
     folder = Path(options.what)
-    if not has_manifest(folder):
+    # A folder of the same name as a built-in plan is `./mini`.
+    if options.what in plan_file.BUILT_IN or not has_manifest(folder):
         return plan_file.load(options.what, values, options.submissions)
     given = [name for name, value in values.items() if value is not None]
     if given or options.submissions:

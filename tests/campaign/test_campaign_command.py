@@ -120,6 +120,15 @@ def test_a_plan_cannot_be_changed_through_its_folder(campaign, run):
     assert "--data-dir cannot be given with the folder of a campaign" in err
 
 
+def test_a_built_in_name_wins_over_a_folder_of_that_name(campaign, run, monkeypatch):
+    folder = campaign()
+    folder.rename(folder.with_name("mini"))
+    monkeypatch.chdir(folder.parent)
+    status, _, err = run("run", "mini")
+    assert status == 2 and "submissions: there is none" in err
+    assert run("run", "./mini")[0] == 0
+
+
 def test_a_dry_run_is_short_and_kept_apart(campaign, run):
     folder = campaign()
     assert run("run", folder, "--dry-run-steps", 3)[0] == 0
