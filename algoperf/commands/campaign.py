@@ -5,23 +5,20 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-from algoperf import exit_status, paths, registry
+from algoperf import exit_status, paths
 from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
 from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import NAMES, EngineOptions
 from algoperf.campaign.ledger import Campaign, has_manifest
 from algoperf.campaign.plan import Plan
-from algoperf.campaign.verdict import Cause, State
-from algoperf.commands import arguments, output
+from algoperf.campaign.verdict import Cause
+from algoperf.commands import arguments, campaign_text, output
 from algoperf.commands.scoring_options import count
-from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
 from algoperf.rulesets import RULESETS
 
-_MOST_FAILURES = 10
 _PLAN_OPTIONS = (
     "folder",
     "data_dir",
@@ -143,6 +140,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="with Slurm: an option of sbatch; may be given several times",
     )
+    _add_conditions(parser)
+
+
+def _add_conditions(parser: argparse.ArgumentParser) -> None:
+    """What a run is for."""
+    add, limited = parser.add_argument, count(10_000)
     add(
         "--unscored",
         action="store_true",
@@ -212,42 +215,9 @@ def _plan(options: argparse.Namespace) -> int:
     found = stages.costs(plan, options.speeds)
     ledger = Campaign(plan)
     path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
-    output.say(_cost_text(plan, found))
+    output.say(campaign_text.cost(plan, found))
     output.say(f"Manifest: {path}")
     return exit_status.OK
-
-
-def _aligned(title: str, header: object, rows: object) -> str:
-    text: str = registry.scoring_module("tables").aligned(title, header, rows)
-    return text
-
-
-def _cost_text(plan: Plan, found: list[stages.Cost]) -> str:
-    header = ["workload", "trials", "at most", "one trial", "expected", "disk"]
-    rows = [
-        [
-            cost.workload,
-            f"{cost.trials:,}",
-            progress.duration(cost.seconds),
-            progress.duration(cost.longest),
-            progress.duration(cost.expected_seconds),
-            readable_size(int(cost.disk_bytes)),
-        ]
-        for cost in found
-    ]
-    total = sum(cost.seconds for cost in found)
-    trials = sum(cost.trials for cost in found)
-    disk = readable_size(int(sum(cost.disk_bytes for cost in found)))
-    longest = progress.duration(max(cost.longest for cost in found))
-    text = _aligned(
-        f"Campaign {plan.name}: {len(plan.submissions)} submissions", header, rows
-    )
-    return (
-        f"{text}\n{trials:,} trials, at most {progress.duration(total)} of submission time in "
-        f"all and {disk} of disk.\nHowever many machines share it, it takes as long as its "
-        f"longest trial: at most {longest}, and evaluations.\nBudgets are the worst case; "
-        "evaluations are not counted. Mini workloads' checkpoints are too small to count."
-    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -261,7 +231,7 @@ def _run(options: argparse.Namespace) -> int:
     ledger.write_manifest()
     is_complete = control.run(ledger, conditions, output.say)
     summary = progress.summarise(ledger, ledger.look_at_all())
-    output.say(_status_text(ledger, summary))
+    output.say(campaign_text.status(ledger, summary))
     if not is_complete:
         output.say(f"Stopped. Go on with: algoperf campaign run {plan.folder}")
         return exit_status.PREEMPTED
@@ -332,40 +302,10 @@ def _status(options: argparse.Namespace) -> int:
     ledger = Campaign.open(paths.absolute(options.directory))
     summary = progress.summarise(ledger, ledger.look_at_all())
     if options.json:
-        output.say(json.dumps(_status_json(ledger, summary), indent=2))
+        output.say(json.dumps(campaign_text.status_json(ledger, summary), indent=2))
     else:
-        output.say(_status_text(ledger, summary))
+        output.say(campaign_text.status(ledger, summary))
     return exit_status.FAILED if summary.failures else exit_status.OK
-
-
-def _status_json(ledger: Campaign, summary: progress.Summary) -> dict[str, Any]:
-    return {
-        "folder": str(ledger.folder),
-        "is_driven": ledger.is_driven(),
-        "states": {state.value: summary.count(state) for state in State},
-        "causes": dict(summary.causes),
-        "attempts": summary.attempts,
-        "seconds": summary.seconds,
-        "workloads": {
-            row.workload: {state.value: row.counts[state] for state in State}
-            | {"best_seconds": row.best}
-            for row in summary.rows
-        },
-    }
-
-
-def _status_text(ledger: Campaign, summary: progress.Summary) -> str:
-    header, *rows = progress.table(summary, 1)
-    lines = [_aligned(f"Campaign {ledger.plan.name} in {ledger.folder}", header, rows)]
-    for state in summary.failures[:_MOST_FAILURES]:
-        lines.append(f"failed: {progress.sentence(state, is_left=False)}")
-    more = len(summary.failures) - _MOST_FAILURES
-    lines += [f"failed: {more} more"] if more > 0 else []
-    for cause in summary.causes:
-        lines.append(
-            f"Run them again with: algoperf campaign retry {ledger.folder} --cause {cause}"
-        )
-    return "\n".join(lines)
 
 
 def _retry(options: argparse.Namespace) -> int:
