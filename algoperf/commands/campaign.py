@@ -3,24 +3,22 @@
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
-from typing import Any
 
-from algoperf import exit_status, paths, registry
+from algoperf import exit_status, paths
 from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
 from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import NAMES, EngineOptions
 from algoperf.campaign.ledger import Campaign, has_manifest
 from algoperf.campaign.plan import Plan
-from algoperf.campaign.verdict import Cause, State
-from algoperf.commands import arguments, output
+from algoperf.campaign.verdict import Cause
+from algoperf.commands import arguments, campaign_text, output
 from algoperf.commands.scoring_options import count
-from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
 from algoperf.rulesets import RULESETS
 
-_MOST_FAILURES = 10
 _PLAN_OPTIONS = (
     "folder",
     "data_dir",
@@ -89,15 +87,10 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="workloads, or tier:mini or tier:full (default: as in the plan)",
     )
     add("--folder", type=Path, metavar="DIR", help="directory to write logs to")
-    add(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="directory containing prepared data",
-    )
+    add("--data-dir", type=Path, metavar="DIR", help="directory with prepared data")
     add("--ruleset", choices=list(RULESETS), help="rules to run under")
     add("--studies", type=int, metavar="N", help="number of studies")
-    add("--trials", type=int, metavar="N", help="number of trials per study")
+    add("--trials", type=int, metavar="N", help="trials of each study")
     add("--seed", type=int, metavar="N", help="seed of the campaign")
 
 
@@ -109,7 +102,50 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="TOML file of the plan, a built-in plan, or the folder of a campaign",
     )
     _add_plan_options(parser)
-    _add_engine_options(parser)
+    add(
+        "--engine",
+        choices=NAMES,
+        default="local",
+        help="where trials run (default: %(default)s)",
+    )
+    add(
+        "--jobs",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with the local engine: trials at a time, on cores and GPUs of their own",
+    )
+    add(
+        "--max-nodes",
+        type=limited,
+        metavar="N",
+        help="use at most N nodes of a cluster",
+    )
+    add(
+        "--per-node",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with Ray and --unscored: trials at a time on one node (default: 1)",
+    )
+    add(
+        "--address",
+        metavar="TEXT",
+        help="of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one here)",
+    )
+    add(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with Slurm: an option of sbatch; may be given several times",
+    )
+    _add_conditions(parser)
+
+
+def _add_conditions(parser: argparse.ArgumentParser) -> None:
+    """What a run is for."""
+    add, limited = parser.add_argument, count(10_000)
     add(
         "--unscored",
         action="store_true",
@@ -124,86 +160,36 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--dry-run-steps",
         type=limited,
         metavar="K",
-        help="rehearse only: one trial of each submission on each workload for K steps, "
-        "logged separately",
-    )
-
-
-def _add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Where trials run, and how many at a time."""
-    add, limited = parser.add_argument, count(10_000)
-    add(
-        "--engine",
-        choices=NAMES,
-        default="local",
-        help="where trials run (default: %(default)s)",
-    )
-    add(
-        "--jobs",
-        type=limited,
-        default=1,
-        metavar="N",
-        help="with the local engine: number of concurrent trials, each on its own cores and GPUs",
-    )
-    add(
-        "--max-nodes",
-        type=limited,
-        metavar="N",
-        help="use at most N nodes of a cluster",
-    )
-    add(
-        "--per-node",
-        type=limited,
-        default=1,
-        metavar="N",
-        help="with Ray and --unscored: number of concurrent trials per node (default: 1)",
-    )
-    add(
-        "--address",
-        metavar="TEXT",
-        help="address of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one "
-        "on this machine)",
-    )
-    add(
-        "--sbatch",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="with Slurm: option for sbatch; may be given several times",
+        help="only rehearse: one trial of everything, each for K steps, kept apart",
     )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
-    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
-    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
     parser.add_argument(
         "--cause",
         required=True,
         action="append",
         choices=_RETRYABLE,
-        help="cause of failure of the trials to retry; may be given several times",
+        help="why the trials failed; may be given several times",
     )
 
 
 def _add_cancel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
-    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
 
 
 def _plan_of(options: argparse.Namespace) -> Plan:
     """The plan that a file, a name, or a campaign's folder stands for."""
     values = {name: getattr(options, name) for name in _PLAN_OPTIONS}
     folder = Path(options.what)
-    if not has_manifest(folder):
+    # A folder of the same name as a built-in plan is `./mini`.
+    if options.what in plan_file.BUILT_IN or not has_manifest(folder):
         return plan_file.load(options.what, values, options.submissions)
     given = [name for name, value in values.items() if value is not None]
     if given or options.submissions:
@@ -229,42 +215,9 @@ def _plan(options: argparse.Namespace) -> int:
     found = stages.costs(plan, options.speeds)
     ledger = Campaign(plan)
     path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
-    output.say(_cost_text(plan, found))
+    output.say(campaign_text.cost(plan, found))
     output.say(f"Manifest: {path}")
     return exit_status.OK
-
-
-def _aligned(title: str, header: object, rows: object) -> str:
-    text: str = registry.scoring_module("tables").aligned(title, header, rows)
-    return text
-
-
-def _cost_text(plan: Plan, found: list[stages.Cost]) -> str:
-    header = ["workload", "trials", "at most", "one trial", "expected", "disk"]
-    rows = [
-        [
-            cost.workload,
-            f"{cost.trials:,}",
-            progress.duration(cost.seconds),
-            progress.duration(cost.longest),
-            progress.duration(cost.expected_seconds),
-            readable_size(int(cost.disk_bytes)),
-        ]
-        for cost in found
-    ]
-    total = sum(cost.seconds for cost in found)
-    trials = sum(cost.trials for cost in found)
-    disk = readable_size(int(sum(cost.disk_bytes for cost in found)))
-    longest = progress.duration(max(cost.longest for cost in found))
-    text = _aligned(
-        f"Campaign {plan.name}: {len(plan.submissions)} submissions", header, rows
-    )
-    return (
-        f"{text}\n{trials:,} trials, at most {progress.duration(total)} of submission time in "
-        f"all and {disk} of disk.\nHowever many machines share it, it takes as long as its "
-        f"longest trial: at most {longest}, and evaluations.\nBudgets are the worst case; "
-        "evaluations are not counted. Mini workloads' checkpoints are too small to count."
-    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -278,7 +231,7 @@ def _run(options: argparse.Namespace) -> int:
     ledger.write_manifest()
     is_complete = control.run(ledger, conditions, output.say)
     summary = progress.summarise(ledger, ledger.look_at_all())
-    output.say(_status_text(ledger, summary))
+    output.say(campaign_text.status(ledger, summary))
     if not is_complete:
         output.say(f"Stopped. Go on with: algoperf campaign run {plan.folder}")
         return exit_status.PREEMPTED
@@ -320,10 +273,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _dry_run(plan: Plan, steps: int) -> Plan:
-    """One trial of everything for a few steps, in a folder that scoring passes over."""
+    """One trial of everything for a few steps, in a folder that scoring passes over.
+
+    An earlier rehearsal is removed: it may have been of other code.
+    """
+    folder = plan.folder / CAMPAIGN_FOLDER / "dry_run"
+    if has_manifest(folder):
+        with Campaign.open(folder).driven():
+            shutil.rmtree(folder)
     return dataclasses.replace(
         plan,
-        folder=plan.folder / CAMPAIGN_FOLDER / "dry_run",
+        folder=folder,
         studies=1,
         trials=1,
         max_steps=steps,
@@ -332,7 +292,8 @@ def _dry_run(plan: Plan, steps: int) -> Plan:
 
 def _say_ranking(plan: Plan) -> None:
     try:
-        output.say(stages.leaderboard(plan).text(), end="")
+        for board in stages.leaderboards(plan):
+            output.say(board.text())
     except AlgoPerfError as error:
         output.say(f"No ranking yet: {error}")
 
@@ -341,40 +302,10 @@ def _status(options: argparse.Namespace) -> int:
     ledger = Campaign.open(paths.absolute(options.directory))
     summary = progress.summarise(ledger, ledger.look_at_all())
     if options.json:
-        output.say(json.dumps(_status_json(ledger, summary), indent=2))
+        output.say(json.dumps(campaign_text.status_json(ledger, summary), indent=2))
     else:
-        output.say(_status_text(ledger, summary))
+        output.say(campaign_text.status(ledger, summary))
     return exit_status.FAILED if summary.failures else exit_status.OK
-
-
-def _status_json(ledger: Campaign, summary: progress.Summary) -> dict[str, Any]:
-    return {
-        "folder": str(ledger.folder),
-        "is_driven": ledger.is_driven(),
-        "states": {state.value: summary.count(state) for state in State},
-        "causes": dict(summary.causes),
-        "attempts": summary.attempts,
-        "seconds": summary.seconds,
-        "workloads": {
-            row.workload: {state.value: row.counts[state] for state in State}
-            | {"best_seconds": row.best}
-            for row in summary.rows
-        },
-    }
-
-
-def _status_text(ledger: Campaign, summary: progress.Summary) -> str:
-    header, *rows = progress.table(summary, 1)
-    lines = [_aligned(f"Campaign {ledger.plan.name} in {ledger.folder}", header, rows)]
-    for state in summary.failures[:_MOST_FAILURES]:
-        lines.append(f"failed: {progress.sentence(state, is_left=False)}")
-    more = len(summary.failures) - _MOST_FAILURES
-    lines += [f"failed: {more} more"] if more > 0 else []
-    for cause in summary.causes:
-        lines.append(
-            f"Run them again with: algoperf campaign retry {ledger.folder} --cause {cause}"
-        )
-    return "\n".join(lines)
 
 
 def _retry(options: argparse.Namespace) -> int:
