@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-docker test-published-versions lint clean
+.PHONY: demo test test-core test-slow test-docker test-published-versions coverage lint clean
 
 # Times AdamW and NadamW in both frameworks on real digits, two studies each, and ranks them.
 demo: $(READY)
@@ -22,6 +22,18 @@ demo: $(READY)
 # All that a change must pass.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# The tests of the core, for every save: no framework can be imported while they run.
+test-core: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --core -n auto --dist worksteal
+
+# Which lines the fast tests run, child processes included; in coverage/index.html in detail.
+coverage: $(READY)
+	rm -f .coverage*
+	-OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n auto --dist worksteal
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report --skip-covered --skip-empty --sort=miss
 
 # What takes minutes.
 test-slow: $(READY)
@@ -56,6 +68,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/check_version.py
 	! command -v shellcheck >/dev/null || shellcheck docker/*.sh .ci/run
 	! PATH="$(BIN):$$PATH" command -v hadolint >/dev/null || PATH="$(BIN):$$PATH" hadolint docker/Dockerfile
 
@@ -68,4 +81,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PUBLISHED) build dist *.egg-info demo
+	rm -rf $(VENV) $(PUBLISHED) build dist *.egg-info demo coverage .coverage*

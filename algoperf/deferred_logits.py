@@ -54,14 +54,14 @@ class DeferredLogits(abc.ABC):
         batch, length, classes = self.shape
         return num_parts(batch, length, classes)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.compute(), name)
 
 
-def _operator(name: str) -> Any:
-    def apply(self: DeferredLogits, *others: Any) -> Any:
+def _operator(name: str) -> object:
+    def apply(self: DeferredLogits, *others: Any) -> object:
         return getattr(self.compute(), name)(*others)
 
     return apply

@@ -175,7 +175,7 @@ def fetch(
     attempts: int = 3,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Downloads `url` to the file `destination`; goes on where a call broke off.
+    """Downloads `url` to the file `destination`; resumes an interrupted download.
 
     The file gets its name only when it is complete and agrees with `size` (bytes) and
     the checksums that are given. One that is there already is checked, not fetched
@@ -275,7 +275,8 @@ class _Transfer:
         total = offset + int(length) if length is not None else None
         done = offset
         with self._opened(offset) as file:
-            while block := response.read(_BLOCK_BYTES):
+            # What has come so far: `read` would lose it when the server stands still.
+            while block := response.read1(_BLOCK_BYTES):
                 with writing_to(self.partial.parent):
                     file.write(block)
                     file.flush()

@@ -78,7 +78,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, text + "\n")
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

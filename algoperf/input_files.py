@@ -124,7 +124,7 @@ def entries(folder: Path) -> list[Entry]:
 def files_below(folder: Path) -> Iterator[Entry]:
     """The files in a folder and its subfolders, sorted by path, links followed.
 
-    A link to a folder that the link lies in would never end; it is a `BadData`.
+    A link to a folder that contains the link would never end; it is a `BadData`.
     """
     yield from _walk(folder, ())
 
@@ -135,7 +135,7 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
     own = found.st_dev, found.st_ino
     if own in above:
         raise BadData(
-            f"{folder} is a link to a folder that it lies in, a loop. Remove the link."
+            f"{folder} is a link to a folder that contains it, a loop. Remove the link."
         )
     for entry in entries(folder):
         if entry.is_folder:

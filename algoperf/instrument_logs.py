@@ -148,7 +148,7 @@ def _encoded(line: Mapping[str, Any]) -> str:
     return json.dumps(_strict(line), allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     """Plain JSON values; numbers that are not finite as strings."""
     if isinstance(value, Mapping):
         return {str(key): _strict(part) for key, part in value.items()}

@@ -59,7 +59,7 @@ class Journal:
             self.append(entry)
 
     def close(self, *, remove: bool = False) -> None:
-        """Gives the lock free, and deletes the file if it is not needed any more."""
+        """Releases the lock, and deletes the file if it is no longer needed."""
         if remove and not self._file.closed:
             self._path.unlink(missing_ok=True)
         self._file.close()

@@ -1,6 +1,6 @@
 """Where the trials of an experiment lie: finds their folders, and says what it passes over.
 
-`<submission>[/study_<i>]/<workload>_<framework>/trial_<k>`; submissions may lie in folders of any
+`<submission>[/study_<i>]/<workload>_<framework>/trial_<k>`; submissions may be in folders of any
 depth. A folder inside a submission never is another one, and hidden folders, copies and
 backups never count. Links are followed, and a folder that is reached twice counts once.
 """

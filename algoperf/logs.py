@@ -224,7 +224,7 @@ class TrialLog:
 _MAX_COLUMN_CHARACTERS = 200
 
 
-def _column(name: Any) -> str:
+def _column(name: object) -> str:
     """A name that a submission gave, as one that any file can hold."""
     text = str(name).encode("utf-8", "backslashreplace").decode()
     if len(text) > _MAX_COLUMN_CHARACTERS:

@@ -235,6 +235,7 @@ def ctc_loss(
     )
     # Without frames there is nothing to compute a loss of.
     per_example = xp.where(is_feasible & (num_frames > 0), losses, 0.0) * weights
+    num_tokens = xp.astype(num_tokens, weights.dtype, copy=False)
     tokens = (xp.where(is_feasible, num_tokens, 0) * weights).sum()
     return {
         "summed": per_example.sum(),
@@ -264,8 +265,9 @@ def is_used(label_smoothing: Any) -> bool:
 def _as_float(kernels: Kernels, x: Any) -> Any:
     """As float32; float64 stays."""
     x = kernels.as_array(x.compute() if isinstance(x, DeferredLogits) else x)
-    dtype = kernels.xp.result_type(x.dtype, kernels.xp.float32)
-    return kernels.xp.astype(x, dtype, copy=False)
+    xp = kernels.xp
+    is_wide = x.dtype == xp.float64
+    return xp.astype(x, xp.float64 if is_wide else xp.float32, copy=False)
 
 
 def _where(xp: Any, mask: Any | None, x: Any) -> Any:

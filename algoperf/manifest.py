@@ -76,7 +76,7 @@ class Manifest:
 
     dataset: str
     format_version: int
-    subset: int | None  # at most so many examples of each split; None: all
+    subset: int | None  # at most this many examples per split; None: all
     source: Mapping[str, Any]  # what the parts were made of
     counts: Mapping[str, int]  # examples by split
     facts: Mapping[str, Any]  # whatever the data set's reader needs to know
@@ -129,5 +129,5 @@ class Manifest:
             raise TypeError("a value has the wrong type")
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -72,7 +72,7 @@ class OutcomeRecord:
         )
 
 
-def _floats(record: Any) -> dict[str, float]:
+def _floats(record: object) -> dict[str, float]:
     """The numbers among the members of an object; {} where it is none."""
     if not isinstance(record, Mapping):
         return {}

@@ -225,7 +225,7 @@ class InputQueue(Iterator[Any]):
             self._pending.append(self._pool.submit(self._load, self._next))
             self._next += 1
 
-    def _load(self, index: int) -> Any:
+    def _load(self, index: int) -> object:
         try:
             return self._place(self._batches.batch(index))
         except AlgoPerfError:
@@ -235,7 +235,7 @@ class InputQueue(Iterator[Any]):
                 f"Batch {index} could not be read: {type(error).__name__}: {error}."
             ) from error
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         self._fill()
         if not self._pending:
             raise StopIteration

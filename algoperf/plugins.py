@@ -73,7 +73,7 @@ _KINDS = {
     ),
     "prepare": _Kind(
         ("FORMAT_VERSION", "RAW_HELP", "expand_embedded", "space_needed", "prepare"),
-        ("PACKAGES", "PUBLISHED", "TFDS", "download", "days_of"),
+        ("DOWNLOADS", "PACKAGES", "PUBLISHED", "TFDS", "download", "days_of"),
     ),
 }
 

@@ -28,7 +28,7 @@ _TEMPORARY = ".partial"  # folder of parts that are being written
 
 
 class Preparation:
-    """Writes a folder of prepared data part by part; goes on after a kill.
+    """Writes a folder of prepared data part by part; resumes after a kill.
 
     Parts may be written from several threads. The folder is locked against a second
     preparation until `finish` or `close`.
@@ -221,7 +221,7 @@ class Preparation:
         self.close()
 
     def close(self) -> None:
-        """Gives the folder free; what is finished stays for the next run."""
+        """Releases the folder; finished parts stay for the next run."""
         self._journal.close(remove=(self.destination / MANIFEST).exists())
 
     def __enter__(self) -> "Preparation":

@@ -3,7 +3,7 @@
 A folder holds parts (files of the data set's own format) and, once everything is there,
 a `manifest.json` that names them with sizes and checksums, and counts the examples of
 each split. Until then finished parts stand in a journal, so that a preparation that was
-killed goes on with the next part. What is in a part is the business of
+killed resumes with the next part. What a part holds is up to
 `datasets/<name>/`.
 """
 
@@ -65,7 +65,7 @@ class PreparedData:
         if not input_files.is_file(folder / MANIFEST):
             raise BadData(
                 f"{folder} has no {MANIFEST}: its preparation was not finished, or it "
-                f"is not prepared data. {remedy} It goes on where it stopped."
+                f"is not prepared data. {remedy} It resumes where it stopped."
             )
         data = cls(folder, Manifest.read(folder / MANIFEST))
         data._check_format(dataset, format_version)

@@ -21,6 +21,7 @@ HELP = (
     "tfds-download[:DIR] lets tensorflow-datasets download and prepare first"
 )
 _PUBLISHED_ROOT = "~/data"
+_DEEPEST = 3  # <name>/<config>/<version>
 
 
 def find(source: str, name: str, module: ModuleType) -> Path:
@@ -46,13 +47,21 @@ def find(source: str, name: str, module: ModuleType) -> Path:
     root = paths.expanded(folder) if folder else default_root()
     if kind == "tfds-download":
         _download(root, names)
-    return _tfds(root, names, source)
+    found = _tfds(root, names, source)
+    module.space_needed(found, None)  # finds missing files and packages before any work
+    return found
 
 
 def _tfds(root: Path, names: Sequence[str], source: str) -> Path:
+    for place in (root, *root.parents[:_DEEPEST]):
+        # The folder of one data set, or of its version, leads to the one of all.
+        inside = root.relative_to(place).parts[:1]
+        if inside and inside[0] not in {name.partition("/")[0] for name in names}:
+            continue
+        missing = [name for name in names if TfdsFolder.find(place, name) is None]
+        if not missing:
+            return place
     missing = [name for name in names if TfdsFolder.find(root, name) is None]
-    if not missing:
-        return root
     if input_files.is_folder(root):
         there = [entry.path.name for entry in input_files.entries(root)]
         has = f" It has: {', '.join(there[:10]) or 'nothing'}."
@@ -73,13 +82,14 @@ def _published(folder: str, name: str, module: ModuleType) -> Path:
             f"files with --raw:\n{module.RAW_HELP}"
         )
     root = paths.expanded(folder or _PUBLISHED_ROOT)
-    for place in (*(root / name for name in names), root):
-        if place != root and input_files.is_folder(place):
+    parts = [Path(name).parts for name in names]
+    # The folder of all data, that of this data set, or the very place.
+    places = [root.joinpath(*part) for part in parts]
+    places += [root.joinpath(*part[1:]) for part in parts if root.name == part[0]]
+    places += [root for part in parts if root.parts[-len(part) :] == part]
+    for place in places:
+        if input_files.is_folder(place):
             return place
-    if root.name in {Path(name).parts[0] for name in names} and input_files.is_folder(
-        root
-    ):
-        return root
     raise BadData(
         f"--from published: there is no folder {' or '.join(str(root / n) for n in names)}. "
         "Give the folder that the published benchmark calls DATA_DIR, as --from "

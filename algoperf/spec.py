@@ -9,6 +9,42 @@ import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+# What submissions may import. Names that published submissions use are never removed.
+__all__ = [
+    "LossType",
+    "ForwardPassMode",
+    "ParameterType",
+    "ShapeTuple",
+    "TrainingCompleteError",
+    "Tensor",
+    "RandomState",
+    "ParameterContainer",
+    "ParameterShapeTree",
+    "ParameterTypeTree",
+    "ParameterKey",
+    "ModelAuxiliaryState",
+    "ModelInitState",
+    "OptimizerState",
+    "Hyperparameters",
+    "Batch",
+    "EvalResults",
+    "Steps",
+    "Timing",
+    "UpdateReturn",
+    "LossReturn",
+    "MetricsLogger",
+    "Workload",
+    "GetBatchSize",
+    "InitOptimizerState",
+    "UpdateParams",
+    "PrepareForEval",
+    "DataSelection",
+    "SUBMISSION_FUNCTIONS",
+    "REQUIRED_FUNCTIONS",
+    "OPTIONAL_FUNCTIONS",
+    "InitModelFn",
+]
+
 
 class LossType(enum.Enum):
     """The loss of a workload; values are fixed by the published API."""

@@ -116,7 +116,7 @@ def _as_positive_int(value: Any) -> int | None:
     return number if number is not None and number >= 1 else None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         return reprlib.repr(value)
     except Exception:
@@ -176,8 +176,8 @@ def _missing_problem(missing: list[Missing], source: Source) -> AlgoPerfError:
     names = " ".join(_DISTRIBUTIONS.get(name, name) for name in packages)
     return MissingDependency(
         f"{where} imports {first.name!r}, which is not installed, and no file of that name "
-        f"lies in {folder}.{more} Install it: pip install {names}; and list it in "
-        f"{folder / requirements.FILE} so that others are told.{advice}"
+        f"is in {folder}.{more} Install it: pip install {names}; and list it in "
+        f"{folder / requirements.FILE} so that others know.{advice}"
     )
 
 
@@ -217,7 +217,7 @@ def _with_own_modules(
     """The function; what it imports when it is called comes from its own submission."""
 
     @functools.wraps(function, updated=())
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> object:
         imports.activate()
         return function(*arguments, **keywords)
 
@@ -310,7 +310,7 @@ def _import_problem(error: BaseException, source: Source) -> AlgoPerfError:
     return MissingDependency(
         f"{path} imports {error.name!r}{where}, which is not installed. Install it: pip "
         f"install {name.partition('.')[0]}; and list it in "
-        f"{path.parent / requirements.FILE} so that others are told.{advice}"
+        f"{path.parent / requirements.FILE} so that others know.{advice}"
     )
 
 

@@ -57,7 +57,7 @@ def target_to_json(target: Target) -> dict[str, Any]:
     return {name: getattr(target, name) for name in names}
 
 
-def target_from_json(record: Any, where: str) -> Target:
+def target_from_json(record: object, where: str) -> Target:
     """The inverse of `target_to_json`; BadLogs, which begins with `where`, if it is no target.
 
     `test` is NaN where nothing is said about it.

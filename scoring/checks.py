@@ -15,7 +15,7 @@ from algoperf.rulesets import Ruleset, TuningRuleset
 from . import published
 from .targets import ScoredWorkload, TargetSet
 
-# Their runs are no evidence of a failure of the submission, and should be repeated.
+# Their runs say nothing about the submission; they are to be rerun.
 _TO_REPEAT = (Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED)
 
 
@@ -109,7 +109,7 @@ def incomplete(
 
 
 def unfinished(trials: Sequence[Trial]) -> list[str]:
-    """Trials that cannot count yet, and those that should be repeated."""
+    """Trials that do not count yet, and those to rerun."""
     return [
         *_by_submission(
             [t for t in trials if t.is_unfinished],
@@ -117,7 +117,7 @@ def unfinished(trials: Sequence[Trial]) -> list[str]:
         ),
         *_by_submission(
             [t for t in trials if t.outcome in _TO_REPEAT],
-            "ended by a fault of the machine and should be repeated",
+            "failed because of the infrastructure; rerun them",
         ),
     ]
 

@@ -199,9 +199,9 @@ def score(
     """Scores all submissions in `trials` against each other.
 
     `targets`: a file of targets, else the definitions and the logs' own records are
-    used. `compat` repeats the published scorer's two errors. `strict` makes warnings
-    errors. `reference`: the submission that speed-ups are measured against. `left_out`:
-    folders that were passed over. BadLogs and UnknownName say what is wrong with the
+    used. `compat` reproduces the published scorer, with its two bugs. `strict` treats
+    warnings as errors. `reference`: the submission that speed-ups are measured against. `left_out`:
+    folders that were skipped. BadLogs and UnknownName say what is wrong with the
     logs.
     """
     pool = make_pool(

@@ -1,16 +1,47 @@
 """Fixtures that several tests share: the toy benchmark, and a time that stands still."""
 
+import importlib.util
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from algoperf import frameworks, registry
 from algoperf.runner.settings import Settings
+from tests import core_selection
 
 TOY_FOLDER = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY_FOLDER))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--core",
+        action="store_true",
+        help="run only the tests of the core, and let nothing import a framework",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--core"):
+        # None is what Python takes for a module that must not be imported.
+        sys.modules.update(dict.fromkeys(core_selection.FRAMEWORKS))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--core") or not collection_path.match("test_*.py"):
+        return None  # leaves the decision to others
+    return None if core_selection.is_core(collection_path) else True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What tests write need not survive a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 class FakeTime:
@@ -29,6 +60,18 @@ class FakeTime:
 @pytest.fixture
 def fake_time() -> FakeTime:
     return FakeTime()
+
+
+@pytest.fixture(scope="module")
+def strict_promotion() -> Iterator[None]:
+    """JAX refuses to bring arrays of two types to a common one: the code says to which."""
+    if importlib.util.find_spec("jax") is None:
+        yield
+        return
+    import jax
+
+    with jax.numpy_dtype_promotion("strict"):
+        yield
 
 
 @pytest.fixture

@@ -561,6 +561,10 @@ def test_the_wheel_holds_every_module(wheel):
     assert expected - set(wheel) == set()
 
 
+def test_the_wheel_tells_type_checkers_that_it_is_typed(wheel):
+    assert "algoperf/py.typed" in wheel
+
+
 def test_the_wheel_holds_the_wings_other_files(wheel):
     expected = {
         Path("algoperf", wing, path.relative_to(ROOT / wing)).as_posix()

@@ -1,80 +1,17 @@
 """Downloads from a server on this machine; unpacking of good and bad archives."""
 
-import functools
 import gzip
-import hashlib
-import http.server
 import io
 import tarfile
-import threading
 import zipfile
 
 import pytest
+from file_server import CONTENT, SHA256, server
 
 from algoperf import download
 from algoperf.errors import BadData
 
-CONTENT = bytes(range(256)) * 4000
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server:
-    """What a test's server sends, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self.content = CONTENT
-        self.etag: str | None = '"v1"'
-        self.status: list[int] = []  # errors for the next requests
-        self.break_after: list[int] = []  # bytes after which the next answers end
-        self.ranges: list[str | None] = []
-        self.url = ""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def __init__(self, state: Server, *args) -> None:
-        self.state = state
-        super().__init__(*args)
-
-    def do_GET(self) -> None:
-        state = self.state
-        asked = self.headers.get("Range")
-        state.ranges.append(asked)
-        if state.status:
-            self.send_error(state.status.pop(0))
-            return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if self.headers.get("If-Range", state.etag) != state.etag:
-            start = 0
-        if start >= len(state.content):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(state.content)}")
-            self.end_headers()
-            return
-        body = state.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            last = len(state.content) - 1
-            self.send_header("Content-Range", f"bytes {start}-{last}/{last + 1}")
-        self.send_header("Content-Length", str(len(body)))
-        if state.etag:
-            self.send_header("ETag", state.etag)
-        self.end_headers()
-        limit = state.break_after.pop(0) if state.break_after else len(body)
-        self.wfile.write(body[:limit])
-
-    def log_message(self, *args) -> None:
-        pass
-
-
-@pytest.fixture
-def server():
-    state = Server()
-    handler = functools.partial(Handler, state)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,)).start()
-        state.url = f"http://127.0.0.1:{running.server_port}/data.bin"
-        yield state
-        running.shutdown()
+__all__ = ["server"]  # a fixture
 
 
 def fetch(server, path, **changes):
@@ -166,6 +103,16 @@ def test_a_wrong_checksum_keeps_nothing(server, tmp_path, algorithm):
 def test_an_overloaded_server_is_asked_again(server, tmp_path):
     server.status = [503, 500]
     assert fetch(server, tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_stands_still_is_left_and_asked_again(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(download, "_TIMEOUT_SECONDS", 0.2)
+    server.break_after, server.stall_seconds = [1000], 1.0
+    path = fetch(server, tmp_path / "data.bin", sha256=SHA256)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000-"]
 
 
 def test_a_missing_file_is_asked_for_once_and_says_what_to_do(server, tmp_path):

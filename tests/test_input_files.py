@@ -54,7 +54,7 @@ def test_a_loop_of_folders_is_an_error_in_one_sentence(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     with pytest.raises(
-        BadData, match="up is a link to a folder that it lies in, a loop"
+        BadData, match="up is a link to a folder that contains it, a loop"
     ):
         list(input_files.files_below(tmp_path))
 

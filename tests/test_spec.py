@@ -1,4 +1,6 @@
+import ast
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from algoperf import spec
 from algoperf.errors import AlgoPerfError
 from algoperf.workload import Workload
 
+ROOT = Path(__file__).resolve().parents[1]
 TRAINING = [
     "workload",
     "current_param_container",
@@ -66,6 +69,7 @@ def test_loss_types_have_the_published_values():
         "MEAN_SQUARED_ERROR": 2,
         "CTC_LOSS": 3,
         "MEAN_ABSOLUTE_ERROR": 4,
+        "MODEL_DEFINED": 5,  # this benchmark's own
     }
 
 
@@ -161,3 +165,36 @@ def test_a_shape_tuple_is_no_branch_of_a_tree():
 def test_training_complete_is_an_error_of_the_submission_not_of_the_user():
     assert issubclass(spec.TrainingCompleteError, Exception)
     assert not issubclass(spec.TrainingCompleteError, AlgoPerfError)
+
+
+def defined_in(module) -> list[str]:
+    """Public names that a module defines itself, in its order."""
+    names = []
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in names if not name.startswith("_")]
+
+
+def test_the_public_names_are_those_that_the_module_defines():
+    assert spec.__all__ == defined_in(spec)
+
+
+def test_submissions_use_public_names_only():
+    paths = [
+        *(ROOT / "submissions").rglob("*.py"),
+        *(ROOT / "reference_algorithms").rglob("*.py"),
+    ]
+    used = {
+        node.attr
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "spec"
+    }
+    assert {"Workload", "Hyperparameters"} <= used
+    assert used <= set(spec.__all__)

@@ -20,19 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write tables and figures as a report, in the format that FILE ends in: "
-        ".html, .md, .json, .csv or .tex",
+        help="also write tables and figures as a report; the extension of FILE selects the "
+        "format: .html, .md, .json, .csv or .tex",
     )
     parser.add_argument(
         "--figures",
         type=Path,
         metavar="DIR",
-        help="also write figures (SVG)",
+        help="also write the figures to DIR (SVG)",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints the tables of an analysis; writes it and its figures where asked to."""
+    """Prints the tables of an analysis; writes the report and the figures if requested."""
     formats = registry.scoring_module("report.formats")
     given = options.output
     # Wrong names are found before the logs are read.

@@ -215,7 +215,7 @@ def _plan(options: argparse.Namespace) -> int:
     return exit_status.OK
 
 
-def _aligned(title: str, header: Any, rows: Any) -> str:
+def _aligned(title: str, header: object, rows: object) -> str:
     text: str = registry.scoring_module("tables").aligned(title, header, rows)
     return text
 

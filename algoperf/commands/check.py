@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class _Findings:
-    """What the verdict is made of."""
+    """Problems, warnings and hints that the verdict is based on."""
 
     hints: list[review.Hint] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ def _check_input(options: argparse.Namespace, space: Path | None) -> None:
 
 @contextlib.contextmanager
 def _environment_of_its_own() -> Iterator[None]:
-    """Takes back what a submission's import sets: the rehearsal must see it being set."""
+    """Undoes what importing a submission set: the rehearsal must observe it being set."""
     before = dict(os.environ)
     # A submission that asks for its devices when imported must leave memory to the rehearsal.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -258,7 +258,7 @@ def _tell(result: rehearsal.Rehearsal, findings: _Findings) -> None:
 
 
 def _tell_of_resuming(result: rehearsal.Rehearsal, findings: _Findings) -> None:
-    """Whether a trial that was killed ends as one that was not."""
+    """Whether a trial that was killed and resumed ends like an uninterrupted one."""
     findings.warnings += [
         f"rehearsal on {result.workload}: {problem}"
         for problem in result.resume_problems

@@ -7,7 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algoperf import input_files, packages, paths, plugins, registry, sources
+from algoperf import (
+    downloads,
+    input_files,
+    packages,
+    paths,
+    plugins,
+    readiness,
+    registry,
+    sources,
+)
 from algoperf.definition import Splits
 from algoperf.download import ProgressPrinter, writing_to
 from algoperf.errors import BadData, BadSettings, UnknownName, near
@@ -22,30 +31,43 @@ _DOWNLOAD_LOCK = ".download.lock"  # two downloads would write the same files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="a workload or a data set")
-    add("--raw", metavar="DIR", help="folder with the official files")
+    add("name", metavar="NAME", help="workload or data set to prepare")
+    add("--raw", metavar="DIR", help="directory containing the official raw files")
     add("--from", dest="source", metavar="SOURCE", help=sources.HELP)
     add(
         "--data-dir",
         default=default_data_dir(),
         metavar="DIR",
-        help="where prepared data goes; default: $ALGOPERF_DATA_DIR or %(default)s",
+        help="directory to write prepared data to (default: $ALGOPERF_DATA_DIR or %(default)s)",
     )
     add(
         "--subset",
         type=int,
         metavar="N",
-        help="only N examples per split, marked as partial",
+        help="prepare only N examples per split; the result is marked as partial",
     )
     add(
         "--days",
         metavar="LIST",
-        help="criteo1tb, with --subset: only of these days, such as 0-2,23",
+        help="criteo1tb only, with --subset: days to take examples from, such as 0-2,23",
     )
     add(
         "--verify",
         action="store_true",
-        help="only compare checksums of what is prepared",
+        help="prepare nothing; verify the checksums of prepared data",
+    )
+    add(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="only report whether the raw files in DIR (default: of --raw or --from) are "
+        "complete, how much space preparing needs, and its estimated time",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="only list what would be downloaded, from where",
     )
 
 
@@ -57,6 +79,10 @@ def execute(options: argparse.Namespace) -> int:
     folder = options.data_dir / folder_name
     module = registry.dataset_module(dataset, "prepare")
     was_finished = False
+    if options.dry_run:
+        return _list_downloads(module, options, folder)
+    if options.check is not None:
+        return _check(module, options, folder, dataset, splits)
     if not options.verify:
         needed = plugins.optional(module, "PACKAGES", ())
         packages.check(needed, f"Preparing {options.name}")
@@ -83,6 +109,54 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
+def _list_downloads(
+    module: ModuleType, options: argparse.Namespace, folder: Path
+) -> int:
+    """Prints what would be downloaded."""
+    files = plugins.optional(module, "DOWNLOADS", ())
+    if options.raw is not None or options.source is not None:
+        raise BadSettings(
+            "--dry-run lists downloads; with --raw or --from there are none."
+        )
+    if folder.name.endswith("_mini"):
+        print(f"{options.name} needs no download: its data is in the repository.")
+    elif not files:
+        raise BadData(_not_downloadable(module, options))
+    else:
+        print("\n".join(downloads.plan(files, _download_folder(folder))))
+    return 0
+
+
+def _check(
+    module: ModuleType,
+    options: argparse.Namespace,
+    folder: Path,
+    dataset: str,
+    splits: Splits,
+) -> int:
+    """Prints what preparing would find and need."""
+    if options.check:
+        if options.raw is not None or options.source is not None:
+            raise BadSettings(
+                "--check DIR and --raw or --from name two sources. Give one of them."
+            )
+        options.raw = paths.expanded(options.check)
+    is_mini = folder.name.endswith("_mini")
+    packages.check(
+        plugins.optional(module, "PACKAGES", ()), f"Preparing {options.name}"
+    )
+    _check_raw(module, options, is_mini)
+    if options.source is not None:
+        options.raw = sources.find(options.source, options.name, module)
+    if options.raw is None and not is_mini:
+        options.raw = _download_folder(folder)
+    with contextlib.ExitStack() as stack:
+        raw = _raw_folder(module, options, is_mini, folder, stack)
+        check = readiness.Check(module, dataset, raw, folder, splits, ProgressPrinter())
+        print("\n".join(check.report()))
+    return 0
+
+
 def _prepare(
     module: ModuleType,
     options: argparse.Namespace,
@@ -90,13 +164,14 @@ def _prepare(
     dataset: str,
     splits: Splits,
 ) -> bool:
-    """Prepares what is missing; whether nothing was."""
+    """Prepares what is missing; returns whether nothing was."""
     is_mini = folder.name.endswith("_mini")
     _check_raw(module, options, is_mini)
     recorded = {}
     if options.source is not None:
         options.raw = sources.find(options.source, options.name, module)
-        recorded["--from"] = f"{options.source.partition(':')[0]}:{options.raw}"
+        kind = options.source.partition(":")[0].removesuffix("-download")
+        recorded["--from"] = f"{kind}:{options.raw}"
     chosen = _chosen(module, options)
     version, subset = module.FORMAT_VERSION, chosen["subset"]
 
@@ -136,10 +211,26 @@ def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -
                 f"--raw {options.raw} is not a folder. It must hold:\n{module.RAW_HELP}"
             )
     elif not is_mini and not plugins.optional(module, "download"):
-        raise BadData(
-            f"The data of {options.name} cannot be downloaded by a program. Get the files "
-            f"and give their folder with --raw. Expected:\n{module.RAW_HELP}"
-        )
+        raise BadData(_not_downloadable(module, options))
+
+
+def _not_downloadable(module: ModuleType, options: argparse.Namespace) -> str:
+    ways = [
+        f"--from {kind}"
+        for kind, names in (("tfds", "TFDS"), ("published", "PUBLISHED"))
+        if plugins.optional(module, names)
+    ]
+    other = (
+        f" What you have already can be used with {' or '.join(ways)}." if ways else ""
+    )
+    return (
+        f"The data of {options.name} cannot be downloaded by a program. Get the files "
+        f"and give their folder with --raw.{other} Expected:\n{module.RAW_HELP}"
+    )
+
+
+def _download_folder(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}_raw")  # kept, so that a download resumes
 
 
 def _raw_folder(
@@ -160,7 +251,7 @@ def _raw_folder(
             raw = Path(stack.enter_context(temporary))
             module.expand_embedded(raw)
         return raw
-    raw = folder.with_name(f"{folder.name}_raw")  # kept, so that a download resumes
+    raw = _download_folder(folder)
     with writing_to(raw):
         raw.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Journal(raw / _DOWNLOAD_LOCK)):
@@ -169,7 +260,7 @@ def _raw_folder(
 
 
 def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
-    """Which part of the data is wanted: arguments of the data set's `prepare`."""
+    """Which part of the data to prepare: arguments of the data set's `prepare`."""
     if options.days is None:
         return {"subset": options.subset}
     if not plugins.optional(module, "days_of"):

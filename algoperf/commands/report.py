@@ -18,12 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="default: report with the format's ending; -: standard output",
+        help="file to write, or - for standard output (default: report.EXT, where EXT is the "
+        "format's extension)",
     )
     parser.add_argument(
         "--format",
         choices=list(formats.FORMATS),
-        help="default: as the output's name ends, else html",
+        help="report format (default: by the extension of the output, else html)",
     )
 
 

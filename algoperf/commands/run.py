@@ -117,7 +117,7 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    """When a trial is ended that does not end by itself."""
+    """When a trial that does not end on its own is aborted."""
     add = parser.add_argument
     add(
         "--hang-seconds",

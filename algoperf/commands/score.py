@@ -15,18 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json",
         type=Path,
         metavar="FILE",
-        help="also write the leaderboard; with - it is printed instead of the tables",
+        help="also write the leaderboard as JSON; - prints it instead of the tables",
     )
     parser.add_argument(
         "--figure",
         type=Path,
         metavar="FILE",
-        help="also write the performance profiles (SVG); with - they are printed instead",
+        help="also write the performance profiles as SVG; - prints them instead of the tables",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints the leaderboard; writes it where asked to."""
+    """Prints the leaderboard; writes it to files if requested."""
     output.check(options.json, options.figure)
     board = scoring_options.leaderboard(options)
     if output.STDOUT not in (options.json, options.figure):

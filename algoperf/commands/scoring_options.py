@@ -21,52 +21,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="folder that holds the logs; several are ranked together",
+        help="folder containing the logs; several are ranked together",
     )
     add(
         "--rules",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
-        help="default: %(default)s",
+        help="rules to score by (default: %(default)s)",
     )
     add(
         "--tuning-ruleset",
         dest="tuning",
         choices=TUNING_RULESETS,
-        help="default: as the logs say",
+        help="external tuning or self-tuning (default: as recorded in the logs)",
     )
     add(
         "--targets",
         type=Path,
         metavar="FILE",
-        help="JSON file of targets and workloads; default: the workloads' definitions, "
-        "then what the logs record",
+        help="JSON file of targets and workloads (default: the workloads' definitions, "
+        "then what the logs record)",
     )
     add(
         "--held-out",
         metavar="A,B,…",
         type=names,
-        help="held-out workloads, or none; default: those in the targets file, else those "
-        "that were drawn for the ruleset, else those in the logs",
+        help="held-out workloads, or none (default: those of the targets file, else those "
+        "drawn for the ruleset, else those in the logs)",
     )
     add(
         "--studies",
         dest="num_studies",
         type=count(_MOST_STUDIES),
         metavar="N",
-        help="studies that count, the first by number; those that are missing are misses",
+        help="score the first N studies; a missing study counts as a miss",
     )
     add(
         "--reference",
         metavar="NAME",
-        help="submission that speed-ups are measured against",
+        help="submission to measure speed-ups against",
     )
     add(
         "--compat",
         action="store_true",
         help="reproduce the published scorer exactly, including its two bugs",
     )
-    add("--strict", action="store_true", help="make warnings errors")
+    add("--strict", action="store_true", help="treat warnings as errors")
 
 
 def leaderboard(options: argparse.Namespace) -> Any:

@@ -15,23 +15,33 @@ _COUNT = scoring_options.count(10_000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("workload", metavar="WORKLOAD", help="see `algoperf list`")
+    add(
+        "workload",
+        metavar="WORKLOAD",
+        help="workload whose targets are set; `algoperf list` shows all",
+    )
     add("--framework", required=True, metavar="NAME", help="jax or pytorch")
     add(
         "--trials",
         type=_COUNT,
         default=200,
         metavar="N",
-        help="points of each algorithm",
+        help="number of search points per algorithm (default: %(default)s)",
     )
-    add("--repeats", type=_COUNT, default=20, metavar="N", help="of the best point")
+    add(
+        "--repeats",
+        type=_COUNT,
+        default=20,
+        metavar="N",
+        help="number of runs of the best point (default: %(default)s)",
+    )
     add(
         "--algorithms",
         nargs="+",
         choices=target_setting.ALGORITHMS,
         default=target_setting.ALGORITHMS,
         metavar="NAME",
-        help="that are tried; default: all four",
+        help="algorithms to try (default: all four)",
     )
     add(
         "--fix",
@@ -39,15 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_fixed,
         default=(),
         metavar="NAME=VALUE",
-        help="hyperparameters that are not searched, such as label_smoothing=0",
+        help="hyperparameters to fix instead of searching, such as label_smoothing=0",
     )
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the search (default: 0)",
+    )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="of prepared data; default: $ALGOPERF_DATA_DIR or %(default)s",
+        help="directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s)",
     )
 
 

@@ -23,19 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory",
         type=Path,
         metavar="DIR",
-        help="folder that holds the logs",
+        help="directory containing the logs",
     )
     parser.add_argument(
         "--once",
         action="store_true",
-        help="print and exit; also done where the output is no terminal",
+        help="print once and exit; the default if the output is not a terminal",
     )
     parser.add_argument(
         "--interval",
         type=float,
         default=2.0,
         metavar="S",
-        help="seconds between two looks; default: %(default)g",
+        help="seconds between updates (default: %(default)g)",
     )
 
 
@@ -69,7 +69,7 @@ def follow(
 ) -> None:
     """Draws one frame over the other until Ctrl-C; leaves the last one standing.
 
-    frame: what to show on a terminal of so many columns and lines.
+    frame: what to show on a terminal with the given numbers of columns and lines.
     """
     out.write(_HIDE_CURSOR + _CLEAR)
     try:

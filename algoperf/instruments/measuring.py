@@ -129,8 +129,7 @@ class Step:
     def losses(self) -> np.ndarray:
         """Of all examples, from whatever was computed in any case."""
         if "gradient" in self._needs:
-            losses: np.ndarray = self._gradient()[0]
-            return losses
+            return self._gradient()[0]
         if self._is_individual:
             return self._sums().losses
         for direction in self._directions:

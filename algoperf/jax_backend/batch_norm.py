@@ -6,7 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from algoperf.jax_backend.layers import Initializer, compute_dtype, typed
+from algoperf.jax_backend.layers import (
+    Initializer,
+    at_least_float32,
+    compute_dtype,
+    typed,
+)
 from algoperf.spec import ParameterType
 
 
@@ -45,7 +50,7 @@ class BatchNorm(nn.Module):
         )
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = at_least_float32(x)
         if train:
             parts = _VirtualBatches(x.shape[0], self.virtual_batch_size)
             mean, var = parts.statistics(wide, mask)

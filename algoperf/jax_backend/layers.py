@@ -78,6 +78,16 @@ def typed(
     return initialize
 
 
+def wide_dtype(x: jax.Array) -> Any:
+    """float64 if `x` has it, else float32."""
+    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """`x` in its `wide_dtype`."""
+    return x.astype(wide_dtype(x))
+
+
 def compute_dtype() -> Any:
     """What layers compute in: bfloat16 with `--precision bf16`, else None.
 

@@ -29,7 +29,7 @@ from algoperf.leaves.writer import is_a
 _OF_PROCESS = (Mesh, jax.Device, jax.sharding.Sharding, jax.extend.core.Primitive)
 
 
-def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def to_leaves(tree: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays by path, and the structure as JSON: a copy, which no later step changes.
 
     `BadCheckpoint` for what cannot be saved, or an array that was donated away.
@@ -37,7 +37,7 @@ def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return JaxWriter().leaves(tree)
 
 
-def from_leaves(template: Any, arrays: Arrays, rest: Mapping[str, Any]) -> Any:
+def from_leaves(template: object, arrays: Arrays, rest: Mapping[str, Any]) -> object:
     """What `to_leaves` saved, on the devices where it was.
 
     Where these devices are not there, on those of the template's array in that place.
@@ -109,7 +109,7 @@ class JaxReader(Reader):
             "trace": lambda *_: _trace(),
         }
 
-    def _array(self, node: Node, template: Any, path: str) -> jax.Array:
+    def _array(self, node: Node, template: object, path: str) -> jax.Array:
         saved = np.array(self.array(node["array"], path))
         value: Any = saved
         if node.get("weak"):  # it decides to which dtype later arithmetic promotes
@@ -130,7 +130,9 @@ class JaxReader(Reader):
             array = jax.random.wrap_key_data(value, impl=node["key"])
         return array
 
-    def _placement(self, node: Node, template: Any, path: str) -> jax.sharding.Sharding:
+    def _placement(
+        self, node: Node, template: object, path: str
+    ) -> jax.sharding.Sharding:
         found = _sharding_of(node["where"])
         if found is not None:
             return found
@@ -140,7 +142,9 @@ class JaxReader(Reader):
             return placements.get_replicate_sharding()
         raise self._elsewhere(path)
 
-    def _sharding(self, node: Node, template: Any, path: str) -> jax.sharding.Sharding:
+    def _sharding(
+        self, node: Node, template: object, path: str
+    ) -> jax.sharding.Sharding:
         found = _sharding_of(node["where"])
         if found is None:
             raise self._elsewhere(path)
@@ -153,7 +157,7 @@ class JaxReader(Reader):
         )
 
 
-def _trace() -> Any:
+def _trace() -> object:
     """That nothing is being traced, as objects of Flax NNX note it."""
     return jax.extend.core.get_opaque_trace_state(convention="nnx")
 

@@ -38,7 +38,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
 from algoperf.forward_context import ForwardContext
 from algoperf.jax_backend import losses
-from algoperf.jax_backend.layers import Typed, computing_in
+from algoperf.jax_backend.layers import Typed, at_least_float32, computing_in
 from algoperf.jax_backend.sharding import get_replicate_sharding, over_devices
 from algoperf.parameter_loss import WithParameterLoss
 
@@ -318,7 +318,7 @@ def _at_least_float32(tree: Any) -> Any:
         if isinstance(x, DeferredLogits):
             return x  # wide as they are; their parts are to stay narrow
         if jnp.issubdtype(x.dtype, jnp.floating):
-            return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            return at_least_float32(x)
         return x
 
     return jax.tree.map(widen, tree, is_leaf=lambda x: isinstance(x, DeferredLogits))

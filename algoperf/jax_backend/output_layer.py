@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from algoperf.deferred_logits import DeferredLogits
-from algoperf.jax_backend.layers import compute_dtype
+from algoperf.jax_backend.layers import at_least_float32, compute_dtype, wide_dtype
 
 
 def logits(hidden: jax.Array, table: jax.Array) -> Any:
@@ -38,7 +38,7 @@ class JaxDeferredLogits(DeferredLogits):
     @property
     def dtype(self) -> Any:
         """Of the logits."""
-        return jnp.promote_types(self.hidden.dtype, jnp.float32)
+        return wide_dtype(self.hidden)
 
     def compute(self) -> jax.Array:
         """See `DeferredLogits.compute`."""
@@ -53,7 +53,7 @@ class JaxDeferredLogits(DeferredLogits):
 
 def _product(hidden: jax.Array, table: jax.Array) -> jax.Array:
     product = jnp.einsum("...d,vd->...v", hidden, table)
-    return product.astype(jnp.promote_types(product.dtype, jnp.float32))
+    return at_least_float32(product)
 
 
 def by_parts(

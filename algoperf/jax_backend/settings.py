@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+from jax._src import core  # which trace is open has no public name
 
 _PRECISION = "jax_default_matmul_precision"
 # What a submission may choose for its products: nothing less exact than the harness does.
@@ -53,4 +54,5 @@ def that_change_evaluations() -> dict[str, Any]:
     }
     if jax.config.values[_PRECISION] in _AT_LEAST_TF32:
         values[_PRECISION] = "at least TF32"
+    values["trace that is open"] = type(core.trace_ctx.trace).__name__
     return values

@@ -35,12 +35,12 @@ def get_batch_dim_sharding() -> NamedSharding:
     return NamedSharding(get_mesh(), PartitionSpec(BATCH_AXIS))
 
 
-def replicate(x: Any) -> Any:
+def replicate(x: object) -> Any:
     """The pytree `x` with a copy of every array on every device."""
     return jax.device_put(x, get_replicate_sharding())
 
 
-def shard_along_batch_dim(x: Any) -> Any:
+def shard_along_batch_dim(x: object) -> Any:
     """The pytree `x` with the first axis of every array cut over the devices.
 
     Scalars are replicated. A first axis that the number of devices does not divide is a
@@ -51,8 +51,8 @@ def shard_along_batch_dim(x: Any) -> Any:
 
 
 def over_devices(
-    function: Callable[[Any, Any], Any], variables: Any, batch: Any
-) -> Any:
+    function: Callable[[Any, Any], Any], variables: object, batch: object
+) -> object:
     """`function(variables, part)` for each device's part of the batch, results joined.
 
     The devices work independently: one that is done does not wait for the others.

@@ -28,7 +28,7 @@ def _is_of_ml_dtypes(dtype: np.dtype) -> bool:
     return dtype.type.__module__ == "ml_dtypes"
 
 
-def read_numpy(node: Node, saved: np.ndarray) -> Any:
+def read_numpy(node: Node, saved: np.ndarray) -> object:
     """The array or scalar, with memory of its own."""
     if node["is"] == "scalar":
         return np.array(saved)[()]
@@ -47,7 +47,7 @@ class NumpyMemory:
         """Notes an array and where it is."""
         self._arrays[id(array)] = array, path
 
-    def forget(self, array: Any) -> None:
+    def forget(self, array: object) -> None:
         """Undoes `add`."""
         self._arrays.pop(id(array), None)
 

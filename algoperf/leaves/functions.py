@@ -49,7 +49,7 @@ def _code(node: Node) -> types.CodeType | None:
     return find_code(node["module"], node["code"], node["digest"])
 
 
-def is_same_code(node: Node, template: Any) -> bool:
+def is_same_code(node: Node, template: object) -> bool:
     """Whether `template` is a function of the same code."""
     return (
         type(template) is types.FunctionType
@@ -79,7 +79,7 @@ def fill(function: types.FunctionType, cells: list[Any]) -> None:
             cell.cell_contents = content
 
 
-def constant_name(value: Any) -> str:
+def constant_name(value: object) -> str:
     """What tells one constant of a type from another; "" where nothing does."""
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     return name if isinstance(name, str) else ""

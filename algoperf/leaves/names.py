@@ -14,7 +14,7 @@ from algoperf.leaves.objects import dictionary
 _OF_CLASSES = {key: type.__dict__[key] for key in ("__module__", "__qualname__")}
 
 
-def name_of(thing: Any) -> str:
+def name_of(thing: object) -> str:
     """How a class or function calls itself."""
     if isinstance(thing, types.MethodDescriptorType | types.WrapperDescriptorType):
         return f"{name_of(thing.__objclass__)}.{thing.__name__}"
@@ -24,14 +24,14 @@ def name_of(thing: Any) -> str:
     return f"{_module_of(thing)}:{name}"
 
 
-def _module_of(thing: Any) -> str:
+def _module_of(thing: object) -> str:
     module = getattr(thing, "__module__", None)
     if isinstance(module, str):
         return module
     return type(thing).__module__  # NumPy's ufuncs do not say
 
 
-def find(name: str) -> Any:
+def find(name: str) -> object:
     """What has that name in a module that is loaded or installed; None if nothing has."""
     module_name, _, path = name.partition(":")
     if not path or "<" in path:
@@ -42,7 +42,7 @@ def find(name: str) -> Any:
     return found
 
 
-def _part(whole: Any, name: str) -> Any:
+def _part(whole: object, name: str) -> object:
     """An attribute of a module or class as it stands there: asking them could run code."""
     if isinstance(whole, types.ModuleType):
         return vars(whole).get(name)
@@ -61,13 +61,13 @@ def module(name: str) -> types.ModuleType | None:
         return None
 
 
-def importable_name(thing: Any) -> str | None:
+def importable_name(thing: object) -> str | None:
     """The name under which `thing`, and nothing else, can be found again."""
     name = name_of(thing)
     return name if find(name) is thing else None
 
 
-def own_name(value: Any) -> str | None:
+def own_name(value: object) -> str | None:
     """The name of an object that stands for a function which it wraps."""
     said = dictionary(value) or {}
     module = said.get("__module__", type(value).__module__)
@@ -75,7 +75,7 @@ def own_name(value: Any) -> str | None:
     return name if find(name) is value else None
 
 
-def single_name(value: Any) -> str | None:
+def single_name(value: object) -> str | None:
     """The name of an object that a module keeps: a sentinel, a singleton."""
     own = type(value).__module__
     for place in sorted(list(sys.modules), key=lambda place: place != own):
@@ -86,7 +86,7 @@ def single_name(value: Any) -> str | None:
     return None
 
 
-def _is_module(thing: Any) -> bool:
+def _is_module(thing: object) -> bool:
     return issubclass(type(thing), types.ModuleType)
 
 

@@ -10,7 +10,7 @@ Node = Any  # JSON
 MISSING: Any = object()  # the template of what only the checkpoint has
 
 
-def join(path: str, key: Any) -> str:
+def join(path: str, key: object) -> str:
     """The path of what `key` leads to; no two keys lead to the same."""
     if type(key) is str:
         name = key.replace("~", "~0").replace("/", "~1").replace("[", "~2")
@@ -19,7 +19,7 @@ def join(path: str, key: Any) -> str:
     return f"{path}/{name}" if path else name
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """The type of a value in words, for messages."""
     if value is MISSING:
         return "nothing"

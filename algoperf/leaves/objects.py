@@ -31,7 +31,7 @@ def is_written_in_python(kind: type) -> bool:
     return not issubclass(kind, str | int | float | bytes | BaseException | type)
 
 
-def new_object(kind: type) -> Any:
+def new_object(kind: type) -> object:
     """An empty object of that class, without `__init__`."""
     base = container_of(kind) or object
     return _NEW_OF_BASES[base](kind)
@@ -44,7 +44,7 @@ def new_tuple(kind: type, members: list[Any]) -> Any:
     return _NEW_OF_BASES[base](kind, members)
 
 
-def attributes(value: Any) -> Iterator[tuple[str, Any]]:
+def attributes(value: object) -> Iterator[tuple[str, Any]]:
     """All attributes that an object holds itself: in its `__dict__` and in slots."""
     yield from dict(dictionary(value) or {}).items()
     for name, slot in _slots(type(value)):
@@ -54,7 +54,7 @@ def attributes(value: Any) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def set_attributes(value: Any, values: dict[str, Any], keep: frozenset[str]) -> None:
+def set_attributes(value: object, values: dict[str, Any], keep: frozenset[str]) -> None:
     """Makes `values` the attributes that an object holds, but for those named in `keep`."""
     slots, held = dict(_slots(type(value))), dictionary(value)
     for name in slots.keys() & dict(attributes(value)).keys() - values.keys():
@@ -72,7 +72,7 @@ def set_attributes(value: Any, values: dict[str, Any], keep: frozenset[str]) -> 
             raise KeyError(name)
 
 
-def dictionary(value: Any) -> dict[str, Any] | None:
+def dictionary(value: object) -> dict[str, Any] | None:
     """An object's `__dict__`, whatever its class says of it."""
     try:
         found = object.__getattribute__(value, "__dict__")

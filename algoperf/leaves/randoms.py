@@ -33,7 +33,7 @@ def state_of(value: Any) -> dict[str, Any]:
     }
 
 
-def _seeds(seeds: Any) -> dict[str, Any] | None:
+def _seeds(seeds: object) -> dict[str, Any] | None:
     if not isinstance(seeds, np.random.SeedSequence):
         return None
     return {

@@ -63,7 +63,7 @@ class Reader:
             "constant": self._constant,
         }
 
-    def state(self, rest: Mapping[str, Any], template: Any) -> Any:
+    def state(self, rest: Mapping[str, Any], template: object) -> Any:
         """The state that was saved, in the objects of `template` where they fit.
 
         Raises `BadCheckpoint` for what cannot be made here, and for what is damaged.
@@ -90,7 +90,7 @@ class Reader:
             )
         return restored
 
-    def read(self, node: Node, template: Any, path: str) -> Any:
+    def read(self, node: Node, template: object, path: str) -> Any:
         """What was saved as `node`, in `template` where that is possible."""
         if not isinstance(node, dict):
             return node
@@ -105,13 +105,13 @@ class Reader:
             )
         return self.remember(node, self._kinds[kind](node, template, path))
 
-    def remember(self, node: Node, value: Any) -> Any:
+    def remember(self, node: Node, value: object) -> object:
         """Notes the object that a node stands for, before its parts are read if it can."""
         if "#" in node:
             self._shared[node["#"]] = value
         return value
 
-    def claim(self, template: Any) -> bool:
+    def claim(self, template: object) -> bool:
         """Whether this part of the template is free to be filled; nobody else gets it."""
         if id(template) in self._claimed:
             return False
@@ -129,7 +129,7 @@ class Reader:
         self._used.add(name)
         return self._arrays[name]
 
-    def type_of(self, node: Node, template: Any, path: str) -> Any:
+    def type_of(self, node: Node, template: object, path: str) -> type[Any]:
         """The class of an object; the template's, where that has the name."""
         name = node["type"]
         if template is not MISSING and names.name_of(type(template)) == name:
@@ -143,13 +143,13 @@ class Reader:
             )
         return found
 
-    def _shell(self, node: Node, kind: type, template: Any) -> Any:
+    def _shell(self, node: Node, kind: type, template: object) -> Any:
         """The object to fill: the template, or a new one."""
         if type(template) is kind and self.claim(template):
             return self.remember(node, template)
         return self.remember(node, objects.new_object(kind))
 
-    def _enum(self, node: Node, template: Any, path: str) -> Any:
+    def _enum(self, node: Node, template: object, path: str) -> object:
         return values.read_enum(node, self.type_of(node, template, path), path)
 
     def _numpy(self, node: Node, template: Any, path: str) -> Any:
@@ -159,7 +159,7 @@ class Reader:
         template[...] = value
         return template
 
-    def _mapping(self, node: Node, template: Any, path: str) -> Any:
+    def _mapping(self, node: Node, template: object, path: str) -> Any:
         kind = self.type_of(node, template, path) if "type" in node else dict
         base = objects.container_of(kind)
         if base not in objects.MAPPINGS:
@@ -178,7 +178,7 @@ class Reader:
             restored.default_factory = factory
         return self._with_attributes(restored, node, path)
 
-    def _list(self, node: Node, template: Any, path: str) -> Any:
+    def _list(self, node: Node, template: object, path: str) -> Any:
         base: Any = list if node["is"] == "list" else collections.deque
         kind = self.type_of(node, template, path) if "type" in node else base
         had = list(base.__iter__(template)) if type(template) is kind else []
@@ -194,7 +194,7 @@ class Reader:
             base.append(restored, self.read(child, old, join(path, number)))
         return self._with_attributes(restored, node, path)
 
-    def _set(self, node: Node, template: Any, path: str) -> Any:
+    def _set(self, node: Node, template: object, path: str) -> Any:
         kind = self.type_of(node, template, path) if "type" in node else set
         restored = self._shell(node, kind, template)
         set.clear(restored)
@@ -217,10 +217,10 @@ class Reader:
             raise TypeError(f"{kind} has the fields {fields}")
         return self._with_attributes(objects.new_tuple(kind, members), node, path)
 
-    def _proxy(self, node: Node, template: Any, path: str) -> Any:
+    def _proxy(self, node: Node, template: object, path: str) -> Any:
         return types.MappingProxyType(self.read(node["of"], MISSING, path))
 
-    def _weak_reference(self, node: Node, template: Any, path: str) -> Any:
+    def _weak_reference(self, node: Node, template: object, path: str) -> object:
         old = template() if type(template) is weakref.ref else MISSING
         value = self.read(node["of"], old, path)
         return weakref.ref(set() if value is None else value)  # None: it has died
@@ -231,16 +231,16 @@ class Reader:
         restored[:] = bytes.fromhex(node["hex"])
         return restored
 
-    def _slice(self, node: Node, template: Any, path: str) -> Any:
+    def _slice(self, node: Node, template: object, path: str) -> object:
         return slice(*(self.read(part, MISSING, path) for part in node["items"]))
 
-    def _module(self, node: Node, template: Any, path: str) -> Any:
+    def _module(self, node: Node, template: object, path: str) -> object:
         return self._found(names.module(node["name"]), node, path)
 
-    def _global(self, node: Node, template: Any, path: str) -> Any:
+    def _global(self, node: Node, template: object, path: str) -> object:
         return self._found(names.find(node["name"]), node, path)
 
-    def _found(self, found: Any, node: Node, path: str) -> Any:
+    def _found(self, found: object, node: Node, path: str) -> object:
         if found is None:
             raise BadCheckpoint(
                 f"{path!r} is {node['name']}, which cannot be found. Resume with the "
@@ -268,7 +268,7 @@ class Reader:
         vars(function).update(held["attributes"][0])
         return function
 
-    def _method(self, node: Node, template: Any, path: str) -> Any:
+    def _method(self, node: Node, template: object, path: str) -> Any:
         old = getattr(template, "__self__", MISSING)
         owner = self.read(node["self"], old, f"{path}~self")
         if "function" in node:
@@ -293,7 +293,7 @@ class Reader:
         vars(restored).update(attributes)
         return restored
 
-    def _random(self, node: Node, template: Any, path: str) -> Any:
+    def _random(self, node: Node, template: object, path: str) -> object:
         parts = {
             key: self.read(child, MISSING, path)
             for key, child in node.items()
@@ -304,13 +304,13 @@ class Reader:
             return template
         return randoms.generator_of(parts)
 
-    def _object(self, node: Node, template: Any, path: str) -> Any:
+    def _object(self, node: Node, template: object, path: str) -> Any:
         kind = self.type_of(node, template, path)
         if not objects.is_written_in_python(kind):
             raise TypeError(f"{kind} is not written in Python")
         return self._with_attributes(self._shell(node, kind, template), node, path)
 
-    def _with_attributes(self, value: Any, node: Node, path: str) -> Any:
+    def _with_attributes(self, value: object, node: Node, path: str) -> Any:
         if "attributes" not in node:
             return value
         had = dict(objects.attributes(value))
@@ -323,7 +323,7 @@ class Reader:
         objects.set_attributes(value, found, self.keep)
         return value
 
-    def path_of_attribute(self, value: Any, path: str, name: str) -> str:
+    def path_of_attribute(self, value: object, path: str, name: str) -> str:
         """See `Writer.path_of_attribute`."""
         return join(path, name)
 
@@ -340,7 +340,7 @@ class Reader:
             self.read(node["inner"], template.__wrapped__, path)
         return template
 
-    def no_template(self, node: Node, template: Any, path: str) -> BadCheckpoint:
+    def no_template(self, node: Node, template: object, path: str) -> BadCheckpoint:
         """The error where only the template could have what the checkpoint leaves out."""
         what = f"{node.get('name', '')} of type {node.get('type', 'function')}".strip()
         return BadCheckpoint(
@@ -349,7 +349,7 @@ class Reader:
         )
 
 
-def _fits(template: Any, value: Any) -> bool:
+def _fits(template: object, value: object) -> bool:
     return (
         type(template) is np.ndarray is type(value)
         and template.shape == value.shape
@@ -361,13 +361,13 @@ def _fits(template: Any, value: Any) -> bool:
     )
 
 
-def _get(members: dict[Any, Any], key: Any) -> Any:
+def _get(members: dict[Any, Any], key: object) -> object:
     try:
         return members.get(key, MISSING)
     except TypeError:
         return MISSING
 
 
-def _digest(function: Any) -> str:
+def _digest(function: object) -> str:
     code = getattr(function, "__code__", None)
     return names.digest_of(code) if isinstance(code, types.CodeType) else ""

@@ -51,12 +51,12 @@ _MADE: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 _BY_NAME = {name_of(kind): make for kind, (_, make) in _MADE.items()}
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Whether a value is its own node, or nearly so."""
     return type(value) in (type(None), bool, int, float, str)
 
 
-def plain_node(value: Any) -> Node:
+def plain_node(value: object) -> Node:
     """The node of a plain value."""
     if type(value) is float and not math.isfinite(value):
         return {"is": "float", "bits": _bits(value)}  # JSON has no NaN, no infinity
@@ -65,7 +65,7 @@ def plain_node(value: Any) -> Node:
     return value
 
 
-def value_node(value: Any) -> Node | None:
+def value_node(value: object) -> Node | None:
     """The node of another value that cannot change; None if it is not one."""
     if type(value) in _MADE:
         to_json = _MADE[type(value)][0]
@@ -81,7 +81,7 @@ def enum_node(value: enum.Enum) -> Node:
     return node
 
 
-def read_value(node: Node) -> Any:
+def read_value(node: Node) -> object:
     """What `plain_node` and `value_node` were made of."""
     if node["is"] == "float":
         return _float(node["bits"])

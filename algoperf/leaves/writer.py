@@ -38,7 +38,7 @@ _HARNESS = (
 _FAULTS = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 
-def is_a(value: Any, *kinds: type) -> bool:
+def is_a(value: object, *kinds: type) -> bool:
     """`isinstance` that asks nothing of the value's class (no `__class__` property)."""
     return issubclass(type(value), kinds)
 
@@ -56,7 +56,7 @@ class Writer:
         self._path = ""  # where we are, for messages
         self._memory = NumpyMemory()
 
-    def leaves(self, state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def leaves(self, state: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by path, and in JSON the structure and what a template must have.
 
         Copies, which no later step changes. Raises `BadCheckpoint` with path and type for
@@ -98,7 +98,7 @@ class Writer:
             raise
         return node
 
-    def _again(self, value: Any, path: str) -> Node:
+    def _again(self, value: object, path: str) -> Node:
         if id(value) in self._open:
             raise self.refusal(value, path, "it contains itself")
         node = self._nodes[id(value)]
@@ -107,11 +107,11 @@ class Writer:
             self._num_shared += 1
         return {"same": node["#"]}
 
-    def special(self, value: Any, path: str) -> Node | None:
+    def special(self, value: object, path: str) -> Node | None:
         """The node of a framework's own object; None if it is not one."""
         return None
 
-    def _node(self, value: Any, path: str) -> Node:
+    def _node(self, value: object, path: str) -> Node:
         node = self.special(value, path)
         if node is not None:
             return node
@@ -197,7 +197,7 @@ class Writer:
             node["maxlen"] = value.maxlen
         return node | self._own_attributes(value, path)
 
-    def _type(self, value: Any, path: str, *usual: type) -> dict[str, str]:
+    def _type(self, value: object, path: str, *usual: type) -> dict[str, str]:
         """The name of a class, unless it is the usual one for this kind of node."""
         kind = type(value)
         if kind is usual[-1]:
@@ -208,7 +208,7 @@ class Writer:
             self.needs[path] = f"an object of the class {name_of(kind)}"
         return {"type": name_of(kind)}
 
-    def _own_attributes(self, value: Any, path: str) -> dict[str, Any]:
+    def _own_attributes(self, value: object, path: str) -> dict[str, Any]:
         """Of a container's subclass."""
         found = list(objects.attributes(value))
         if not found:
@@ -220,7 +220,7 @@ class Writer:
         parts = [value.start, value.stop, value.step]
         return {"is": "slice", "items": [self.write(part, path) for part in parts]}
 
-    def _weak_reference(self, value: Any, path: str) -> Node:
+    def _weak_reference(self, value: object, path: str) -> Node:
         if type(value) is not weakref.ref or value.__callback__ is not None:
             raise self.refusal(value, path, "it calls back")
         self._nodes.pop(id(value))  # Python has one for each object, which may hold it
@@ -229,7 +229,7 @@ class Writer:
     def _proxy(self, value: Any, path: str) -> Node:
         return {"is": "proxy", "of": self.write(dict(value), path)}
 
-    def _random(self, value: Any, path: str) -> Node:
+    def _random(self, value: object, path: str) -> Node:
         if is_a(value, random.Random) and type(value) is not random.Random:
             raise self.refusal(value, path)
         found = randoms.state_of(value)
@@ -288,7 +288,7 @@ class Writer:
         items = [self.write(part, path) for part in parts]
         return {"is": "partial", "type": name_of(kind), "items": items}
 
-    def _object(self, value: Any, path: str) -> Node:
+    def _object(self, value: object, path: str) -> Node:
         kind = type(value)
         if self.is_harness(kind):
             return self.constant(value, path)
@@ -304,7 +304,7 @@ class Writer:
             )
         return self._attributes(value, path)
 
-    def _attributes(self, value: Any, path: str) -> Node:
+    def _attributes(self, value: object, path: str) -> Node:
         node: dict[str, Any] = {"is": "object", **self._type(value, path, object)}
         node["attributes"] = [
             [name, self.write(attribute, self.path_of_attribute(value, path, name))]
@@ -312,7 +312,7 @@ class Writer:
         ]
         return node
 
-    def _callable(self, value: Any, path: str) -> Node:
+    def _callable(self, value: object, path: str) -> Node:
         """An object that can be called; it may hold what only a new state has."""
         mark = self._mark()
         try:
@@ -321,7 +321,7 @@ class Writer:
             self._back_to(mark)
             return self.constant(value, path)
 
-    def _unknown(self, value: Any, path: str) -> Node:
+    def _unknown(self, value: object, path: str) -> Node:
         if callable(value):
             name = importable_name(value)
             if name is not None:
@@ -329,7 +329,7 @@ class Writer:
             return self._wrapper(value, path)
         raise self.refusal(value, path)
 
-    def _wrapper(self, value: Any, path: str) -> Node:
+    def _wrapper(self, value: object, path: str) -> Node:
         """What C code made around a function: jitted, cached."""
         node = self.constant(value, path)
         inner = getattr(value, "__wrapped__", None)
@@ -337,7 +337,7 @@ class Writer:
             node["inner"] = self.write(inner, path)
         return node
 
-    def constant(self, value: Any, path: str) -> Node:
+    def constant(self, value: object, path: str) -> Node:
         """The node of what is left out: the template must have the same."""
         name = functions.constant_name(value)
         self.needs[path] = f"the same {kind_of(value)} {name}".rstrip()
@@ -348,15 +348,15 @@ class Writer:
         module = kind.__module__
         return any(module == m or module.startswith(f"{m}.") for m in _HARNESS)
 
-    def attributes_of(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def attributes_of(self, value: object) -> Iterator[tuple[str, Any]]:
         """The attributes that are saved of an object, in the order of saving."""
         return objects.attributes(value)
 
-    def path_of_attribute(self, value: Any, path: str, name: str) -> str:
+    def path_of_attribute(self, value: object, path: str, name: str) -> str:
         """Where an attribute's arrays are named."""
         return join(path, name)
 
-    def refusal(self, value: Any, path: str, why: str = "") -> BadCheckpoint:
+    def refusal(self, value: object, path: str, why: str = "") -> BadCheckpoint:
         """The error for a value that cannot be saved."""
         return BadCheckpoint(
             f"{path!r} is of type {kind_of(value)}, which cannot be saved"
@@ -380,7 +380,7 @@ class Writer:
             self.forget(value)
         del self._alive[mark[2] :]
 
-    def forget(self, value: Any) -> None:
+    def forget(self, value: object) -> None:
         """Undoes what was noted of a value."""
         self._memory.forget(value)
 

@@ -35,7 +35,7 @@ class _SourceLoader(SourceFileLoader):
 class _Benchmark(ModuleType):
     """`algorithmic_efficiency`: the public modules of the benchmark under their old name."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return importlib.import_module(f"{ALIAS}.{name}")  # or says what there is
@@ -78,7 +78,7 @@ class _First:
         self._imports = imports
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: Any = None
+        self, name: str, path: Sequence[str] | None = None, target: object = None
     ) -> ModuleSpec | None:
         top, *rest = name.split(".")
         if top == ALIAS:
@@ -101,7 +101,7 @@ class _Last:
         self._imports = imports
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: Any = None
+        self, name: str, path: Sequence[str] | None = None, target: object = None
     ) -> ModuleSpec | None:
         # Packages that look for others, to adapt to them, must find no folder of that name.
         if "." in name or not _is_asked_by_submission():

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 BENCHMARK = "algoperf"
 ALIAS = "algorithmic_efficiency"  # the name of `algoperf` in API 0.5
@@ -106,7 +105,7 @@ def _installed_spec(top: str) -> importlib.machinery.ModuleSpec | None:
     return next((spec for spec in specs if spec is not None), None)
 
 
-def _find(finder: Any, top: str) -> importlib.machinery.ModuleSpec | None:
+def _find(finder: object, top: str) -> importlib.machinery.ModuleSpec | None:
     if finder is importlib.machinery.PathFinder:
         return importlib.machinery.PathFinder.find_spec(top, list(search_path()))
     if getattr(finder, "is_for_submissions", False) or not hasattr(finder, "find_spec"):

@@ -50,15 +50,15 @@ def check(settings: Settings, path: Path, say: Callable[[str], None] = print) ->
         recorded[key] = speed
         text = {key: dataclasses.asdict(value) for key, value in recorded.items()}
         logs.write_json(path, text)
-        say(f"calibration: {_said(speed)}; recorded in {path}.")
+        say(f"calibration: {_format_speed(speed)}; recorded in {path}.")
         return
     if speed.step_seconds > MAX_SLOWDOWN * before.step_seconds:
         raise SlowMachine(
-            f"A step of {ALGORITHM} takes {_said(speed)}; recorded for the same hardware "
-            f"and versions were {_said(before)}. The run is refused: end what else uses this "
-            f"machine, or remove the entry from {path} if it is wrong."
+            f"A step of {ALGORITHM} takes {_format_speed(speed)}; recorded for the same hardware "
+            f"and versions were {_format_speed(before)}. The run is refused: stop whatever "
+            f"else uses this machine, or remove the entry from {path} if it is wrong."
         )
-    say(f"calibration: {_said(speed)}; recorded were {_said(before)}.")
+    say(f"calibration: {_format_speed(speed)}; recorded were {_format_speed(before)}.")
 
 
 def measure(settings: Settings) -> tuple[str, Speed]:
@@ -142,7 +142,7 @@ def _is_speed(speed: Speed) -> bool:
     )
 
 
-def _said(speed: Speed) -> str:
+def _format_speed(speed: Speed) -> str:
     return (
         f"{1e3 * speed.step_seconds:.4g} ms (waiting for data: {speed.data_wait:.1%})"
     )

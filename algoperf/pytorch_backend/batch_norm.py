@@ -172,11 +172,11 @@ class _SumOverProcesses(torch.autograd.Function):
     """All-reduce whose gradient is one too: what each process adds counts for all."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: object, x: Tensor) -> Tensor:
         return _all_reduced(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
+    def backward(ctx: object, *gradients: Any) -> Tensor:
         (gradient,) = gradients
         return _all_reduced(gradient)
 

@@ -17,6 +17,18 @@ _ML_DTYPES = {
     np.dtype(ml_dtypes.float8_e5m2): torch.float8_e5m2,
 }
 _NUMPY_DTYPES = {torch_type: numpy for numpy, torch_type in _ML_DTYPES.items()}
+# Of the dispatcher; others, such as Meta, say only which shape a result has.
+_COMPUTING_KEYS = (
+    "/CPU",
+    "/CUDA",
+    "/CompositeExplicitAutograd",
+    "/CompositeImplicitAutograd",
+    "/Autograd",
+    "/AutogradCPU",
+    "/AutogradCUDA",
+    "/ADInplaceOrView",
+    "/BackendSelect",
+)
 _INTEGERS = {1: (np.uint8, torch.uint8), 2: (np.int16, torch.int16)}  # by size
 
 
@@ -155,7 +167,24 @@ def process_settings(device: torch.device) -> dict[str, Any]:
         "autocast": torch.is_autocast_enabled(device.type),
         "hooks on all modules": sum(map(len, hooks)),
         "torch function modes": torch._C._len_torch_function_stack(),
+        "torch dispatch modes": torch._C._len_torch_dispatch_stack(),
+        "transforms of torch.func": _num_open_transforms(),
+        "kernels of operators": _replaced_kernels(),
     }
+
+
+def _replaced_kernels() -> list[str]:
+    """Operators of PyTorch's own that `torch.library` gave other code to compute with."""
+    return sorted(
+        name
+        for name in torch.library._impls
+        if name.startswith(("aten/", "prims/", "_/")) and name.endswith(_COMPUTING_KEYS)
+    )
+
+
+def _num_open_transforms() -> int:
+    depth = getattr(torch._C._functorch, "get_dynamic_layer_stack_depth", None)
+    return int(depth()) if depth is not None else 0
 
 
 def _float32_products() -> str:

@@ -34,7 +34,7 @@ class TorchDeferredLogits(DeferredLogits):
         types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         named = {name: _computed(value) for name, value in (kwargs or {}).items()}
         return function(*map(_computed, args), **named)
 
@@ -57,7 +57,7 @@ class TorchDeferredLogits(DeferredLogits):
         return np.asarray(self.compute().detach().cpu().numpy(), dtype)
 
 
-def _computed(value: Any) -> Any:
+def _computed(value: object) -> object:
     if isinstance(value, DeferredLogits):
         return value.compute()
     if isinstance(value, list | tuple) and type(value) in (list, tuple):

@@ -3,8 +3,6 @@
 Nothing in this backend reads or changes PyTorch's global generators.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -13,7 +11,7 @@ from algoperf.errors import BadSubmission
 _INITIALISATION, _DROPOUT = 0, 1  # separate streams of one rng
 
 
-def generator(rng: Any) -> torch.Generator:
+def generator(rng: object) -> torch.Generator:
     """A CPU generator for initial values: equal on all ranks and kinds of device.
 
     rng: integers [2] in 0..2^32, as numpy array or anything that becomes one.
@@ -22,13 +20,13 @@ def generator(rng: Any) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(int(seed))
 
 
-def dropout_keys(rng: Any, num_sites: int) -> torch.Tensor:
+def dropout_keys(rng: object, num_sites: int) -> torch.Tensor:
     """int32 [num_sites, 2], on the CPU: two random words for each dropout layer."""
     words = _sequence(rng, _DROPOUT).generate_state(2 * num_sites, np.uint32)
     return torch.from_numpy(words.view(np.int32).reshape(num_sites, 2))
 
 
-def _sequence(rng: Any, stream: int) -> np.random.SeedSequence:
+def _sequence(rng: object, stream: int) -> np.random.SeedSequence:
     numbers = np.atleast_1d(np.asarray(rng))
     if numbers.dtype.kind not in "iu":
         raise BadSubmission(

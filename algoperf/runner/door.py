@@ -73,7 +73,7 @@ def _check_launcher(settings: Settings, environment: Mapping[str, str]) -> None:
 
 
 def check_file(path: Path, what: str) -> None:
-    """Refuses all but a regular file that can be read: a pipe or a device may block for ever."""
+    """Refuses all but a regular file that can be read: a pipe or a device may block forever."""
     if path.is_dir():
         raise BadSettings(f"The {what} {paths.shown(path)} is a folder; give a file.")
     if not path.exists():

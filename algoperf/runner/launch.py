@@ -5,6 +5,7 @@ office: the plan, a board per process (see `heartbeat`), stacks of a trial that 
 process of the trial ended, and the caches of compilers, which are removed with it.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from algoperf import exit_status, logs
 from algoperf.errors import AlgoPerfError
 from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
+from algoperf.runner.checkpoints import files as checkpoint_files
+from algoperf.runner.fairness import judgement
+from algoperf.runner.fairness.stamps import STAMPS_FILE, Recorder
 from algoperf.runner.outcomes import STACKS_FILE, Ending
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import Settings
@@ -74,6 +78,11 @@ class Office:
         return self.folder / "plan.json"
 
     @property
+    def pipe(self) -> Path:
+        """Through which the trial tells the launcher of its phases and rows."""
+        return self.folder / "stamps"
+
+    @property
     def launch_file(self) -> Path:
         """The launcher's process id and the moment of the launch."""
         return self.folder / "launch.json"
@@ -119,13 +128,24 @@ def launch(plan: TrialPlan) -> Ending:
         office.plan_file.write_text(plan.dumps())
         launch = {"launcher": os.getpid(), "at": time.perf_counter()}
         office.launch_file.write_text(json.dumps(launch))
+        recorder = Recorder(office.pipe) if hasattr(os, "mkfifo") else None
+        before = judgement.rows_before(plan.folder)
+        is_resumed = (plan.folder / checkpoint_files.FOLDER).is_dir()
+        part = len(list(plan.folder.glob("meta_data_*.json")))
         tree = ProcessTree(_command(plan.settings, office), environment(plan, office))
         try:
             with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
                 death = _wait(tree, office, plan.settings, stop)
         finally:
             tree.end()
-        return _ending(plan, office, death, stop)
+            if recorder is not None:
+                recorder.close()
+        ending = _ending(plan, office, death, stop)
+        if recorder is None or not plan.folder.is_dir():
+            return ending
+        logs.write_json(plan.folder / STAMPS_FILE.format(part=part), recorder.to_json())
+        found = judgement.breaches(recorder, before, plan.folder, is_resumed=is_resumed)
+        return _judged(plan, ending, found, judgement.long_phases(recorder.stamps))
 
 
 def _command(settings: Settings, office: Office) -> list[str]:
@@ -218,6 +238,33 @@ def _ending(
     else:
         ending = _unexplained(plan.settings, office, death, stop)
     logs.write_outcome(plan.folder, ending.record())
+    return ending
+
+
+def _judged(
+    plan: TrialPlan, ending: Ending, found: Sequence[str], caveats: Sequence[str]
+) -> Ending:
+    """The ending after the stamps were compared; records what they change."""
+    record = logs.read_outcome(plan.folder) or ending.record()
+    if found and ending.outcome is not Outcome.INVALID:
+        reason = f"as the launcher measured it: {judgement.said(found)}"
+        ending = Ending(Outcome.INVALID, reason)
+    if (
+        found
+        or caveats
+        or (record.outcome, record.reason)
+        != (
+            ending.outcome,
+            ending.reason,
+        )
+    ):
+        changed = dataclasses.replace(
+            record,
+            outcome=ending.outcome,
+            reason=ending.reason,
+            caveats=(*record.caveats, *caveats),
+        )
+        logs.write_outcome(plan.folder, changed)
     return ending
 
 

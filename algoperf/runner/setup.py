@@ -13,6 +13,7 @@ from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
 from algoperf.frameworks import check_framework
+from algoperf.loading.places import Places
 from algoperf.logs import TrialLog
 from algoperf.pipeline import DataRequest, InputQueue
 from algoperf.plugins import WorkloadModules
@@ -25,6 +26,7 @@ from algoperf.runner.evaluation import Evaluator
 from algoperf.runner.fairness.audit_hook import AuditHook
 from algoperf.runner.fairness.guards import Guards
 from algoperf.runner.fairness.stray_workers import StrayWorkers
+from algoperf.runner.fairness.untimed import OffClockSampler, WorkersTime
 from algoperf.runner.observers import (
     Observer,
     Observers,
@@ -106,10 +108,13 @@ class Watched:
     stray_workers: StrayWorkers
     guards: Guards
     audit_hook: AuditHook
+    sampler: OffClockSampler
+    workers: WorkersTime
 
     def breaches(self) -> list[str]:
         """Of the rules, so far; one sentence each."""
-        return self.guards.find() + self.audit_hook.found
+        found = self.guards.find() + self.audit_hook.found
+        return found + self.sampler.found + self.workers.found
 
 
 def watch_for_cheats(
@@ -135,7 +140,16 @@ def watch_for_cheats(
         logs=(settings.experiment_dir / settings.experiment_name,),
         submission=settings.submission_path.parent,
     )
-    return Watched(StrayWorkers(), guards, audit_hook)
+    stray_workers = StrayWorkers()
+    places = Places.of(settings.submission_path)
+    compiles = settings.framework == "pytorch" and settings.torch_compile
+    workers = WorkersTime(
+        tuple
+        if compiles
+        else lambda: stray_workers.waiting  # our model is compiled too
+    )
+    sampler = OffClockSampler(places.own)
+    return Watched(stray_workers, guards, audit_hook, sampler, workers)
 
 
 @dataclass(frozen=True)
@@ -280,9 +294,11 @@ def open_log(plan: TrialPlan, meta: TrialMeta, saved_step: int) -> TrialLog:
     return log
 
 
-def observers_of(plan: TrialPlan, workload: Workload) -> Observers:
-    """What shows people how the trial goes."""
-    observers: list[Observer] = []
+def observers_of(
+    plan: TrialPlan, workload: Workload, reporter: Observer | None = None
+) -> Observers:
+    """What shows people how the trial goes; `reporter` tells the launcher."""
+    observers = [] if reporter is None else [reporter]
     if sys.stderr.isatty():
         label = f"{workload.name} study {plan.study} trial {plan.trial}"
         observers.append(

@@ -99,7 +99,7 @@ class SubmissionCalls:
             is_ours=lambda error: queue is not None and error is queue.failure,
         )
 
-    def _take(self, function: str, returned: Any) -> None:
+    def _take(self, function: str, returned: object) -> None:
         """Takes over what update_params or prepare_for_eval returned."""
         if not isinstance(returned, tuple) or len(returned) != 3:
             raise SubmissionError(

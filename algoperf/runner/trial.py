@@ -200,21 +200,20 @@ class Trial:
             if not is_before_training:
                 key = self._keys(max(state.global_step - 1, 0))[2]
                 self._submission.prepare_for_eval(key)
+            params, model_state = self._isolated()
             self._await_submission()
         prepared_for = self._clock.submission_seconds - before
         if self._restart is not None:
             self._clock.refund(self._restart.of_prepare_for_eval(prepared_for))
         if p.backend.num_processes > 1:
             self._agree_with_other_processes()
-        ending = self._spent() or self._broken_rule()
+        ending = self._spent()
+        if ending is None:
+            with self._clock.evaluation():
+                ending = self._broken_rule()
         if ending:
             return ending
         with self._clock.evaluation():
-            with self._submission.attribute_errors_to("update_params"):
-                p.workload.check_params(state.params)
-                params, model_state = p.workload.isolated(
-                    state.params, state.model_state
-                )
             metrics = dict(p.evaluate(params, model_state))
             is_finite = p.backend.is_finite(params)
         with self._clock.logging():
@@ -246,6 +245,13 @@ class Trial:
             self._submission.attribute_errors_to("the state of its members"),
         ):
             self._checkpoints.save(self.state, self._position, self.data_wait_seconds)
+
+    def _isolated(self) -> tuple[Any, Any]:
+        """Copies for the evaluation; charged, because classes of a submission may be asked."""
+        p, state = self._p, self.state
+        with self._submission.attribute_errors_to("update_params"):
+            p.workload.check_params(state.params)
+            return p.workload.isolated(state.params, state.model_state)
 
     def _await_submission(self) -> None:
         """Waits for all that the submission has enqueued; its errors surface here too."""

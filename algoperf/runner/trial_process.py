@@ -27,6 +27,8 @@ from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.files import Checkpoint
 from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.clock import Clock
+from algoperf.runner.fairness.phases import WatchedBoard
+from algoperf.runner.fairness.stamps import Reporter
 from algoperf.runner.launch import Office, read_launch
 from algoperf.runner.observers import Observers, Scalars
 from algoperf.runner.outcomes import (
@@ -70,6 +72,8 @@ class _Supervision:
     """What sees to it that a trial ends."""
 
     clock: Clock
+    phases: WatchedBoard  # of the clock
+    reporter: Reporter | None  # to the launcher
     heartbeat: Heartbeat
     overtime: Overtime
     stop: StopRequest
@@ -82,14 +86,23 @@ def run_trial(
     """Runs a trial to its end and logs it; raises only what is wrong with the input."""
     with StopRequest().listen() as stop:
         supervision = _supervision(plan, backend, own_process, stop)
-        site = setup.bind_workload(plan, backend, supervision.heartbeat)
-        supervision.overtime.budget_seconds = site.workload.max_allowed_runtime_sec
-        watched = setup.watch_for_cheats(plan, site, backend, supervision.clock)
-        with watched.audit_hook, contextlib.ExitStack() as stack:
+        clock = supervision.clock
+        with contextlib.ExitStack() as stack:
+            with clock.setup():
+                site = setup.bind_workload(plan, backend, supervision.heartbeat)
+                budget = site.workload.max_allowed_runtime_sec
+                supervision.overtime.budget_seconds = budget
+                watched = setup.watch_for_cheats(plan, site, backend, clock)
+                stack.enter_context(watched.audit_hook)
+                if own_process is not None:
+                    watchdog = _watchdog(plan, backend, supervision, own_process)
+                    with watched.stray_workers.harness():
+                        stack.enter_context(watchdog)
+                        stack.enter_context(watched.sampler)
+            if supervision.reporter is not None:
+                watched.audit_hook.tell_from_child = supervision.reporter.note
             if own_process is not None:
-                watchdog = _watchdog(plan, backend, supervision, own_process)
-                with watched.stray_workers.harness():
-                    stack.enter_context(watchdog)
+                supervision.phases.listeners[:0] = [watched.sampler, watched.workers]
             office = own_process.office if own_process else None
             return _Run(plan, backend, site, watched, supervision, office).run()
 
@@ -99,12 +112,15 @@ def _supervision(
 ) -> _Supervision:
     office = own.office if own else None
     board = Board(office.board_file(backend.rank)) if office else None
-    clock = Clock(
-        started=own.started if own else None, board=board.numbers if board else None
-    )
+    phases = WatchedBoard(board.numbers if board else None)
+    clock = Clock(started=own.started if own else None, board=phases)
+    reporter = None
+    if office is not None and backend.rank == 0 and office.pipe.exists():
+        reporter = Reporter(office.pipe, clock)
+        phases.listeners.append(reporter)
     heartbeat = Heartbeat()
     overtime = Overtime(clock, heartbeat, stop, plan.settings.notice_seconds)
-    return _Supervision(clock, heartbeat, overtime, stop, board)
+    return _Supervision(clock, phases, reporter, heartbeat, overtime, stop, board)
 
 
 def _watchdog(
@@ -154,12 +170,19 @@ class _Run:
             loaded = setup.load_submission(plan, definition, backend)
         is_first = backend.rank == 0
         with locked(plan.folder) if is_first else contextlib.nullcontext():
-            identity = setup.identity_of(plan, loaded, backend)
-            saved = setup.latest_checkpoint(plan.folder, identity)
+            with clock.setup():
+                identity = setup.identity_of(plan, loaded, backend)
+                saved = setup.latest_checkpoint(plan.folder, identity)
             if saved is not None:
                 clock.resume_from(Snapshot.from_json(saved.rest).seconds)
-            log = self._open_log(loaded, saved) if is_first else None
+                self._say("resumed")
+            with clock.setup():
+                log = self._open_log(loaded, saved) if is_first else None
             return self._train(loaded, identity, saved, log)
+
+    def _say(self, kind: str) -> None:
+        if self.supervision.reporter is not None:
+            self.supervision.reporter.say(kind)
 
     def _open_log(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> TrialLog:
         (self.plan.folder / TRACEBACK_FILE).unlink(missing_ok=True)
@@ -176,7 +199,9 @@ class _Run:
         if log is None:
             return Observers()
         with self.watched.stray_workers.harness():
-            observers = setup.observers_of(self.plan, self.site.workload)
+            observers = setup.observers_of(
+                self.plan, self.site.workload, self.supervision.reporter
+            )
         self.site.workload.metrics_logger = Scalars(log.append_scalar_metrics)
         for warning in Devices.from_json(self.backend.describe_devices()).warnings:
             observers.warn(warning)
@@ -189,8 +214,9 @@ class _Run:
         saved: Checkpoint | None,
         log: TrialLog | None,
     ) -> Ending:
-        observers = self._observers(log)
-        hook = self._step_hook(loaded, saved)
+        with self.supervision.clock.setup():
+            observers = self._observers(log)
+            hook = self._step_hook(loaded, saved)
         parts = self._parts(loaded, identity, log, observers)
         trial = Trial(dataclasses.replace(parts, step_hook=hook))
         try:
@@ -201,6 +227,7 @@ class _Run:
             ending = ending_of(error)
             self._keep_traceback(error)
         finally:
+            self._say("ended")
             if log is not None:
                 log.flush_scalars()
             observers.close()
@@ -272,6 +299,7 @@ class _Run:
             self.plan, self.site, self.backend, loaded.batch_size, position
         )
         self.watched.audit_hook.harness_threads = lambda: queue.threads
+        self.watched.workers.harness_threads = lambda: queue.threads
         return queue
 
     def _keep_traceback(self, error: BaseException) -> None:

@@ -144,12 +144,12 @@ def _check_name(name: str, source: str) -> None:
         )
 
 
-def _check_value(value: Any, where: str) -> None:
+def _check_value(value: object, where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise BadSearchSpace(f"{where}: {value!r} must be a finite number.")
 
 
-def _check_dimension(name: str, dimension: Any, source: str) -> None:
+def _check_dimension(name: str, dimension: object, source: str) -> None:
     _check_name(name, source)
     where = f"{source}: {name!r}"
     if not isinstance(dimension, dict):
@@ -199,7 +199,7 @@ def _check_range(dimension: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _is_finite_number(value: Any) -> bool:
+def _is_finite_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -208,7 +208,7 @@ def _is_finite_number(value: Any) -> bool:
         return False
 
 
-def _scale(dimension: Mapping[str, Any], value: float) -> Any:
+def _scale(dimension: Mapping[str, Any], value: float) -> object:
     """Maps `value` in [0, 1) into a dimension."""
     if "feasible_points" in dimension:
         points = dimension["feasible_points"]

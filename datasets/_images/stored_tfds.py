@@ -40,7 +40,6 @@ class TfdsImages:
 
         The builder's keys are the images' numbers in the raw files.
         """
-        packages.check(("PIL.Image",), "Decoding stored images")
         count, num_classes = self.count(file), len(self.official.per_class(file))
         images = np.empty((count, *self.shape), np.uint8)
         labels = np.empty(count, np.uint8)
@@ -61,7 +60,11 @@ def find(
 ) -> TfdsImages | None:
     """The data set `name` below a folder of tensorflow-datasets; None if it is not there."""
     folder = TfdsFolder.find(raw, name)
-    return None if folder is None else TfdsImages(folder, official, shape)
+    if folder is None:
+        return None
+    folder.check_packages()
+    packages.check(("PIL.Image",), "Decoding stored images")
+    return TfdsImages(folder, official, shape)
 
 
 def _check_number(example: Example, number: int) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from algoperf.datasets._images import cifar, stored_tfds, tiles, writing
 from algoperf.definition import Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "RAW_HELP",
     "TFDS",
@@ -32,8 +34,13 @@ from Tiny Images" (2009)."""
 
 TFDS = ("cifar10",)
 
-_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as that page lists it
+DOWNLOADS = (
+    OfficialFile(
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+        about_bytes=170_052_171,
+        md5="c32a1d4ab5d03f1284b67883e8d87530",  # as that page lists it
+    ),
+)
 _LAYOUT = cifar.Layout(
     archives=("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"),
     folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
@@ -54,7 +61,7 @@ _OFFICIAL = writing.Official(
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the official binary archive (162 MB) into `raw`; checks its md5 sum."""
-    fetch(_URL, raw / _LAYOUT.archives[0], md5=_MD5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from algoperf.datasets._images import cifar, stored_tfds, tiles, writing
 from algoperf.definition import Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "RAW_HELP",
     "TFDS",
@@ -32,8 +34,13 @@ from Tiny Images" (2009)."""
 
 TFDS = ("cifar100",)
 
-_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
-_MD5 = "03b5dce01913d631647c71ecec9e9cb8"  # as that page lists it
+DOWNLOADS = (
+    OfficialFile(
+        ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
+        about_bytes=168_513_733,
+        md5="03b5dce01913d631647c71ecec9e9cb8",  # as that page lists it
+    ),
+)
 _LAYOUT = cifar.Layout(
     archives=("cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"),
     folders=("cifar-100-binary", "cifar-100-python"),
@@ -52,7 +59,7 @@ _COLOURINGS = 10  # of each shipped photograph; 100 classes in all
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the official binary archive (161 MB) into `raw`; checks its md5 sum."""
-    fetch(_URL, raw / _LAYOUT.archives[0], md5=_MD5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

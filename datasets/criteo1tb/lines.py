@@ -1,4 +1,4 @@
-"""Whole lines of one official file, packed or not, a block at a time."""
+"""Whole lines of one official file, or of its pieces, a block at a time."""
 
 import contextlib
 import gzip
@@ -24,24 +24,43 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class LineSource:
-    """Reads lines in order; what is in memory is a block, however large the file is."""
+    """Reads lines in order; what is in memory is a block, however large the files are.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows_read = 0
+    Several files, packed or not, are read one after the other. `path` is the current one.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self.rows_read = 0  # of all files
         self._stack = contextlib.ExitStack()
-        self._file = _open(path, self._stack)
-        self._is_at_start = True
+        self._next = list(paths)
         self._rest = b""  # read, but not taken
+        self._open_next()
+
+    def _open_next(self) -> None:
+        self._stack.close()
+        self.path = self._next.pop(0)
+        self._rows_before = self.rows_read
+        self._file = _open(self.path, self._stack)
+        self._is_at_start = True
         self._is_at_end = False
 
-    def take(self, max_rows: int) -> tuple[bytes, int]:
-        """The next lines and their number, at most `max_rows`; 0 at the end of the file.
+    @property
+    def rows_of_file(self) -> int:
+        """How many lines of the current file were taken."""
+        return self.rows_read - self._rows_before
 
-        `BadData` if the file is cut off or damaged.
+    def take(self, max_rows: int) -> tuple[bytes, int]:
+        """The next lines and their number, at most `max_rows`; 0 behind the last file.
+
+        All are of one file. `BadData` if that is cut off or damaged.
         """
-        while b"\n" not in self._rest and not self._is_at_end:
-            self._read_more()
+        while b"\n" not in self._rest:
+            if not self._is_at_end:
+                self._read_more()
+            elif self._next:
+                self._open_next()
+            else:
+                break
         end = self._rest.rfind(b"\n") + 1
         count = self._rest.count(b"\n", 0, end)
         if count > max_rows:
@@ -52,7 +71,7 @@ class LineSource:
         return lines.replace(b"\r\n", b"\n"), count
 
     def skip(self, num_rows: int) -> None:
-        """Passes over so many lines, or to the end of the file."""
+        """Skips that many lines, or to the end of the file."""
         while num_rows:
             _, count = self.take(num_rows)
             if not count:
@@ -68,7 +87,9 @@ class LineSource:
             with input_files.reading(self.path, damages=_DAMAGES):
                 block = self._file.read(_BLOCK_BYTES)
         except BadData as error:
-            raise BadData(f"{error} Rows up to {self.rows_read:,} are good.") from error
+            raise BadData(
+                f"{error} Rows up to {self.rows_of_file:,} are good."
+            ) from error
         if self._is_at_start:  # some editors put a mark there
             block = block.removeprefix(_BYTE_ORDER_MARK)
             self._is_at_start = False
@@ -76,12 +97,12 @@ class LineSource:
         self._is_at_end = not block
         if self._is_at_end and self._rest:
             raise BadData(
-                f"{self.path} is cut off: row {self.rows_read + 1:,} has no line end. "
+                f"{self.path} is cut off: row {self.rows_of_file + 1:,} has no line end. "
                 f"{input_files.GET_AGAIN}"
             )
         if len(self._rest) > _MAX_LINE_BYTES and b"\n" not in self._rest:
             raise BadData(
-                f"{self.path}: row {self.rows_read + 1:,} has no end within "
+                f"{self.path}: row {self.rows_of_file + 1:,} has no end within "
                 f"{_MAX_LINE_BYTES:,} bytes, so this is no file of lines. "
                 f"{input_files.GET_AGAIN}"
             )

@@ -24,6 +24,7 @@ from .days import (
     LAST_DAY,
     NUM_DAYS,
     RAW_HELP,
+    Pieces,
     check_days,
     days_of,
     enough_days,
@@ -34,6 +35,7 @@ from .reader import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
+    "PUBLISHED",
     "RAW_HELP",
     "days_of",
     "expand_embedded",
@@ -41,7 +43,9 @@ __all__ = [
     "space_needed",
 ]
 
-# The published benchmark cuts days into files of so many lines, and shuffles files.
+PUBLISHED = ("criteo1tb",)
+
+# The published benchmark splits days into files of this many lines, and shuffles files.
 ROWS_PER_FILE = 5_000_000
 _FULL_SIZE = 4_373_472_329  # rows
 # Criteo's lines have about 80 bytes packed, 230 unpacked; a row takes 158. With a reserve.
@@ -67,9 +71,10 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
 
 
 def _space_of_all(raw: Path) -> int:
-    paths = find_days(raw).values()
+    days = find_days(raw).values()
+    paths = [path for pieces in days for path in pieces]
     if sum(path.stat().st_size for path in paths) > _COUNTED_BYTES:
-        needed = sum(path.stat().st_size * _EXPANSION[path.suffix] for path in paths)
+        needed = sum(p.stat().st_size * _EXPANSION[p.suffix] for p in paths)
         return int(needed)
     num_rows = 0
     for path in paths:
@@ -103,7 +108,11 @@ def prepare(
     check_days(paths, raw, days)
     paths = {day: path for day, path in paths.items() if day in days}
     preparation.identify(
-        raw_bytes={path.name: path.stat().st_size for path in paths.values()},
+        raw_bytes={
+            path.name: path.stat().st_size
+            for pieces in paths.values()
+            for path in pieces
+        },
         test=splits.test,
         rows_per_file=rows_per_file,
     )
@@ -135,7 +144,7 @@ class _Plan:
     """What is kept of one day."""
 
     day: int
-    path: Path
+    paths: Pieces
     pieces: Sequence[_Piece]
 
     @property
@@ -144,7 +153,7 @@ class _Plan:
         return self.pieces[-1].num_rows is None
 
 
-def _plans(paths: dict[int, Path], splits: Splits, subset: int | None) -> list[_Plan]:
+def _plans(paths: dict[int, Pieces], splits: Splits, subset: int | None) -> list[_Plan]:
     train_days = [day for day in paths if day != LAST_DAY]
     plans = []
     for place, day in enumerate(train_days):
@@ -206,7 +215,7 @@ class _Conversion:
             ):
                 self._report(sum(map(sum, rows)))
                 return rows
-        source = LineSource(plan.path)
+        source = LineSource(*plan.paths)
         try:
             rows = self._convert(plan, source)
         finally:
@@ -244,7 +253,7 @@ class _Conversion:
         with self._preparation.part(name) as path:
             writer = reader.RowWriter(path)
             while count:
-                first_row = source.rows_read - count + 1
+                first_row = source.rows_of_file - count + 1
                 fields = text.parse(lines, str(source.path), first_row)
                 writer.append(*reader.pack(*fields))
                 self._report(count)

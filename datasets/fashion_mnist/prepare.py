@@ -10,12 +10,14 @@ from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
 from algoperf.datasets._images.idx_files import IdxFiles
 from algoperf.definition import Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all, mirrored
 from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "RAW_HELP",
     "TFDS",
@@ -35,13 +37,19 @@ Zalando Research; MIT licence."""
 
 TFDS = ("fashion_mnist",)
 
-_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_MD5 = {  # as the project's page lists them
-    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-}
+_FOLDERS = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
+DOWNLOADS = tuple(
+    OfficialFile(mirrored(name, *_FOLDERS), about_bytes=size, md5=md5)
+    for name, size, md5 in (  # as the project's page lists them
+        ("train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        ("train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+        ("t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+        ("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+    )
+)
 _OFFICIAL = writing.Official(
     image_bytes=SIDE**2,
     train_per_class=(6000,) * 10,
@@ -52,8 +60,7 @@ _EMBEDDED = Path(__file__).parent / "embedded"
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the four official files (31 MB) into `raw`; checks their md5 sums."""
-    for name, md5 in _MD5.items():
-        fetch(_URL + name, raw / name, md5=md5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

@@ -24,6 +24,7 @@ from .volumes import Volume
 __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
     "expand_embedded",
     "prepare",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 PACKAGES = ("h5py",)
+PUBLISHED = ("fastmri",)
 
 RAW_HELP = """\
 fastMRI, knee, single-coil: two folders of HDF5 files, one file a volume,
@@ -67,7 +69,7 @@ def expand_embedded(raw: Path) -> None:
 def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, from the headers of the raw files.
 
-    Of a subset at most so many: how wide its slices are is not looked up.
+    For a subset this is an upper bound: the widths of its slices are not looked up.
     """
     if raw is None:
         return _FULL_BYTES

@@ -1,7 +1,7 @@
 """Packs the recordings of one official set into files of 16-bit audio, part by part.
 
 A set becomes files `<set>-NNNN.pcm` of whole chapters, each with a table `<set>-NNNN.json`
-of its utterances, and at last `<set>.json`, which says how many there are. Where a file
+of its utterances, and finally `<set>.json`, which says how many there are. Where a file
 ends is decided by the size of the FLAC files, so that a resumed preparation passes over
 finished ones without decoding them.
 """
@@ -13,17 +13,15 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from algoperf import input_files
 from algoperf.download import Progress
 from algoperf.prepared import Preparation
 
-from . import audio, raw
-from .raw import Chapter
+from . import audio
+from .raw import Chapter, RawSet
 from .reader import AUDIO_DTYPE
 
 # Filters of the published benchmark, in all splits.
@@ -79,7 +77,7 @@ class Packing:
         self._pool.shutdown(cancel_futures=True)
 
     def pack(
-        self, source: Path, name: str, *, limit: int | None, needs_all_texts: bool
+        self, source: RawSet, name: str, *, limit: int | None, needs_all_texts: bool
     ) -> list[Row]:
         """Rows of all utterances of a set, in the order of `source`.
 
@@ -112,16 +110,16 @@ class Packing:
         return [Row(*row) for row in json.loads(path.read_text("utf-8"))]
 
     def _pack(
-        self, source: Path, name: str, limit: int | None, needs_all_texts: bool
+        self, source: RawSet, name: str, limit: int | None, needs_all_texts: bool
     ) -> int:
         """Writes the files that are not finished yet; the number of all."""
-        total = input_files.size_bytes(source)
+        total = source.size_bytes
 
         def report(done: int) -> None:
             self._progress(f"packing {name}", done, total)
 
         kept, number = 0, -1
-        chapters = raw.chapters(source, name, report)
+        chapters = source.chapters(report)
         for number, group in _groups(chapters, self._file_bytes):
             if not self._has(name, number):
                 left = None if limit is None else limit - kept
@@ -192,8 +190,13 @@ def _decode_chapter(chapter: Chapter) -> list[_Decoded]:
     decoded: list[_Decoded] = []
     for utterance, text in chapter.texts.items():
         limit = MAX_SAMPLES if len(text) <= MAX_CHARACTERS else 0
-        length, samples = audio.read_flac(
-            chapter.audio[utterance], chapter.shown[utterance], max_samples=limit
-        )
+        content, samples = chapter.audio[utterance], None
+        if isinstance(content, np.ndarray):
+            length = len(content)
+            samples = content if length <= limit else None
+        else:
+            length, samples = audio.read_flac(
+                content, chapter.shown[utterance], max_samples=limit
+            )
         decoded.append((utterance, text, length, samples))
     return decoded

@@ -4,6 +4,7 @@ The names that every data set's prepare.py has are explained in
 `datasets/mnist/prepare.py`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import numpy as np
 
 from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all, mirrored
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
-from . import clips
+from . import clips, published
 from . import raw as raw_files
 from .packing import FILE_BYTES, Packing, Row, audio_name
+from .raw import OfficialSet, RawSet
 from .reader import (
     FORMAT_VERSION,
     INDEX_DTYPE,
@@ -32,8 +35,10 @@ from .reader import (
 from .tokenizer import Tokenizer, train
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
     "download",
     "expand_embedded",
@@ -42,6 +47,7 @@ __all__ = [
 ]
 
 PACKAGES = ("sentencepiece", "soundfile")
+PUBLISHED = ("librispeech",)
 
 RAW_HELP = """\
 LibriSpeech (OpenSLR resource 12), six archives (61 GB), or their unpacked folders in
@@ -51,15 +57,22 @@ LibriSpeech/:
 From https://www.openslr.org/12/. Licence: CC BY 4.0. A partial copy (--subset N) needs
 train-clean-100, dev-clean and test-clean only."""
 
-_URL = "https://www.openslr.org/resources/12/"
-_MD5 = {  # https://www.openslr.org/resources/12/md5sum.txt
-    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
-    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
-    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
-    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
-    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
-    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
-}
+_FOLDERS = (
+    "https://www.openslr.org/resources/12/",
+    "https://us.openslr.org/resources/12/",
+    "https://openslr.elda.org/resources/12/",
+)
+DOWNLOADS = tuple(
+    OfficialFile(mirrored(name, *_FOLDERS), about_bytes=size, md5=md5)
+    for name, size, md5 in (  # https://www.openslr.org/resources/12/md5sum.txt
+        ("train-clean-100.tar.gz", 6_387_309_499, "2a93770f6d5c6c964bc36631d331a522"),
+        ("train-clean-360.tar.gz", 23_049_477_885, "c0e676e450a7ff2f54aeade5171606fa"),
+        ("train-other-500.tar.gz", 30_593_501_606, "d1a0fd59409feb2c614ce4d30c387708"),
+        ("dev-clean.tar.gz", 337_926_286, "42e2234ba48799c1f50f24a7926300a1"),
+        ("dev-other.tar.gz", 314_305_928, "c8d0bcc9cca99d4f8b62fcc847357931"),
+        ("test-clean.tar.gz", 346_663_984, "32fa31d27d2e1cad72775fee3f4849a9"),
+    )
+)
 _TOKENIZER_SET = "train-clean-100"  # its transcripts train the tokenizer
 # 977 hours of 16-bit audio at 16 kHz, before filters; tables and tokens.
 _FULL_BYTES = 115_000_000_000
@@ -70,9 +83,7 @@ _SMALL_FILES_BYTES = 2_000_000  # tokenizer, tables, indices of a small data set
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the six official archives (61 GB) into `raw`; checks their md5 sums."""
-    for name, md5 in _MD5.items():
-        archive = f"{name}.tar.gz"
-        fetch(_URL + archive, raw / archive, md5=md5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:
@@ -87,9 +98,8 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     """Bytes of the prepared data, estimated from the size of the raw files."""
     if raw is None:
         return _FULL_BYTES
-    sources = _sources(raw, is_partial=True)
-    total = sum(map(input_files.size_bytes, sources.values()))
-    needed = int(_EXPANSION * total)
+    sources = _sources(raw, published.open_tokenizer(raw), is_partial=True)
+    needed = int(sum(s.size_bytes * _expansion(s) for s in sources.values()))
     if subset is not None:
         needed = min(needed, 3 * subset * _LONGEST_BYTES)
     return needed + _SMALL_FILES_BYTES
@@ -109,12 +119,13 @@ def prepare(
     Archives are streamed once, and their recordings decoded in parallel. A subset keeps
     the first utterances of each split's archives, with the full data's tokenizer.
     """
-    sources = _sources(raw, is_partial=subset is not None)
+    given = published.open_tokenizer(raw)
+    sources = _sources(raw, given, is_partial=subset is not None)
+    known = {} if given is None else {"tokenizer": hashlib.sha256(given[0]).hexdigest()}
     preparation.identify(
-        raw_bytes={
-            name: input_files.size_bytes(path) for name, path in sources.items()
-        },
+        raw_bytes={name: source.size_bytes for name, source in sources.items()},
         file_bytes=file_bytes,
+        **known,
     )
     with Packing(preparation, progress, file_bytes=file_bytes) as packing:
         rows = _pack(packing, sources, subset)
@@ -124,7 +135,8 @@ def prepare(
     }
     if subset is None:
         _check_counts(counts, rows, splits, raw)
-    tokenizer = _tokenizer(preparation, rows[_TOKENIZER_SET], progress)
+    model = None if given is None else given[0]
+    tokenizer = _tokenizer(preparation, rows[_TOKENIZER_SET], model, progress)
     num_files = {
         name: 1 + max((row.file for row in rows[name]), default=-1) for name in rows
     }
@@ -132,26 +144,42 @@ def prepare(
     for split in SPLITS:
         _write_split(preparation, split, rows, names, tokenizer)
     preparation.finish(
-        counts, facts={"audio_files": names, "vocabulary_size": tokenizer.size}
+        counts,
+        facts={"audio_files": names, "vocabulary_size": tokenizer.size, **known},
     )
 
 
-def _sources(raw: Path, *, is_partial: bool) -> dict[str, Path]:
-    """Archive or folder of each set; a partial copy does without the later sets."""
+def _sources(
+    raw: Path, given: tuple[bytes, Tokenizer] | None, *, is_partial: bool
+) -> dict[str, RawSet]:
+    """The sets that are there; a partial copy does without the later ones of a split.
+
+    given: the published tokenizer, if it lies there.
+    """
     input_files.check_raw_folder(raw, RAW_HELP)
-    sources = {}
+    tokenizer = None if given is None else given[1]
+    sources: dict[str, RawSet] = {}
     for names in SETS.values():
         for name in names:
+            found = published.find(raw, name, tokenizer)
+            if found is not None:
+                sources[name] = found
+                continue
             try:
-                sources[name] = raw_files.find(raw, name, RAW_HELP)
+                sources[name] = OfficialSet(raw_files.find(raw, name, RAW_HELP), name)
             except BadData:
                 if not is_partial or name == names[0]:
                     raise
     return sources
 
 
+def _expansion(source: RawSet) -> float:
+    """Packed bytes for each raw one: published arrays have 8 bytes a sample."""
+    return 0.26 if isinstance(source, published.PublishedSet) else _EXPANSION
+
+
 def _pack(
-    packing: Packing, sources: Mapping[str, Path], subset: int | None
+    packing: Packing, sources: Mapping[str, RawSet], subset: int | None
 ) -> dict[str, list[Row]]:
     """The utterances of each set; of a partial copy, until a split has enough."""
     rows: dict[str, list[Row]] = {}
@@ -191,17 +219,23 @@ def _check_counts(
 
 
 def _tokenizer(
-    preparation: Preparation, rows: Sequence[Row], progress: Progress
+    preparation: Preparation,
+    rows: Sequence[Row],
+    model: bytes | None,
+    progress: Progress,
 ) -> Tokenizer:
     """The tokenizer of the transcripts in sorted order, trained if it is missing.
+
+    model: the published one if it lies beside the data; it is then used as it is.
 
     The published one saw them in the order of a directory listing, which depends on the
     file system; so does, a little, its model.
     """
     if not preparation.has(TOKENIZER):
-        progress("training the tokenizer", 0, None)
-        texts = [row.text for row in sorted(rows, key=lambda row: row.utterance)]
-        model = train(texts)
+        if model is None:
+            progress("training the tokenizer", 0, None)
+            texts = [row.text for row in sorted(rows, key=lambda row: row.utterance)]
+            model = train(texts)
         with preparation.part(TOKENIZER) as path:
             path.write_bytes(model)
     return Tokenizer.open(preparation.destination / TOKENIZER)

@@ -6,6 +6,9 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from algoperf import input_files
 from algoperf.errors import BadData
@@ -24,13 +27,47 @@ class Chapter:
     """One chapter by one speaker, complete: as many recordings as transcripts."""
 
     texts: Mapping[str, str]  # by utterance id, sorted
-    audio: Mapping[str, bytes]  # FLAC files, by utterance id
+    # By utterance id: FLAC files, or int16 [samples] that were decoded before.
+    audio: Mapping[str, bytes | np.ndarray]
     shown: Mapping[str, str]  # what errors call them
 
     @property
     def size_bytes(self) -> int:
-        """Size of the FLAC files."""
-        return sum(map(len, self.audio.values()))
+        """Size of the FLAC files or arrays."""
+        return sum(
+            content.nbytes if isinstance(content, np.ndarray) else len(content)
+            for content in self.audio.values()
+        )
+
+
+class RawSet(Protocol):
+    """One of the official sets, such as `train-clean-100`."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files."""
+        ...
+
+    def chapters(self, on_bytes: Callable[[int], None]) -> Iterator[Chapter]:
+        """Its chapters. on_bytes: gets the number of bytes read so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfficialSet:
+    """An archive, or the folder that it unpacks to."""
+
+    path: Path
+    name: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the archive, or of all files in the folder."""
+        return input_files.size_bytes(self.path)
+
+    def chapters(self, on_bytes: Callable[[int], None]) -> Iterator[Chapter]:
+        """In the order of the archive; of a folder, sorted by name."""
+        return chapters(self.path, self.name, on_bytes)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The prepared LibriSpeech: packed 16-bit audio and tokens, mapped into memory.
 
-Audio lies in a few files of whole utterances, as the archives had them; each split has an
+Audio is in a few files of whole utterances, as the archives had them; each split has an
 index in the published order (the sets one after the other, each sorted by utterance).
 """
 

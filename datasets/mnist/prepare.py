@@ -8,8 +8,10 @@ if nothing.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
 `TFDS`: the data sets of tensorflow-datasets that `--from tfds` needs; absent if it is not
 read. `prepare` and `space_needed` then take the folder that they are in as `raw`.
-`download(raw, progress)`: fetches them into the folder `raw`; absent where a licence
-must be accepted first.
+`PUBLISHED`: where the published benchmark's data folder has them, for `--from published`.
+`DOWNLOADS`: the official files with addresses, mirrors and checksums.
+`download(raw, progress)`: fetches them into the folder `raw`; absent, like `DOWNLOADS`,
+where a licence must be accepted first.
 `expand_embedded(raw)`: writes the small real data that are shipped (the `_mini`
 workload's) into `raw`, in the official layout, so that the same `prepare` runs on them.
 `space_needed(raw, subset)`: bytes that the prepared data will take at most; of the full
@@ -19,7 +21,7 @@ data set if `raw` is None.
     writes the others inside `with preparation.part(...)`, and ends with
     `preparation.finish(...)`.
     `splits` (the definition's) says where train ends and validation begins, and how
-    many raw examples there must be; `subset` keeps at most so many examples of each
+    many raw examples there must be; `subset` keeps at most that many examples of each
     split. Bad raw data are one `BadData` that names the file (and row) and what to do.
 
 `reader.py` beside it opens what was written, and exports `FORMAT_VERSION` on to it.
@@ -32,12 +34,14 @@ from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
 from algoperf.datasets._images.idx_files import IdxFiles
 from algoperf.definition import Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all, mirrored
 from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "RAW_HELP",
     "TFDS",
@@ -57,13 +61,19 @@ CC BY-SA 3.0."""
 
 TFDS = ("mnist",)
 
-_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-_MD5 = {  # as torchvision checks them
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-}
+_FOLDERS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+DOWNLOADS = tuple(
+    OfficialFile(mirrored(name, *_FOLDERS), about_bytes=size, md5=md5)
+    for name, size, md5 in (  # as torchvision checks them
+        ("train-images-idx3-ubyte.gz", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        ("train-labels-idx1-ubyte.gz", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+        ("t10k-images-idx3-ubyte.gz", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+        ("t10k-labels-idx1-ubyte.gz", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+    )
+)
 _OFFICIAL = writing.Official(
     image_bytes=SIDE**2,
     train_per_class=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
@@ -74,8 +84,7 @@ _EMBEDDED = Path(__file__).parent / "embedded"
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the four official files (12 MB) into `raw`; checks their md5 sums."""
-    for name, md5 in _MD5.items():
-        fetch(_URL + name, raw / name, md5=md5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

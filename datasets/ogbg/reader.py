@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 DATASET = "ogbg"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 NODE_FEATURES, EDGE_FEATURES, NUM_TASKS = 9, 3, 128
 # Eight bytes an edge, so that one 64-bit word is read for each.

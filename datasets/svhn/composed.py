@@ -68,4 +68,5 @@ def blended(
     ink[top : top + digit.shape[0], left : left + digit.shape[1], 0] = digit / 255
     values = _DARK if background.mean() > 127 else _LIGHT
     colour = rng.integers(*values, 3)
-    return np.rint(ink * colour + (1 - ink) * background).astype(np.uint8)
+    blend: np.ndarray = np.rint(ink * colour + (1 - ink) * background)
+    return blend.astype(np.uint8)

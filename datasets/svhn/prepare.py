@@ -7,13 +7,15 @@ from pathlib import Path
 
 from algoperf.datasets._images import stored_tfds, writing
 from algoperf.definition import Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.prepared import Preparation
 
 from . import composed, matlab
 from .reader import FORMAT_VERSION
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PACKAGES",
     "RAW_HELP",
@@ -35,10 +37,13 @@ Ng; for non-commercial use only."""
 TFDS = ("svhn_cropped",)
 
 _URL = "http://ufldl.stanford.edu/housenumbers/"
-_MD5 = {  # as torchvision checks them
-    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-}
+DOWNLOADS = tuple(
+    OfficialFile((_URL + name,), about_bytes=size, md5=md5)
+    for name, size, md5 in (  # as torchvision checks them
+        ("train_32x32.mat", 182_040_794, "e26dedcc434d2e4c54c9b2d4a06d8373"),
+        ("test_32x32.mat", 64_275_384, "eb5a983be6a315427106f1b164d9cef3"),
+    )
+)
 _OFFICIAL = writing.Official(
     image_bytes=matlab.IMAGE_BYTES,
     train_per_class=(4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
@@ -48,8 +53,7 @@ _OFFICIAL = writing.Official(
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the two official files (246 MB) into `raw`; checks their md5 sums."""
-    for name, md5 in _MD5.items():
-        fetch(_URL + name, raw / name, md5=md5, progress=progress)
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:

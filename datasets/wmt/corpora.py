@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from algoperf import input_files
 from algoperf.definition import Split
 from algoperf.download import Progress, checksum, no_progress
 from algoperf.errors import BadData
+from algoperf.tfds import stored_order
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ ARCHIVES = (_EUROPARL, _COMMON_CRAWL, _NEWS_COMMENTARY, _RAPID, _DEV)
 class Corpus:
     """Two files of an archive whose lines (or `seg` elements) belong together."""
 
+    name: str  # as tensorflow-datasets calls it
     archive: Archive
     german: str
     english: str
@@ -76,21 +80,31 @@ class Corpus:
 CORPORA: dict[Split, tuple[Corpus, ...]] = {
     "train": (
         Corpus(
+            "europarl_v7",
             _EUROPARL,
             "training/europarl-v7.de-en.de",
             "training/europarl-v7.de-en.en",
         ),
-        Corpus(_COMMON_CRAWL, "commoncrawl.de-en.de", "commoncrawl.de-en.en"),
         Corpus(
+            "commoncrawl",
+            _COMMON_CRAWL,
+            "commoncrawl.de-en.de",
+            "commoncrawl.de-en.en",
+        ),
+        Corpus(
+            "newscommentary_v12",
             _NEWS_COMMENTARY,
             "training/news-commentary-v12.de-en.de",
             "training/news-commentary-v12.de-en.en",
         ),
-        Corpus(_RAPID, "rapid2016.de-en.de", "rapid2016.de-en.en"),
+        Corpus("rapid_2016", _RAPID, "rapid2016.de-en.de", "rapid2016.de-en.en"),
     ),
-    "validation": (Corpus(_DEV, "dev/newstest2013.de", "dev/newstest2013.en"),),
+    "validation": (
+        Corpus("newstest2013", _DEV, "dev/newstest2013.de", "dev/newstest2013.en"),
+    ),
     "test": (
         Corpus(
+            "newstest2014",
             _DEV,
             "dev/newstest2014-deen-src.de.sgm",
             "dev/newstest2014-deen-ref.en.sgm",
@@ -154,6 +168,18 @@ class RawFiles:
 
         Raises `BadData` that names the file and row where the two do not go together.
         """
+        return (pair for _, pair in self._keyed_pairs(split))
+
+    def order(self, split: Split) -> np.ndarray:
+        """Places of the pairs in the prepared order: int64 [pairs].
+
+        It is that of tensorflow-datasets, from which the published benchmark reads: by a
+        hash of each pair's corpus and row.
+        """
+        return stored_order((key for key, _ in self._keyed_pairs(split)), split)
+
+    def _keyed_pairs(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
+        """The pairs with the keys that tensorflow-datasets gives them."""
         for corpus in CORPORA[split]:
             sides = (
                 self._sentences(corpus, corpus.german),
@@ -164,11 +190,11 @@ class RawFiles:
                     shorter = corpus.german if german is None else corpus.english
                     raise BadData(
                         f"{self._shown(corpus, shorter)} ends after {row - 1:,} "
-                        "sentences; the file of the other language goes on. They do "
+                        "sentences; the file of the other language has more. They do "
                         "not belong together, or it is cut off: get both again."
                     )
                 if german and english:
-                    yield german, english
+                    yield f"{corpus.name}/0/{row - 1}", (german, english)
 
     def _sentences(self, corpus: Corpus, member: str) -> Iterator[str]:
         lines = self._lines(corpus, member)

@@ -4,6 +4,7 @@ The names that every data set's prepare.py has are explained in
 `datasets/mnist/prepare.py`.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,20 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from algoperf import input_files
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress, fetch, no_progress
+from algoperf.download import Progress, no_progress
+from algoperf.downloads import OfficialFile, fetch_all
 from algoperf.errors import BadData
-from algoperf.pipeline import epoch_order
 from algoperf.prepared import Preparation
 
-from . import catalogues, tokenizer
+from . import catalogues, stored, tokenizer
 from .corpora import ARCHIVES, RAW_HELP, RawFiles
 from .reader import FORMAT_VERSION, SIDES, SPLITS, TOKENIZER, part_name, ranges
+from .stored import StoredPairs
 
 __all__ = [
+    "DOWNLOADS",
     "FORMAT_VERSION",
     "PACKAGES",
+    "PUBLISHED",
     "RAW_HELP",
+    "TFDS",
     "download",
     "expand_embedded",
     "prepare",
@@ -32,8 +38,19 @@ __all__ = [
 ]
 
 PACKAGES = ("sentencepiece",)
+TFDS = (stored.TRAIN, stored.EVALUATION)
+PUBLISHED = ("wmt",)
+DOWNLOADS = tuple(
+    OfficialFile(
+        (archive.url,),
+        about_bytes=archive.size_bytes,
+        size_bytes=archive.size_bytes,
+        sha256=archive.sha256,
+    )
+    for archive in ARCHIVES
+)
+PUBLISHED_TOKENIZER = "wmt_sentencepiece_model"
 
-_ORDER_SEED = 0x776D74
 _PAIRS_AT_ONCE = 50_000
 # About 6 million pairs, 33 tokens of 2 bytes and an offset a side (estimated).
 _FULL_BYTES = 1_000_000_000
@@ -43,14 +60,7 @@ _SPACE_FACTOR = 4  # prepared bytes for each raw one, packed; other languages le
 
 def download(raw: Path, progress: Progress = no_progress) -> None:
     """Fetches the five official archives (1.9 GB) into `raw`; checks their checksums."""
-    for archive in ARCHIVES:
-        fetch(
-            archive.url,
-            raw / archive.name,
-            sha256=archive.sha256,
-            size=archive.size_bytes,
-            progress=progress,
-        )
+    fetch_all(DOWNLOADS, raw, progress)
 
 
 def expand_embedded(raw: Path) -> None:
@@ -69,7 +79,7 @@ def space_needed(raw: Path | None, subset: int | None = None) -> int:
     del subset
     if raw is None:
         return _FULL_BYTES
-    packed = sum(RawFiles(raw).sizes().values())
+    packed = sum(_files(raw).sizes().values())
     return min(_FULL_BYTES, _SPACE_FACTOR * packed + _TOKENIZER_BYTES)
 
 
@@ -84,16 +94,21 @@ def prepare(
 ) -> None:
     """Trains the tokenizer, then writes the tokens of each split.
 
-    Training pairs are stored in `stored_order`, the others in that of the raw files.
+    Pairs are stored in the order of tensorflow-datasets.
     vocab_size: None for the published one, or a small one where the text is small.
     """
-    source = _Source(RawFiles(raw), raw, splits, progress)
+    source = _Source(_files(raw), raw, splits, progress)
+    given = _published_tokenizer(raw)
+    known = {} if given is None else {"tokenizer": hashlib.sha256(given).hexdigest()}
     preparation.identify(
-        raw_bytes=source.files.sizes(), train=splits.train, vocab_size=vocab_size
+        raw_bytes=source.files.sizes(),
+        train=splits.train,
+        vocab_size=vocab_size,
+        **known,
     )
     source.files.verify(progress)
     if not preparation.has(TOKENIZER):
-        model = _train_tokenizer(source, vocab_size)
+        model = given or _train_tokenizer(source, vocab_size)
         with preparation.part(TOKENIZER) as path:
             path.write_bytes(model)
     processor = tokenizer.load((preparation.destination / TOKENIZER).read_bytes())
@@ -106,34 +121,60 @@ def prepare(
         if not all(map(preparation.has, names)):
             chosen = source.order(split)[: counts[split]]
             _write_split(source, preparation, split, chosen, processor)
-    preparation.finish(counts, facts={"vocab_size": processor.vocab_size()})
+    preparation.finish(counts, facts={"vocab_size": processor.vocab_size(), **known})
 
 
-def stored_order(num_pairs: int) -> np.ndarray:
-    """The order of the training pairs in the prepared data: int64 [num_pairs].
+def _files(raw: Path) -> RawFiles | StoredPairs:
+    return stored.find(raw) or RawFiles(raw)
 
-    The published benchmark reads the records of tensorflow-datasets, which stores
-    examples by a hash of their place in the raw files: corpora are mixed. Its reader
-    mixes further; so this is another fixed random order, not the very same.
-    """
-    return epoch_order(num_pairs, _ORDER_SEED, 0)
+
+def _published_tokenizer(raw: Path) -> bytes | None:
+    """The tokenizer that the published benchmark made, if it lies beside the data."""
+    path = raw / PUBLISHED_TOKENIZER
+    if not input_files.is_file(path):
+        return None
+    with input_files.opened(path) as file:
+        model = file.read()
+    try:
+        size = tokenizer.load(model).vocab_size()
+    except RuntimeError as error:
+        raise BadData(
+            f"{path} is no SentencePiece model ({input_files.in_one_line(error)}). Copy it "
+            "again, or move it away: then a tokenizer is trained."
+        ) from error
+    if size != tokenizer.VOCAB_SIZE:
+        raise BadData(
+            f"{path} has {size:,} tokens; the published one has "
+            f"{tokenizer.VOCAB_SIZE:,}. Move it away: then a tokenizer is trained."
+        )
+    return model
 
 
 class _Source:
     """The raw pairs of each split, counted while they are read."""
 
     def __init__(
-        self, files: RawFiles, raw: Path, splits: Splits, progress: Progress
+        self,
+        files: RawFiles | StoredPairs,
+        raw: Path,
+        splits: Splits,
+        progress: Progress,
     ) -> None:
         self.files = files
         self.progress = progress
         self._raw = raw
         self._splits = splits
+        self._orders: dict[Split, np.ndarray] = {}
 
     def order(self, split: Split) -> np.ndarray:
         """Numbers of the split's pairs in the order in which they are stored."""
-        size = self._splits.size(split)
-        return stored_order(size) if split == "train" else np.arange(size)
+        if split not in self._orders:
+            self.progress(f"ordering {split}", 0, None)
+            order = self.files.order(split)
+            if len(order) != self._splits.size(split):
+                raise self._wrong_number(split, len(order))
+            self._orders[split] = order
+        return self._orders[split]
 
     def pairs(self, split: Split, purpose: str) -> Iterator[tuple[str, str]]:
         """All pairs of the split; `BadData` unless there are as many as expected."""
@@ -144,12 +185,15 @@ class _Source:
             if number % _PAIRS_AT_ONCE == 0:
                 self.progress(f"{purpose} {split}", min(number, expected), expected)
         if number != expected:
-            raise BadData(
-                f"The {split} corpora in {self._raw} hold {number:,} pairs; "
-                f"{expected:,} are expected. Get the official files; the small shipped "
-                "data serve wmt_mini only."
-            )
+            raise self._wrong_number(split, number)
         self.progress(f"{purpose} {split}", expected, expected)
+
+    def _wrong_number(self, split: Split, number: int) -> BadData:
+        return BadData(
+            f"The {split} corpora in {self._raw} hold {number:,} pairs; "
+            f"{self._splits.size(split):,} are expected. Get the official files; the small "
+            "shipped data serve wmt_mini only."
+        )
 
 
 def _train_tokenizer(source: _Source, vocab_size: int | None) -> bytes:

@@ -11,7 +11,7 @@ from algoperf.errors import BadData
 from algoperf.prepared import PreparedData
 
 DATASET = "wmt"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SIDES = ("inputs", "targets")  # German, English
 KINDS = ("tokens", "offsets")

@@ -101,13 +101,13 @@ def _summary(board: Leaderboard) -> list[tuple[str, str]]:
 def _banner(board: Leaderboard) -> str:
     if board.pool.tier != "full":
         return (
-            "Development tier: these workloads are small stand-ins for trying things out. "
-            "Nothing here is a benchmark result."
+            "Development tier: these workloads are small stand-ins for development. "
+            "These are not benchmark results."
         )
     if board.compat:
         return (
-            "Compatibility mode: scores repeat two known errors of the published scorer, "
-            "to check published leaderboards against."
+            "Compatibility mode: scores reproduce the published scorer exactly, including its "
+            "two bugs, to compare with published leaderboards."
         )
     return ""
 

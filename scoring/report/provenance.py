@@ -65,8 +65,8 @@ def _rules_table(board: Leaderboard) -> DataTable:
             else "the first to reach the validation target"
         ),
         "scored time": f"the chosen trial's time to the {rules.scored_split} target",
-        "time of a workload": "median over the studies; a miss is infinite and takes part",
-        "limit of the performance ratio": f"{rules.max_performance_ratio:g}",
+        "time of a workload": "median over the studies; a miss counts as infinite",
+        "r_max, the limit of the performance ratio": f"{rules.max_performance_ratio:g}",
         "held-out workloads": ", ".join(pool.held_out) or "none",
         "score": (
             "trapezoid rule on 100 points, as published (compatibility)"
@@ -192,8 +192,8 @@ def reproduce_section(
     return Section(
         "reproduce",
         "How to reproduce",
-        "The same logs, version and command give this file again, byte for byte: nothing "
-        "in it depends on the time, and resampling uses a fixed seed.",
+        "The same logs, version and command reproduce this file byte for byte: nothing "
+        "in it depends on the date, and resampling uses a fixed seed.",
         blocks,
     )
 

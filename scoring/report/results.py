@@ -129,7 +129,7 @@ def _board_note(board: Leaderboard) -> str:
             f"reference's time over the submission's; above 1{TIMES} is faster."
         )
     if any(_num_misses(s) and math.isfinite(s.factor) for s in speedups):
-        parts.append("† A miss of either counts as the budget and 1 s.")
+        parts.append("† A miss by either submission counts as the budget plus 1 s.")
     if any(not math.isfinite(s.factor) for s in speedups):
         parts.append("Unknown: a miss on a workload whose budget is not known.")
     return " ".join(parts)
@@ -142,10 +142,10 @@ def profiles_section(board: Leaderboard) -> Section:
     return Section(
         "profiles",
         "Performance profiles",
-        "A curve's height tells on which share of the base workloads a submission reached "
-        "the target within that multiple of the best time (or number of steps); every "
-        "point is a workload, or several. Curves that are better by steps than by time "
-        "belong to submissions whose steps are expensive.",
+        "The height of a curve is the share of the base workloads on which a submission reached "
+        "the target within that multiple of the best time (or number of steps); each "
+        "point is one or more workloads. A curve that is better by steps than by time "
+        "belongs to a submission with expensive steps.",
         [
             Charts(charts, legend, is_wide=True, is_dashed=True),
             _ratios_table(board, "seconds"),
@@ -167,8 +167,8 @@ def _ratios_table(board: Leaderboard, measure: Measure) -> DataTable:
         f"Performance ratios by {what}: {what} to target over the best",
         [_WORKLOAD, *(Column(name) for name in ratios)],
         rows,
-        f"{NONE}: not reached, more than {limit:g} times the best, or ruled out by the held-out "
-        "workload.",
+        f"{NONE}: not reached, more than {limit:g} times the best, or excluded because of the "
+        "held-out workload.",
         is_long=True,
     )
 
@@ -189,7 +189,7 @@ def workloads_section(board: Leaderboard, found: Uncertainty | None) -> Section:
         f"A time is the median over the studies of the submission time to the {split} "
         "target; a study that misses the target counts as infinitely slow. In the charts, "
         "curves are validation values of each study's chosen trial, and the numbered rows "
-        "below them show how far the studies' times spread.",
+        "below them show the spread of the studies' times.",
         [
             _times_table(board, found),
             Charts(
@@ -276,16 +276,16 @@ def certainty_section(found: Uncertainty) -> Section:
     ]
     return Section(
         "certainty",
-        "How certain the order is",
-        "Both tables count bootstrap resamples: at 50% two submissions are even, and an "
-        "order that holds in fewer than about 95% may be chance.",
+        "Ranking uncertainty",
+        "Both tables count bootstrap resamples: at 50% two submissions are equal, and an "
+        "order that holds in less than about 95% of them may be due to chance.",
         [
             DataTable(
                 "ranks",
                 "Probability of each rank",
                 [_SUBMISSION, *(Column(str(r + 1)) for r in range(len(names)))],
                 ranks,
-                "Equal scores share the better rank.",
+                "Submissions with equal scores share the better rank.",
             ),
             DataTable(
                 "wins",

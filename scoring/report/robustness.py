@@ -13,11 +13,19 @@ def pool_section(board: Leaderboard) -> Section:
     found = sensitivity.leave_one_out(board)
     return Section(
         "pool",
-        "If one submission were not there",
-        "Scores are relative to the best in the pool, so taking one submission away can "
-        "change the scores of others, and even their order; each row is the leaderboard "
-        "without one of them. Shaded scores differ from those of the full pool.",
-        [_table("leave_one_out", "Leave one out", "pool", found, compare=True)],
+        "Leave-one-out",
+        "Scores are relative to the best submission in the pool, so removing one can "
+        "change the scores and even the order of the others. Each row is the leaderboard "
+        "without one submission. Shaded scores differ from those of the full pool.",
+        [
+            _table(
+                "leave_one_out",
+                "Scores without one submission",
+                "pool",
+                found,
+                compare=True,
+            )
+        ],
     )
 
 
@@ -27,7 +35,7 @@ def sensitivity_section(board: Leaderboard) -> Section:
     tables = [
         _table(
             "by_ratio_limit",
-            "Score by the limit of the performance ratio",
+            "Score by r_max, the limit of the performance ratio",
             "limit",
             sensitivity.by_ratio_limit(board),
         )
@@ -36,7 +44,7 @@ def sensitivity_section(board: Leaderboard) -> Section:
         tables.append(
             _table(
                 "by_num_studies",
-                "Mean score over all choices of so many studies",
+                "Mean score with k studies",
                 "studies",
                 sensitivity.by_num_studies(board),
             )
@@ -45,7 +53,7 @@ def sensitivity_section(board: Leaderboard) -> Section:
         tables.append(
             _table(
                 "by_held_out_rule",
-                "Score with and without the rules about held-out workloads",
+                "Score with and without the held-out rules",
                 "rule",
                 sensitivity.by_held_out_rule(board),
             )
@@ -53,8 +61,8 @@ def sensitivity_section(board: Leaderboard) -> Section:
     return Section(
         "sensitivity",
         "Sensitivity",
-        f"What the scores would be under other rules: the limit r_max is {limit:g} in the "
-        "leaderboard above. An order that changes here is no strong result.",
+        f"The scores under other rules; r_max is {limit:g} in the "
+        "leaderboard above. An order that changes here is not a robust result.",
         tables,
     )
 

@@ -51,7 +51,7 @@ def outcomes_section(board: Leaderboard) -> Section:
         "outcomes",
         "How the trials ended",
         "A trial that diverged, crashed or broke a rule counts as one that did not reach "
-        "the target; crashes of the infrastructure should be repeated.",
+        "the target; rerun trials that failed because of the infrastructure.",
         blocks,
     )
 
@@ -82,7 +82,7 @@ def _failures_table(failures: list[tuple[str, Trial, str]]) -> DataTable:
     left_out = len(failures) - len(rows)
     return DataTable(
         "failures",
-        "Trials that did not end regularly",
+        "Trials that did not complete normally",
         [
             _SUBMISSION,
             Column("workload", is_numeric=False),
@@ -122,8 +122,8 @@ def cost_section(board: Leaderboard) -> Section:
     return Section(
         "cost",
         "Cost",
-        "Hours of one machine until each trial's last evaluation, and the share of them "
-        "that went into evaluating and logging, which no submission is charged for.",
+        "Machine hours until each trial's last evaluation, and the share of them spent on "
+        "evaluation and logging, which is not charged to submissions.",
         blocks,
     )
 
@@ -150,8 +150,8 @@ def _tuning_table(board: Leaderboard) -> DataTable:
         "Time to target after the first trials of a study",
         columns,
         rows,
-        "Medians over the studies, trials in the order of their numbers; in brackets what "
-        "the trials cost together.",
+        "Medians over the studies, with trials in the order of their numbers; in brackets the "
+        "total cost of these trials.",
         is_long=True,
     )
 

@@ -254,12 +254,12 @@ def main() -> None:
     write_cifar(
         "cifar100", "cifar-100-binary", {"train": NUM_TRAIN, "test": NUM_TEST}, 2
     )
-    for path, names in (
+    for path, number in (
         ("cifar10/cifar-10-batches-bin/batches.meta.txt", 10),
         ("cifar100/cifar-100-binary/coarse_label_names.txt", 20),
         ("cifar100/cifar-100-binary/fine_label_names.txt", 100),
     ):
-        write(RAW / path, "".join(f"class{i}\n" for i in range(names)).encode())
+        write(RAW / path, "".join(f"class{i}\n" for i in range(number)).encode())
     write_svhn()
     write_imagenet()
     write_wmt()

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from algoperf import registry
+from algoperf import downloads, registry
 from algoperf.datasets._images import stored, tiles
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -303,7 +303,7 @@ def test_the_pickles_of_python_2_are_read(tmp_path):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch, name):
     prepare, fetched = registry.dataset_module(name, "prepare"), []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
     ((url, path, how),) = fetched

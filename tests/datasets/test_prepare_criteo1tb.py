@@ -201,18 +201,24 @@ def test_a_subset_needs_the_last_day(raw, tmp_path):
         run(raw, tmp_path / "out", subset=3)
 
 
-def test_the_shipped_flights_are_prepared_by_the_same_code(tmp_path):
-    prepare.expand_embedded(tmp_path / "raw")
-    data = run(tmp_path / "raw", tmp_path / "out", MINI, rows_per_file=5_000_000)
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory):
+    """The shipped flights as raw files in the official layout."""
+    raw = tmp_path_factory.mktemp("flights")
+    prepare.expand_embedded(raw)
+    return raw
+
+
+def test_the_shipped_flights_are_prepared_by_the_same_code(flights, tmp_path):
+    data = run(flights, tmp_path / "out", MINI, rows_per_file=5_000_000)
     assert data.counts == {"train": 92_252, "validation": 10_000, "test": 10_000}
     assert len(reader.row_files(data, "train")) == 23
     late = reader.labels_of(read_all(reader.row_files(data, "test")[0])[1])
     assert 0.25 < late.mean() < 0.29  # 27 % of these months' flights were late
 
 
-def test_shipped_lines_have_missing_and_negative_fields(tmp_path):
-    prepare.expand_embedded(tmp_path)
-    content = gzip.decompress((tmp_path / "day_0.gz").read_bytes()).decode()
+def test_shipped_lines_have_missing_and_negative_fields(flights):
+    content = gzip.decompress((flights / "day_0.gz").read_bytes()).decode()
     fields = [row.split("\t") for row in content.splitlines()]
     assert any("" in row[1:14] for row in fields)
     assert any("" in row[14:] for row in fields)
@@ -370,11 +376,10 @@ def test_too_few_or_too_many_rows_are_refused(raw, tmp_path, day, count):
     assert_refused(raw, tmp_path, f"Rows of each: .*day_{day} {count}")
 
 
-def test_the_shipped_flights_are_not_taken_for_the_full_data_set(tmp_path):
-    prepare.expand_embedded(tmp_path / "raw")
+def test_the_shipped_flights_are_not_taken_for_the_full_data_set(flights, tmp_path):
     splits = registry.definition("criteo1tb").splits
     with pytest.raises(BadData, match="train 4,195,197,692"):
-        run(tmp_path / "raw", tmp_path / "out", splits, rows_per_file=5_000_000)
+        run(flights, tmp_path / "out", splits, rows_per_file=5_000_000)
 
 
 def test_no_space_left_is_said(raw, tmp_path, monkeypatch):

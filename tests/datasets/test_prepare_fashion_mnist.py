@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algoperf.datasets._images import idx, stored
+from algoperf.datasets._images import idx, stored, writing
 from algoperf.datasets.fashion_mnist import make_embedded, prepare, reader
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -89,7 +89,7 @@ def test_splits_that_the_raw_files_do_not_have_are_refused(raw, tmp_path, splits
 
 
 def test_official_counts_with_other_classes_are_refused(tmp_path, monkeypatch, raw):
-    official = prepare.writing.Official(784, (1, 2, 1, 1, 1, 1, 1, 1, 0, 0), (1,) * 4)
+    official = writing.Official(784, (1, 2, 1, 1, 1, 1, 1, 1, 0, 0), (1,) * 4)
     monkeypatch.setattr(prepare, "_OFFICIAL", official)
     splits = Splits(train=6, eval_train=2, validation=3, test=4)
     with pytest.raises(BadData, match="has 1 images of class 1; 2 are expected"):

@@ -65,9 +65,16 @@ def centred_inverse(kspace, axis):
     return np.fft.fftshift(np.fft.ifft(shifted, axis=axis, norm="ortho"), axes=axis)
 
 
-def test_the_shipped_brain_is_prepared_by_the_same_code(tmp_path):
-    prepare.expand_embedded(tmp_path / "raw")
-    data = run(tmp_path / "raw", tmp_path / "out", MINI)
+@pytest.fixture(scope="module")
+def brain(tmp_path_factory):
+    """The shipped scans as raw files in the official layout."""
+    raw = tmp_path_factory.mktemp("brain")
+    prepare.expand_embedded(raw)
+    return raw
+
+
+def test_the_shipped_brain_is_prepared_by_the_same_code(brain, tmp_path):
+    data = run(brain, tmp_path / "out", MINI)
     assert data.counts == {"train": 1_008, "validation": 120, "test": 120}
     assert data.facts == {
         "side": 64,
@@ -309,11 +316,10 @@ def test_a_slice_of_zeros_is_refused(raw, tmp_path):
     assert_refused(raw, tmp_path, "file2.h5, slice 2: kspace is zero everywhere")
 
 
-def test_the_shipped_scans_are_not_taken_for_the_full_data_set(tmp_path):
-    prepare.expand_embedded(tmp_path / "raw")
+def test_the_shipped_scans_are_not_taken_for_the_full_data_set(brain, tmp_path):
     full = registry.definition("fastmri").splits
     with pytest.raises(BadData, match=r"1,008 slices; 34,742 slices are expected"):
-        run(tmp_path / "raw", tmp_path / "out", full)
+        run(brain, tmp_path / "out", full)
 
 
 def test_without_h5py_the_extra_to_install_is_named(raw, tmp_path, monkeypatch):

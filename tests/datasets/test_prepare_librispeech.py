@@ -16,7 +16,7 @@ pytest.importorskip("sentencepiece")
 import librispeech_raw as made
 from librispeech_raw import SPLITS, run
 
-from algoperf import registry
+from algoperf import downloads, registry
 from algoperf.datasets.librispeech import clips, packing, prepare, raw, reader
 from algoperf.datasets.librispeech.tokenizer import END, Tokenizer, train
 from algoperf.errors import BadData
@@ -474,7 +474,7 @@ def test_a_full_disk_is_a_clear_error(raw_folder, tmp_path, monkeypatch):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
     assert {path.name.removesuffix(".tar.gz") for _, path, _ in fetched} == set(

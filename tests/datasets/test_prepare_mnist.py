@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from algoperf import registry
+from algoperf import downloads, registry
 from algoperf.datasets._images import idx
 from algoperf.datasets.mnist import make_embedded, prepare, reader
 from algoperf.definition import Splits
@@ -239,10 +239,12 @@ def test_the_shipped_images_are_not_taken_for_the_full_data_set(tmp_path):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
-    assert [path.name for _, path, _ in fetched] == list(prepare._MD5)
+    assert [path.name for _, path, _ in fetched] == [
+        file.name for file in prepare.DOWNLOADS
+    ]
     assert all(len(how["md5"]) == 32 for _, _, how in fetched)
     assert all(url.startswith("https://") for url, _, _ in fetched)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from algoperf.datasets._images import stored
+from algoperf import downloads
+from algoperf.datasets._images import stored, writing
 from algoperf.datasets.svhn import composed, matlab, prepare, reader
 from algoperf.definition import Splits
 from algoperf.errors import BadData
@@ -66,7 +67,7 @@ def test_a_workload_may_leave_official_images_out(raw, tmp_path, monkeypatch):
     splits = Splits(train=12, eval_train=4, validation=4, test=4)
     with pytest.raises(BadData, match="has 20 images; 16 are expected"):
         run(raw, tmp_path / "out", splits)
-    official = prepare.writing.Official(3072, (5, 5, 0, 0, 0, 5, 0, 0, 0, 5), (1,))
+    official = writing.Official(3072, (5, 5, 0, 0, 0, 5, 0, 0, 0, 5), (1,))
     monkeypatch.setattr(prepare, "_OFFICIAL", official)
     data = run(raw, tmp_path / "out", splits)
     np.testing.assert_array_equal(
@@ -77,7 +78,7 @@ def test_a_workload_may_leave_official_images_out(raw, tmp_path, monkeypatch):
 def test_the_published_64000_images_have_the_test_images_as_validation(
     raw, tmp_path, monkeypatch
 ):
-    official = prepare.writing.Official(3072, (5, 5, 0, 0, 0, 5, 0, 0, 0, 5), (1,))
+    official = writing.Official(3072, (5, 5, 0, 0, 0, 5, 0, 0, 0, 5), (1,))
     monkeypatch.setattr(prepare, "_OFFICIAL", official)
     splits = Splits(train=18, eval_train=4, validation=4, test=4)
     data = run(raw, tmp_path / "out", splits)
@@ -181,7 +182,7 @@ def test_a_written_file_reads_back(tmp_path):
 def test_a_download_checks_what_it_fetched(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        prepare, "fetch", lambda url, path, **how: fetched.append((url, path, how))
+        downloads, "fetch", lambda url, path, **how: fetched.append((url, path, how))
     )
     prepare.download(tmp_path)
     assert [path.name for _, path, _ in fetched] == list(matlab.NAMES.values())

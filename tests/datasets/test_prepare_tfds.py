@@ -1,8 +1,11 @@
 """Preparing what tensorflow-datasets has stored: the same folder as from raw files."""
 
 import dataclasses
+import hashlib
+import importlib
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -23,7 +26,11 @@ SPLITS = {
     "cifar100": IMAGES,
     "svhn": IMAGES,
     "imagenet": Splits(train=9, eval_train=4, validation=4, test=6),
+    "ogbg": Splits(train=16, eval_train=4, validation=4, test=4),
+    "wmt": Splits(train=60, eval_train=4, validation=7, test=6),
 }
+# What `prepare` must be told about so little text.
+OPTIONS = {"wmt": {"vocab_size": 40}}
 FORMATS = ("tfrecord", "array_record")
 
 
@@ -33,12 +40,15 @@ def need(file_format):
 
 
 def run(name, raw, folder, splits=None, subset=None):
+    if name == "wmt":
+        pytest.importorskip("sentencepiece")
     module = registry.dataset_module(name, "prepare")
     with Preparation(
         folder, dataset=name, format_version=module.FORMAT_VERSION, subset=subset
     ) as preparation:
         preparation.check_space(module.space_needed(raw, subset))
-        module.prepare(raw, preparation, splits=splits or SPLITS[name], subset=subset)
+        chosen = {"splits": splits or SPLITS[name], **OPTIONS.get(name, {})}
+        module.prepare(raw, preparation, subset=subset, **chosen)
     return PreparedData.open(folder, dataset=name, allow_partial=True, verify=True)
 
 
@@ -283,3 +293,91 @@ def test_imagenet_v2_may_be_the_official_file(tfds_folders, copied, tmp_path):
     mixed = run("imagenet", copied, tmp_path / "mixed")
     raw = run("imagenet", tfds_folders / "raw" / "imagenet", tmp_path / "raw")
     assert mixed.manifest.files == raw.manifest.files
+
+
+def test_one_of_the_two_data_sets_of_wmt_alone_is_refused(copied, tmp_path):
+    shutil.rmtree(copied / "wmt14_translate")
+    with pytest.raises(BadData, match=r"has wmt17_translate/de-en but no wmt14_transl"):
+        run("wmt", copied, tmp_path / "out")
+
+
+def test_the_published_tokenizer_is_used_and_recorded(tfds_folders, copied, tmp_path):
+    sizes = importlib.import_module("algoperf.datasets.wmt.tokenizer")
+    own = run("wmt", copied, tmp_path / "own")
+    model = (tmp_path / "own" / "tokenizer.model").read_bytes()
+    other = run("wmt", copied, tmp_path / "shorter", subset=5)
+    (copied / "wmt_sentencepiece_model").write_bytes(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizes, "VOCAB_SIZE", 40)
+        given = run("wmt", copied, tmp_path / "given")
+        assert given.facts["tokenizer"] == hashlib.sha256(model).hexdigest()
+        assert given.manifest.files == own.manifest.files
+    assert "tokenizer" not in other.facts
+    with pytest.raises(BadData, match="has 40 tokens; the published one has 32,000"):
+        run("wmt", copied, tmp_path / "small")
+    (copied / "wmt_sentencepiece_model").write_bytes(b"moved")
+    with pytest.raises(BadData, match="is no SentencePiece model"):
+        run("wmt", copied, tmp_path / "damaged")
+
+
+class FakeLibrary:
+    """What is called of tensorflow-datasets. It "downloads" the folders of the tests."""
+
+    def __init__(self, folders, error=None):
+        self.folders, self.error, self.asked = folders, error, []
+
+    def builder(self, name, *, data_dir, file_format):
+        self.asked.append((name, file_format))
+        self._name, self._root = name, data_dir
+        return self
+
+    def download_and_prepare(self):
+        if self.error is not None:
+            raise self.error
+        source = self.folders / "tfrecord" / self._name
+        shutil.copytree(source, f"{self._root}/{self._name}")
+
+
+def test_tensorflow_datasets_downloads_what_is_not_there_yet(
+    prepare, tfds_folders, tmp_path, small_mnist, monkeypatch
+):
+    library = FakeLibrary(tfds_folders)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    source = f"tfds-download:{tmp_path / 'tfds'}"
+    arguments = ("mnist_mini", "--from", source, "--data-dir", tmp_path)
+    assert prepare(*arguments)[0] == 0
+    assert library.asked == [("mnist", "array_record")]
+    (tmp_path / "mnist_mini" / "test-labels.npy").unlink()
+    _, _, err = prepare("mnist_mini", "--data-dir", tmp_path, "--verify")
+    assert f"--from tfds:{tmp_path / 'tfds'} " in err  # it is there now
+    assert prepare(*arguments)[0] == 0
+    assert len(library.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ImportError("No module named 'tensorflow'"), "needs TensorFlow to prepare"),
+        (ConnectionError("Failed to resolve"), "ConnectionError: Failed to resolve"),
+        (AssertionError("Manual download"), "AssertionError: Manual download"),
+    ],
+)
+def test_what_tensorflow_datasets_cannot_do_is_one_sentence(
+    prepare, tfds_folders, tmp_path, monkeypatch, error, message
+):
+    library = FakeLibrary(tfds_folders, error)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    source = f"tfds-download:{tmp_path / 'tfds'}"
+    status, _, err = prepare("mnist_mini", "--from", source, "--data-dir", tmp_path)
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_a_missing_package_is_named_before_any_work(
+    prepare, tfds_folders, tmp_path, small_mnist, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    source = f"tfds:{tfds_folders / 'tfrecord'}"
+    arguments = ("mnist_mini", "--from", source, "--data-dir", tmp_path / "out")
+    status, _, err = prepare(*arguments)
+    assert status == 2 and "extra 'tfds'" in err and "google_crc32c" in err
+    assert not (tmp_path / "out").exists()

@@ -61,7 +61,7 @@ def pytorch(torch: ModuleType) -> Bound:
     return Bound("pytorch")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def jax() -> Bound:
     pytest.importorskip("flax")
     return Bound("jax")

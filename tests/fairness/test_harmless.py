@@ -3,10 +3,12 @@
 import gc
 import os
 import sys
+import types
 
 import pytest
-from test_framework_cheats import Bound, changed
+from test_framework_cheats import changed
 
+from algoperf import backend as backends
 from algoperf.runner.fairness import environment
 from algoperf.runner.fairness.guards import Guards
 from algoperf.runner.fairness.packages import is_function_of_package
@@ -81,7 +83,7 @@ def test_the_folder_of_compiled_programs_stays_where_the_harness_has_put_it(
     assert guards.find() == [f"environment variable {name} was changed"]
 
 
-def test_the_other_framework_leaves_the_gpu_to_the_one_that_trains():
+def test_the_other_framework_leaves_the_gpu_to_the_one_that_trains(toy):
     variables = environment.for_trial("pytorch")
     assert variables["JAX_PLATFORMS"] == "cpu"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
@@ -201,13 +203,13 @@ def test_settings_of_python_and_numpy_may_be_set():
 @pytest.fixture
 def pytorch():
     pytest.importorskip("torch")
-    return Bound("pytorch")
+    return types.SimpleNamespace(backend=backends.load("pytorch"))
 
 
 @pytest.fixture
 def jax():
     pytest.importorskip("flax")
-    return Bound("jax")
+    return types.SimpleNamespace(backend=backends.load("jax"))
 
 
 # How to set it, and how to set it back.

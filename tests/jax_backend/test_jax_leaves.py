@@ -27,6 +27,11 @@ from algoperf.jax_sharding_utils import replicate  # noqa: E402
 from algoperf.spec import ParameterType  # noqa: E402
 
 
+@pytest.fixture(scope="module")
+def strict_promotion():
+    """Off: optax multiplies floats with the number of its step, which is an int."""
+
+
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["count", "mean"], meta_fields=["tag"]
 )

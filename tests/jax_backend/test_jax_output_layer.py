@@ -64,7 +64,7 @@ def test_the_gradients_are_those_of_the_array():
         loss = losses.loss(
             LossType.SOFTMAX_CROSS_ENTROPY, LABELS, layer(hidden, table), None, 0.1
         )
-        return (loss["per_example"] * jnp.arange(LENGTH)).sum()
+        return (loss["per_example"] * jnp.arange(LENGTH, dtype=jnp.float32)).sum()
 
     def gradient(layer):
         return jax.grad(objective, (0, 1))(HIDDEN, TABLE, layer)

@@ -145,7 +145,7 @@ def run_and_crash(settings, monkeypatch, at_evaluation):
     monkeypatch.setattr(Trial, "_decide", record)
 
 
-SLOW = {"num_trials": 1, "workload": "blobs_far", "max_global_steps": 40}
+SLOW = {"num_trials": 1, "workload": "blobs_far", "max_global_steps": 16}
 
 
 @pytest.fixture
@@ -181,13 +181,13 @@ def test_a_resumed_trial_equals_one_that_was_never_interrupted(
     whole = often_evaluated(**SLOW, experiment_name="whole")
     experiment.run(whole)
     broken = often_evaluated(**SLOW, experiment_name="broken")
-    run_and_crash(broken, monkeypatch, at_evaluation=17)
+    run_and_crash(broken, monkeypatch, at_evaluation=7)
     experiment.run(
         often_evaluated(**SLOW, experiment_name="broken", on_existing="resume")
     )
     by_name = {t.id.submission: t for t in trials(whole)}
     assert stable_columns(by_name["broken"]) == stable_columns(by_name["whole"])
-    assert by_name["broken"].columns["global_step"].tolist() == list(range(1, 41))
+    assert by_name["broken"].columns["global_step"].tolist() == list(range(1, 17))
     seconds = by_name["broken"].columns["accumulated_submission_time"]
     assert (np.diff(seconds) > 0).all()
 
@@ -206,13 +206,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     often_evaluated, monkeypatch, capsys
 ):
     settings = often_evaluated(**SLOW)
-    run_and_crash(settings, monkeypatch, at_evaluation=9)
+    run_and_crash(settings, monkeypatch, at_evaluation=5)
     (trial,) = trials(settings)
-    newest = trial.folder / checkpoint.FOLDER / "ckpt-9" / "arrays.safetensors"
+    newest = trial.folder / checkpoint.FOLDER / "ckpt-5" / "arrays.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
     experiment.run(often_evaluated(**SLOW, on_existing="resume"))
     assert "damaged" in capsys.readouterr().err
-    assert trials(settings)[0].columns["global_step"].tolist() == list(range(1, 41))
+    assert trials(settings)[0].columns["global_step"].tolist() == list(range(1, 17))
 
 
 def test_a_checkpoint_of_another_submission_is_refused(

@@ -25,6 +25,7 @@ def make_socket(path: Path) -> None:
         server.bind(path.name)
     finally:
         os.chdir(here)
+        server.close()  # its file stays
 
 
 def make_device(path: Path) -> None:

@@ -24,7 +24,9 @@ def folder(tmp_path_factory):
     pytest.importorskip("sentencepiece")
     root = tmp_path_factory.mktemp("wmt")
     prepare.expand_embedded(root / "raw")
-    with Preparation(root / "out", dataset="wmt", format_version=1) as preparation:
+    with Preparation(
+        root / "out", dataset="wmt", format_version=reader.FORMAT_VERSION
+    ) as preparation:
         prepare.prepare(root / "raw", preparation, splits=SPLITS)
     return root / "out"
 

@@ -72,8 +72,13 @@ def packed(pairs, length):
     return batch
 
 
-def logits_of(framework, config, params, batch, *, rate=0.0, train=False, seed=0):
+def logits_of(framework, config, params, batch, **options):
     """Logits of a batch through the backend, with weights given in JAX's names."""
+    return logits_by_seed(framework, config, params, batch, **options)(0)
+
+
+def logits_by_seed(framework, config, params, batch, *, rate=0.0, train=False):
+    """A function of the step's seed, compiled once."""
     backend, model = bound(framework, with_model(config))
     if framework == "jax":
         from flax.traverse_util import unflatten_dict
@@ -88,15 +93,20 @@ def logits_of(framework, config, params, batch, *, rate=0.0, train=False, seed=0
         for name, a in from_jax(params).items():
             held.get_parameter(name).data.copy_(torch.tensor(a))
     mode = spec.ForwardPassMode.TRAIN if train else spec.ForwardPassMode.EVAL
-    rng = backend.keys(key_numbers(seed, "step"))[0]
     placed = backend.place(batch)
 
     def forward(held, placed, rng):
         return model.forward(held, placed, {}, mode, rng, True, rate)[0]
 
     if framework == "jax":
-        return np.asarray(pytest.importorskip("jax").jit(forward)(held, placed, rng))
-    return forward(held, placed, rng).detach().numpy()
+        forward = pytest.importorskip("jax").jit(forward)
+
+    def logits(seed):
+        rng = backend.keys(key_numbers(seed, "step"))[0]
+        found = forward(held, placed, rng)
+        return np.asarray(found if framework == "jax" else found.detach())
+
+    return logits
 
 
 # Definition
@@ -329,9 +339,8 @@ def test_dropout_sites_are_those_of_the_paper(framework, monkeypatch):
 def test_dropout_acts_in_training_only_and_depends_on_the_rng(framework):
     params, batch = random_params(TINY, 0), packed(PAIRS, 13)
     plain = logits_of(framework, TINY, params, batch, rate=0.5)
-    first = logits_of(framework, TINY, params, batch, rate=0.5, train=True)
-    again = logits_of(framework, TINY, params, batch, rate=0.5, train=True)
-    other = logits_of(framework, TINY, params, batch, rate=0.5, train=True, seed=1)
+    dropped = logits_by_seed(framework, TINY, params, batch, rate=0.5, train=True)
+    first, again, other = dropped(0), dropped(0), dropped(1)
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, plain)
     assert not np.allclose(first, other)

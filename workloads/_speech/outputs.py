@@ -28,13 +28,13 @@ def outputs(
     weights = xp.ones_like(per_example) if weights is None else weights
     needed = ctc_frames_needed(tokens, is_token)
     is_feasible = needed <= xp.sum(xp.astype(is_frame, xp.int32), axis=1)
-    num_tokens = xp.sum(xp.astype(is_token, xp.int32), axis=1)
+    num_tokens = xp.sum(xp.astype(is_token, weights.dtype), axis=1)
     return {
         "decoded": greedy(xp, scores, is_frame),
         "targets": xp.astype(xp.where(is_token, tokens, 0), xp.int32),
         "ctc_loss": per_example,
-        "num_tokens": xp.where(is_feasible, num_tokens, 0) * weights,
-        "num_infeasible": xp.where(is_feasible, 0, 1) * weights,
+        "num_tokens": xp.where(is_feasible, num_tokens, 0.0) * weights,
+        "num_infeasible": xp.where(is_feasible, 0.0, 1.0) * weights,
         "weights": weights,
     }
 

@@ -79,10 +79,10 @@ Layer: TypeAlias = Conv | Dense | Pool | Dropout | MeanOverSpace | Resize
 class StackConfig:
     """Layers one after the other."""
 
-    layers: tuple[Layer, ...]
+    stack: tuple[Layer, ...]
     input_shape: tuple[int, ...]  # of an example: height, width, channels
     l2: float = 0.0  # times half the sum of squares of the kernels is added to the loss
-    l2_on_dense: bool = True
+    has_l2_on_dense: bool = True
 
 
 def logreg(num_classes: int) -> tuple[Layer, ...]:
@@ -165,7 +165,7 @@ def vgg(num_classes: int, depth: Literal[16, 19]) -> tuple[Layer, ...]:
 class VaeConfig:
     """A variational autoencoder of images of 28 x 28 pixels; see the model files."""
 
-    latent: int = 8
+    latent_dim: int = 8
 
 
 @dataclass(frozen=True)

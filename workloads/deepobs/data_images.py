@@ -37,9 +37,9 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
             numbers = draws.at(example_ids, epochs)
             values = augmentation.augmented(values, numbers, flipped=config.flipped)
         values = standardised(values) if config.standardised else values / 255
-        if config.latent is None:
+        if config.latent_dim is None:
             return {"inputs": values, "targets": images.labels[chosen].astype(np.int32)}
-        noise = draws.noise(config.latent, example_ids, epochs)
+        noise = draws.noise(config.latent_dim, example_ids, epochs)
         return {"inputs": values, "targets": values, "noise": noise}
 
     return pipeline.ExampleBatches(request, read, num_examples=len(examples))

@@ -281,7 +281,7 @@ def _colour_nets() -> list[WorkloadDefinition]:
                 arch.vgg(_DATA[data].num_classes, depth),
                 _DATA[data].input_shape,
                 l2=5e-4,
-                l2_on_dense=False,
+                has_l2_on_dense=False,
             )
             title = f"DeepOBS {data}, VGG {depth}"
             name = f"vgg{depth}"
@@ -320,7 +320,7 @@ def _autoencoders() -> list[WorkloadDefinition]:
                 modules=Modules("data_images", "metrics_vae", "vae"),
                 metric="loss",
                 loss_type=LossType.MODEL_DEFINED,
-                data=dataclasses.replace(data.images, latent=model.latent),
+                data=dataclasses.replace(data.images, latent_dim=model.latent_dim),
                 default_dropout_rate=0.2,
                 mini=small,
             )

@@ -13,7 +13,7 @@ class ImagesConfig:
     augmented: bool = False  # training images are cropped and recoloured …
     flipped: bool = False  # … and mirrored
     # An autoencoder's batches have the images as targets, and noise for its latent point.
-    latent: int | None = None
+    latent_dim: int | None = None
 
 
 @dataclass(frozen=True)

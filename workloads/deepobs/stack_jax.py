@@ -23,7 +23,7 @@ class Stack(nn.Module):
     ) -> jax.Array:
         """inputs: [batch, height, width, channels]; logits: [batch, classes]."""
         x = inputs
-        for index, layer in enumerate(self.config.layers):
+        for index, layer in enumerate(self.config.stack):
             name = f"layer_{index}"
             match layer:
                 case arch.Conv():
@@ -80,4 +80,4 @@ def example_batch(config: arch.StackConfig) -> dict[str, np.ndarray]:
 
 def parameter_loss(params: Any, config: arch.StackConfig) -> jax.Array | None:
     """Half the sum of squares of the kernels, times `l2`."""
-    return squared(params, config.l2, on_dense=config.l2_on_dense)
+    return squared(params, config.l2, on_dense=config.has_l2_on_dense)

@@ -21,7 +21,7 @@ class Stack(nn.Module):
         super().__init__()
         self._steps: list[Step | str] = []  # functions, and names of parts
         shape = config.input_shape
-        for index, layer in enumerate(config.layers):
+        for index, layer in enumerate(config.stack):
             part, shape = _part(layer, shape)
             if isinstance(part, nn.Module):
                 self.add_module(f"layer_{index}", part)
@@ -122,4 +122,4 @@ def build(config: arch.StackConfig) -> nn.Module:
 
 def parameter_loss(module: nn.Module, config: arch.StackConfig) -> Tensor | None:
     """Half the sum of squares of the kernels, times `l2`."""
-    return squared(module, config.l2, on_dense=config.l2_on_dense)
+    return squared(module, config.l2, on_dense=config.has_l2_on_dense)

@@ -46,8 +46,8 @@ class Autoencoder(nn.Module):
             )
             x = drop(_leaky(conv(x)))
         x = x.reshape(len(x), -1)  # [batch, 7 * 7 * 64]
-        mean = _dense(self.config.latent, "mean")(x)
-        log_stddev = 0.5 * _dense(self.config.latent, "log_variance")(x)
+        mean = _dense(self.config.latent_dim, "mean")(x)
+        log_stddev = 0.5 * _dense(self.config.latent_dim, "log_variance")(x)
         z = mean + noise * jnp.exp(log_stddev)
         z = _leaky(_dense(24, "decoder_in_0")(z))
         z = _leaky(_dense(49, "decoder_in_1")(z)).reshape(-1, 7, 7, 1)
@@ -89,7 +89,7 @@ def build(config: VaeConfig) -> nn.Module:
 def example_batch(config: VaeConfig) -> dict[str, np.ndarray]:
     """A batch of one."""
     images = np.zeros((1, 28, 28, 1), np.float32)
-    noise = np.zeros((1, config.latent), np.float32)
+    noise = np.zeros((1, config.latent_dim), np.float32)
     return {"inputs": images, "targets": images, "noise": noise}
 
 

@@ -58,9 +58,9 @@ class Autoencoder(nn.Module):
         for index, (inputs, stride) in enumerate(((1, 2), (64, 2), (64, 1))):
             conv = layers.Conv2d(inputs, 64, _SIZE, stride=stride, weight_init=init)
             self.add_module(f"encoder_{index}", conv)
-        self.mean = dense(7 * 7 * 64, config.latent)
-        self.log_variance = dense(7 * 7 * 64, config.latent)
-        self.decoder_in_0 = dense(config.latent, 24)
+        self.mean = dense(7 * 7 * 64, config.latent_dim)
+        self.log_variance = dense(7 * 7 * 64, config.latent_dim)
+        self.decoder_in_0 = dense(config.latent_dim, 24)
         self.decoder_in_1 = dense(24, 49)
         for index, (inputs, stride) in enumerate(((1, 2), (64, 1), (64, 1))):
             self.add_module(f"decoder_{index}", Transposed(inputs, 64, stride))

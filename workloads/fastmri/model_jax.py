@@ -29,7 +29,7 @@ def instance_norm(x: jax.Array) -> jax.Array:
     Statistics are float32, and the variance that of the deviations: the mean of squares
     less the square of the mean, as published, cancels where the mean is large.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = layers.at_least_float32(x)
     deviation = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)
     variance = jnp.mean(jnp.square(deviation), axis=(1, 2), keepdims=True)
     return (deviation * jax.lax.rsqrt(variance + _EPSILON)).astype(x.dtype)
@@ -97,7 +97,7 @@ class UNet(nn.Module):
         for level, width in enumerate(widths[:-1]):
             x = ConvBlock(width, config, train, name=f"down_{level}")(x, dropout_rate)
             kept.append(x)
-            x = nn.avg_pool(x, (2, 2), (2, 2))
+            x = nn.pool(x, 0.0, jax.lax.add, (2, 2), (2, 2), "VALID") / 4
         x = ConvBlock(widths[-1], config, train, name="bottleneck")(x, dropout_rate)
         for level in reversed(range(config.num_poolings)):
             x = Upsampling(

@@ -162,8 +162,7 @@ def _attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array
 
 def _rotated(x: jax.Array, cos: np.ndarray, sin: np.ndarray) -> jax.Array:
     """x [batch, length, heads, width] turned by angles [length, width / 2]; float32."""
-    pairs = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    pairs = pairs.reshape(*x.shape[:-1], -1, 2)
+    pairs = layers.at_least_float32(x).reshape(*x.shape[:-1], -1, 2)
     a, b = pairs[..., 0], pairs[..., 1]
     cos, sin = cos[:, np.newaxis], sin[:, np.newaxis]
     return jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1).reshape(x.shape)

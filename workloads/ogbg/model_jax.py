@@ -92,7 +92,7 @@ def _of_one_part(
 
 def _segment_sum(rows: jax.Array, segments: jax.Array, num_segments: int) -> jax.Array:
     """Sums of the rows of each segment; in float32 under bf16 too."""
-    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    rows = layers.at_least_float32(rows)
     rows = jraph.segment_sum(rows, segments, num_segments)
     return rows
 

@@ -78,7 +78,7 @@ def initial(ops: Operations, rule: Rule, is_padding: Any) -> Beams:
     shape = batch, beam, rule.max_length
     tokens = ops.broadcast(ops.arange(rule.max_length) * 0 + START, shape)
     ancestors = ops.broadcast(slots[:, None], shape)
-    finished = ops.broadcast(slots * 0.0 + ABSENT, (batch, beam))
+    finished = ops.broadcast(ops.where(slots < 0, 0.0, ABSENT), (batch, beam))
     return Beams(scores, tokens, ancestors, finished, tokens, is_padding)
 
 

@@ -104,7 +104,7 @@ def sums(
         return {
             "per_example_loss": jnp.where(weights > 0, loss, 0.0).sum(axis=1),
             "num_tokens": weights.sum(axis=1),
-            "num_correct": (is_correct * weights).sum(axis=1),
+            "num_correct": jnp.where(is_correct, weights, 0.0).sum(axis=1),
         }
 
     batch, length = targets.shape

@@ -24,15 +24,15 @@ from algoperf.pytorch_backend.leaves.reader import TorchReader
 from algoperf.pytorch_backend.leaves.writer import TorchWriter
 
 
-def to_leaves(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def to_leaves(tree: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays by path, and the structure as JSON: a copy, which no later step changes."""
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         return TorchWriter().leaves(tree)
 
 
 def from_leaves(
-    template: Any, arrays: Arrays, rest: Mapping[str, Any], device: torch.device
-) -> Any:
+    template: object, arrays: Arrays, rest: Mapping[str, Any], device: torch.device
+) -> object:
     """What `to_leaves` saved; in the objects of `template` where they fit.
 
     device: where tensors go that were on the accelerator and that the template lacks.

@@ -56,7 +56,7 @@ class TorchReader(Reader):
             "state": self._state,
         }
 
-    def path_of_attribute(self, value: Any, path: str, name: str) -> str:
+    def path_of_attribute(self, value: object, path: str, name: str) -> str:
         """See `Reader.path_of_attribute`."""
         return path_of_attribute(value, path, name)
 
@@ -166,7 +166,7 @@ class TorchReader(Reader):
             return device
         return target if node["on"] != "cpu" else torch.device(node["name"])
 
-    def _around(self, node: Node, template: Any, path: str) -> Any:
+    def _around(self, node: Node, template: object, path: str) -> object:
         if not is_around(template) or name_of(type(template)) != node["type"]:
             raise self.no_template(node, template, path)
         inner = within(template)

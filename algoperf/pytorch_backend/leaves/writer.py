@@ -28,14 +28,14 @@ _PLACES = {  # of functions written in C
 }
 
 
-def is_around(value: Any) -> bool:
+def is_around(value: object) -> bool:
     """Whether a module is but a wrapper of another."""
     return is_a(value, DistributedDataParallel) or (
         is_a(value, nn.Module) and type(value).__name__ == "OptimizedModule"
     )
 
 
-def within(value: Any) -> nn.Module:
+def within(value: object) -> nn.Module:
     """The module that a wrapper is around."""
     name = "module" if is_a(value, DistributedDataParallel) else "_orig_mod"
     module: nn.Module = vars(value)["_modules"][name]
@@ -132,7 +132,7 @@ class TorchWriter(Writer):
             node["offset"] = tensor.storage_offset() - first // tensor.itemsize
             node["dtype"] = str(tensor.dtype).removeprefix("torch.")
 
-    def forget(self, value: Any) -> None:
+    def forget(self, value: object) -> None:
         """See `Writer.forget`."""
         super().forget(value)
         if is_a(value, Tensor):
@@ -142,7 +142,7 @@ class TorchWriter(Writer):
                 if not left:
                     del self._memories[address]
 
-    def attributes_of(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def attributes_of(self, value: object) -> Iterator[tuple[str, Any]]:
         """See `Writer.attributes_of`."""
         found = dict(attributes(value))
         left_out = not_saved(value)
@@ -152,7 +152,7 @@ class TorchWriter(Writer):
             found = {"param_groups": found.get("param_groups", []), **found}
         return ((k, v) for k, v in found.items() if k not in left_out)
 
-    def path_of_attribute(self, value: Any, path: str, name: str) -> str:
+    def path_of_attribute(self, value: object, path: str, name: str) -> str:
         """See `Writer.path_of_attribute`."""
         return path_of_attribute(value, path, name)
 
@@ -171,14 +171,14 @@ class TorchWriter(Writer):
         return {"is": "state", "type": name_of(type(value)), "state": state}
 
 
-def not_saved(value: Any) -> frozenset[str]:
+def not_saved(value: object) -> frozenset[str]:
     """Attributes that are left as they are."""
     if is_a(value, Optimizer):
         return NOT_SAVED_OF_OPTIMIZERS
     return NOT_SAVED if is_a(value, nn.Module) else frozenset()
 
 
-def path_of_attribute(value: Any, path: str, name: str) -> str:
+def path_of_attribute(value: object, path: str, name: str) -> str:
     """Paths of parameters are as in `state_dict`, with slashes."""
     is_member = is_a(value, nn.Module) and name in MEMBERS
     return path if is_member else join(path, name)

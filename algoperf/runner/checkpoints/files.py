@@ -190,7 +190,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sha256_of_json(value: Any) -> str:
+def _sha256_of_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 

@@ -8,6 +8,8 @@ import builtins
 import copy
 import functools
 import gc
+import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -16,7 +18,10 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from algoperf.runner.fairness import environment
+from algoperf.runner.fairness.harness_values import HarnessValues
+from algoperf.runner.fairness.loaded_code import LoadedCode
 from algoperf.runner.fairness.packages import is_function_of_package
+from algoperf.runner.fairness.process_state import ProcessState
 
 _HARNESS = "algoperf"
 # Wings whose modules are read anew or belong to submissions.
@@ -33,6 +38,8 @@ _FRAMEWORK_MODULES = (
     "jax.lax",
     "flax.linen",
 )
+# What the harness imports where it needs it: a module that comes first would be taken for it.
+_IMPORTED_LATE = ("safetensors", "safetensors.numpy", "ml_dtypes")
 _MISSING = object()
 _CODE_PARTS = ("__code__", "__defaults__", "__kwdefaults__")
 _METHODS = (FunctionType, property, staticmethod, classmethod)
@@ -48,7 +55,7 @@ class Guards:
         *,
         modules: Iterable[ModuleType] = (),
         objects: Mapping[str, object] | None = None,
-        value: Any = None,
+        value: object = None,
         settings: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         """`modules`: the workload's; `objects`: instances whose methods must stay, by name;
@@ -65,6 +72,12 @@ class Guards:
         self._settings = settings
         self._settings_before = dict(settings())
         self._environment = dict(os.environ)
+        for name in _IMPORTED_LATE:
+            if importlib.util.find_spec(name.partition(".")[0]):
+                importlib.import_module(name)
+        self._loaded = LoadedCode.now()
+        self._process = ProcessState()
+        self._values = HarnessValues(self._modules, self._objects)
         self._code = dict(self._named_code())
         self._hooks = dict(_hooks())
 
@@ -72,6 +85,7 @@ class Guards:
         """What differs now, one description each."""
         found = _replaced(self._code, dict(self._named_code()))
         found += _replaced(self._hooks, dict(_hooks()))
+        found += self._loaded.find() + self._process.find() + self._values.find()
         if self._value != self._value_before:
             found.append("the workload's definition was changed")
         found += [
@@ -84,7 +98,7 @@ class Guards:
             f"environment variable {name} was changed"
             for name in environment.changed_since(self._environment)
         ]
-        return found + _running_timers()
+        return list(dict.fromkeys(found + _running_timers()))
 
     def _named_code(self) -> Iterator[tuple[str, Any]]:
         for name, module in self._modules.items():
@@ -122,7 +136,7 @@ def _code_of_module(name: str, module: ModuleType) -> Iterator[tuple[str, Any]]:
             yield from _parts(f"{name}.{key}", value)
 
 
-def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(name: str, value: object) -> Iterator[tuple[str, Any]]:
     """The code of a function; replacing it leaves the function's identity as it was."""
     function = getattr(value, "__func__", value)
     function = value.fget if isinstance(value, property) else function
@@ -155,7 +169,6 @@ def _hooks() -> Iterator[tuple[str, Any]]:
     callbacks = [c for c in gc.callbacks if not is_function_of_package(c)]
     for number, callback in enumerate(callbacks):
         yield f"gc.callbacks[{number}]", callback
-    yield "signal handler of SIGTERM", signal.getsignal(signal.SIGTERM)
 
 
 def _running_timers() -> list[str]:

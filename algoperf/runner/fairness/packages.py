@@ -6,7 +6,6 @@ import sysconfig
 import threading
 from collections.abc import Collection
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
 
 from algoperf.loading.places import is_submissions
 
@@ -15,7 +14,7 @@ _FOLDERS = ("site-packages", "dist-packages")
 _LOGGERS = ("wandb", "opentelemetry")
 
 
-def is_function_of_package(value: Any) -> bool:
+def is_function_of_package(value: object) -> bool:
     """Whether a value is a plain function that an installed package or Python defines.
 
     One with a closure or defaults, or bound to an object, could call a submission's code.
@@ -31,6 +30,12 @@ def is_function_of_package(value: Any) -> bool:
         and value.__globals__ is vars(module)
         and _is_in_package(value.__code__, _package_folders())
     )
+
+
+def is_installed_file(path: str | None) -> bool:
+    """Whether a module's file belongs to Python or an installed package; None: built in."""
+    folders = _package_folders()
+    return path is None or any(path.startswith(folder + os.sep) for folder in folders)
 
 
 def _package_folders() -> list[str]:

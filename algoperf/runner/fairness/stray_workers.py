@@ -20,6 +20,7 @@ class StrayWorkers:
         self._known = _threads()
         self._process = psutil.Process()
         self._children = {child.pid for child in self._process.children(recursive=True)}
+        self.waiting: set[int] = set()  # children that may be left, if they do nothing
 
     @contextlib.contextmanager
     def harness(self) -> Iterator[None]:
@@ -55,8 +56,12 @@ class StrayWorkers:
             except psutil.NoSuchProcess:
                 continue
             is_known = child.pid in self._children or child.pid in helpers
-            is_helper = _compiles(words) or is_logger_process(words)
-            if not is_known and not is_ended and not is_helper:
+            is_helper = _compiles(words)
+            if is_ended or is_logger_process(words):
+                continue
+            if is_known or is_helper:
+                self.waiting.add(child.pid)
+            else:
                 found.append(f"child process {child.pid} ({' '.join(words)[:80]})")
         return found
 

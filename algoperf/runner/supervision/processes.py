@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar
 
 import psutil
 
 # Children inherit it, also those that detach themselves from their parent.
 _TOKEN = "ALGOPERF_TRIAL_TOKEN"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_LONGEST_WAIT_SECONDS = 5.0
+_MOST_GENERATIONS = 5  # of processes that are adopted as their parents end
 
 
 def adopt_orphans() -> None:
@@ -37,13 +40,18 @@ class ProcessTree:
     environment: all variables that it gets.
     """
 
+    _alive: ClassVar[set[int]] = set()  # processes of trials that this one has launched
+
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        adopt_orphans()
+        self._strangers = {child.pid for child in psutil.Process().children()}
         self._token = uuid.uuid4().hex
         self.process = subprocess.Popen(
             command,
             start_new_session=True,
             env={**environment, _TOKEN: self._token},
         )
+        self._alive.add(self.process.pid)
 
     def notify(self, words: str) -> None:
         """Sends SIGTERM to those whose command line has `words`.
@@ -61,6 +69,8 @@ class ProcessTree:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._alive.discard(self.process.pid)
+        _end_orphans(self._alive | self._strangers)
 
     def _members(self) -> list[psutil.Process]:
         members = []
@@ -72,6 +82,39 @@ class ProcessTree:
             if process.pid not in known and _has_token(process, self._token):
                 members.append(process)
         return members
+
+
+def _end_orphans(spared: Collection[int]) -> None:
+    """Ends what trials that have ended left behind, whatever environment it gave itself.
+
+    Processes of a trial are in another session than this one, and cannot come back into it. While
+    a trial's process lives, what detaches itself is adopted by that; later, by this process.
+    """
+    own = os.getsid(0) if hasattr(os, "getsid") else None
+    if own is None:
+        return
+    for _ in range(_MOST_GENERATIONS):
+        left = [
+            child
+            for child in psutil.Process().children()
+            if child.pid not in spared and _session(child.pid) not in (own, None)
+        ]
+        if not left:
+            return
+        for child in left:
+            _kill([*child.children(recursive=True), child])
+            with contextlib.suppress(psutil.Error, ChildProcessError):
+                child.wait(_LONGEST_WAIT_SECONDS)
+            with contextlib.suppress(psutil.Error, OSError):
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(child.pid, os.WNOHANG)
+
+
+def _session(number: int) -> int | None:
+    try:
+        return os.getsid(number)
+    except OSError:
+        return None
 
 
 def _has_token(process: psutil.Process, token: str) -> bool:
