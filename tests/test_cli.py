@@ -272,9 +272,9 @@ RUN_OPTIONS = """
     --allow-partial-data --calibrate --cockpit --cockpit-batch-norm --cockpit-curvature
     --cockpit-every --data-dir --eval-every-steps --experiment-dir
     --experiment-name --first-study --first-trial --framework --hang-seconds --help
-    --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
+    --keep-evidence --last-trial --max-steps --no-checkpoints --notice-seconds --num-processes
     --overwrite --precision --resume --ruleset --search-space --seed --studies
-    --tensorboard --torch-compile --trials --tuning-ruleset --workload
+    --tensorboard --torch-compile --trials --tuning-ruleset --verify --workload
 """
 
 

@@ -3,13 +3,16 @@
 import argparse
 from pathlib import Path
 
-from algoperf import exit_status
+from algoperf import exit_status, logs
+from algoperf.commands import output
 from algoperf.instruments.curvature import PROXIES
-from algoperf.procedures import calibration
+from algoperf.procedures import calibration, verification
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import cockpit, experiment
+from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import PRECISIONS, Settings, default_experiment_name
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
+from algoperf.verification_record import Status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +196,18 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         help="save no checkpoints; trials cannot be resumed",
     )
     add(
+        "--keep-evidence",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep the parameters of the first evaluation at each target, for "
+        "`algoperf verify` (default: yes)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="verify each trial when it has ended, as `algoperf verify` does",
+    )
+    add(
         "--tensorboard",
         action="store_true",
         help="also write the logs as TensorBoard event files",
@@ -243,9 +258,27 @@ def execute(options: argparse.Namespace) -> int:
         values["experiment_name"] = default_experiment_name(options.submission_path)
     if values["data_dir"] is None:
         del values["data_dir"]
-    reference = values.pop("calibrate")
+    reference, is_verified = values.pop("calibrate"), values.pop("verify")
     settings = Settings(**values)
     cockpit.plan_of(settings)  # refuses a misspelt instrument before anything starts
     if reference is not None:
         calibration.check(settings, reference)
-    return exit_status.OK if experiment.run(settings) else exit_status.FAILED
+    after = _verify if is_verified else _leave
+    is_good = experiment.run(settings, after_trial=after)
+    return exit_status.OK if is_good else exit_status.FAILED
+
+
+def _leave(plan: TrialPlan) -> bool:
+    return True
+
+
+def _verify(plan: TrialPlan) -> bool:
+    """Says whether what a trial claims is confirmed; False where it is not so."""
+    if not plan.folder.is_dir():
+        return True
+    trial = logs.read_trial(plan.id, plan.folder)
+    if not trial.num_evaluations:
+        return True
+    found = verification.verify(trial)
+    output.say(verification.words(trial, found))
+    return found.status is not Status.DIFFERS

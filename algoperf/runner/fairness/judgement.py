@@ -54,7 +54,7 @@ def breaches(
         f"the launcher was told what is no stamp: {f}" for f in recorder.faults[:1]
     ]
     found += [stamp.text for stamp in stamps if stamp.kind == "note" and stamp.text]
-    found += _time_differences(stamps, before, is_resumed=is_resumed)
+    found += time_differences(stamps, before, is_resumed=is_resumed)
     try:
         rows = rows_of(folder)
     except BadLogs as error:
@@ -62,7 +62,7 @@ def breaches(
     return found + changed_rows(stamps, before, rows, is_resumed=is_resumed)
 
 
-def _time_differences(
+def time_differences(
     stamps: Sequence[Stamp], before: Rows, *, is_resumed: bool
 ) -> list[str]:
     allowance = 0.0
