@@ -128,6 +128,17 @@ class Trial:
         return self.outcome is not Outcome.INVALID and not self.is_unfinished
 
     @property
+    def claims_target(self) -> bool:
+        """Whether its own record says that it reached its validation target."""
+        target = self.meta.target
+        if target is None or not self.counts:
+            return False
+        values = self.metric(f"validation/{target.metric}")
+        is_lower = target.better == "lower"
+        good = values <= target.validation if is_lower else values >= target.validation
+        return bool(good.any())
+
+    @property
     def num_evaluations(self) -> int:
         """Number of evaluations that were logged."""
         return len(self.columns[STEP]) if STEP in self.columns else 0

@@ -52,18 +52,6 @@ _MODULE = "algoperf.procedures.verification"
 Say = Callable[[str], None]
 
 
-def claims_target(trial: Trial) -> bool:
-    """Whether a trial of this harness says that it reached its validation target."""
-    target = trial.meta.target
-    if target is None or not trial.counts:
-        return False
-    values = trial.metric(f"validation/{target.metric}")
-    is_lower = target.better == "lower"
-    return any(
-        v <= target.validation if is_lower else v >= target.validation for v in values
-    )
-
-
 def choose(
     trials: Sequence[Trial], *, pattern: str = "", sample: int = 1, seed: int = 0
 ) -> list[Trial]:
@@ -80,7 +68,7 @@ def choose(
                 f"{trials[0].folder}."
             )
         return matching
-    claiming = [trial for trial in own if claims_target(trial)]
+    claiming = [trial for trial in own if trial.claims_target]
     others = [trial for trial in own if trial not in claiming and trial.num_evaluations]
     drawn = random.Random(seed).sample(others, min(sample, len(others)))
     return claiming + sorted(drawn, key=lambda trial: str(trial.folder))

@@ -239,6 +239,9 @@ class _Run:
             if log is not None:
                 log.flush_scalars()
             observers.close()
+        if ending.outcome is Outcome.INVALID and self.supervision.reporter is not None:
+            # What is written down here could be changed; the launcher's word counts.
+            self.supervision.reporter.say("breach", text=ending.reason)
         if self.office is not None:
             self.office.tell(
                 self.backend.rank, outcome=ending.outcome.value, reason=ending.reason
