@@ -225,6 +225,10 @@ def _may_be_replaced(owner: str, before: Any, now: Any) -> bool:
     top = owner.partition(".")[0]
     if isinstance(now, ModuleType):
         return sys.modules.get(now.__name__) is now and not is_submissions(now)
+    if isinstance(now, type):
+        home = sys.modules.get(_module_of(now))
+        is_found = home is not None and vars(home).get(now.__name__) is now
+        return is_found and _module_of(now).partition(".")[0] == top
     before, now = _function_of(before), _function_of(now)
     if top in sys.stdlib_module_names:
         return is_function_of_package(now)

@@ -41,7 +41,9 @@ class OffClockSampler:
         self.harness_threads: Callable[[], Collection[threading.Thread]] = tuple
         self._prefixes = tuple({f"{p}{os.sep}" for f in folders for p in _spellings(f)})
         self._period = period
-        self._is_submissions: dict[str, bool] = {}  # by name of file
+        # By name of file; what is loaded by now is none of the submission's.
+        files = [getattr(module, "__file__", None) for module in sys.modules.values()]
+        self._is_submissions = {str(file): False for file in files if file}
         self._untimed = threading.Event()
         self._phase: Phase | None = None
         self._hits = self._hits_of_phase = 0
