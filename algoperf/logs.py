@@ -134,9 +134,7 @@ class Trial:
         if target is None or not self.counts:
             return False
         values = self.metric(f"validation/{target.metric}")
-        is_lower = target.better == "lower"
-        good = values <= target.validation if is_lower else values >= target.validation
-        return bool(good.any())
+        return any(target.is_better(float(v), target.validation) for v in values)
 
     @property
     def num_evaluations(self) -> int:
