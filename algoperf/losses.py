@@ -27,6 +27,8 @@ Shape = Sequence[int]
 class Kernels(abc.ABC):
     """What a framework brings to the losses. Arrays are its own; logits are float."""
 
+    __slots__ = ()
+
     @property
     @abc.abstractmethod
     def xp(self) -> Any:
@@ -92,7 +94,11 @@ def loss(
         return sigmoid_cross_entropy(kernels, labels, logits, mask, label_smoothing)
     if loss_type is LossType.MEAN_SQUARED_ERROR:
         return _regression(kernels, kernels.xp.square, labels, logits, mask)
-    return _regression(kernels, kernels.xp.abs, labels, logits, mask)
+    if loss_type is LossType.MEAN_ABSOLUTE_ERROR:
+        return _regression(kernels, kernels.xp.abs, labels, logits, mask)
+    raise AlgoPerfError(
+        f"The harness computes no loss of type {loss_type.name}: the workload defines it."
+    )
 
 
 def of_examples(kernels: Kernels, per_example: Any, mask: Any | None) -> LossDict:

@@ -73,7 +73,16 @@ _KINDS = {
     ),
     "prepare": _Kind(
         ("FORMAT_VERSION", "RAW_HELP", "expand_embedded", "space_needed", "prepare"),
-        ("DOWNLOADS", "PACKAGES", "PUBLISHED", "TFDS", "download", "days_of"),
+        (
+            "DOWNLOADS",
+            "MINI_SPLITS",
+            "PACKAGES",
+            "PUBLISHED",
+            "SPLITS",
+            "TFDS",
+            "download",
+            "days_of",
+        ),
     ),
 }
 

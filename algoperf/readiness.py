@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from algoperf import input_files, plugins
 from algoperf.definition import Splits
@@ -31,7 +30,7 @@ _READ_BYTES = 256_000_000  # at most, to measure how fast raw files are read
 class Check:
     """What is to be prepared: from `raw` to `folder`."""
 
-    module: ModuleType  # the data set's `prepare`
+    module: plugins.PrepareModule  # the data set's `prepare`
     dataset: str
     raw: Path
     folder: Path

@@ -150,6 +150,11 @@ def dataset_module(name: str, part: str) -> ModuleType:
     return module("datasets", name, part)
 
 
+def prepare_module(name: str) -> plugins.PrepareModule:
+    """`prepare` of a data set."""
+    return cast(plugins.PrepareModule, dataset_module(name, "prepare"))
+
+
 def scoring_module(name: str) -> ModuleType:
     """`algoperf.scoring.<name>`."""
     return importlib.import_module(f"algoperf.scoring.{name}")

@@ -7,7 +7,6 @@ what tensorflow-datasets has prepared, or a folder of the published benchmark.
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from algoperf import input_files, packages, paths, plugins
 from algoperf.errors import BadData, BadSettings, near
@@ -24,7 +23,7 @@ _PUBLISHED_ROOT = "~/data"
 _DEEPEST = 3  # <name>/<config>/<version>
 
 
-def find(source: str, name: str, module: ModuleType) -> Path:
+def find(source: str, name: str, module: plugins.PrepareModule) -> Path:
     """The folder that stands for the raw files of a data set, checked.
 
     source: the value of `--from`. name: what is prepared, for messages. module: the data
@@ -74,7 +73,7 @@ def _tfds(root: Path, names: Sequence[str], source: str) -> Path:
     )
 
 
-def _published(folder: str, name: str, module: ModuleType) -> Path:
+def _published(folder: str, name: str, module: plugins.PrepareModule) -> Path:
     names: Sequence[str] = plugins.optional(module, "PUBLISHED", ())
     if not names:
         raise BadSettings(

@@ -310,7 +310,7 @@ RUN_OPTIONS = {
     "--tensorboard": False,
     "--torch-compile": False,
     "--trials": None,
-    "--tuning-ruleset": None,  # inferred from the search space
+    "--tuning-ruleset": None,
     "--workload": None,
 }
 

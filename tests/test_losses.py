@@ -305,6 +305,12 @@ def test_without_a_mask_every_loss_counts(framework, loss_type, labels, logits, 
     assert masked["n_valid_examples"] == count
 
 
+def test_a_loss_that_a_model_defines_is_no_loss_of_the_harness(framework):
+    labels, logits = framework.array((normal(4), normal(4)))
+    with pytest.raises(AlgoPerfError, match="MODEL_DEFINED: the workload defines it"):
+        framework.losses.loss(LossType.MODEL_DEFINED, labels, logits)
+
+
 @pytest.mark.parametrize("mask", [None, MASK])
 def test_a_models_own_losses_are_masked_and_summed(framework, mask):
     losses = normal(4, 3)

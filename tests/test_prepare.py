@@ -1,5 +1,6 @@
 """`algoperf prepare`: what it says, checks before it works, and survives."""
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from privileges import unprivileged
 
-from algoperf import cli, download
+from algoperf import cli, download, registry
 from algoperf.datasets.mnist import prepare as mnist
 from algoperf.errors import BadData
 from algoperf.journal import Journal
@@ -324,3 +325,48 @@ def test_a_folder_that_is_a_link_to_nothing_is_named(prepare, tmp_path):
     (tmp_path / "mnist_mini").symlink_to(tmp_path / "gone")
     status, _, err = prepare("mnist_mini", "--data-dir", tmp_path)
     assert status == 2 and "mnist_mini is a link to" in err and "does not exist" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("fashion_mnist_mini", "train 3,000, validation 1,000, test 1,000"),
+        ("cifar100_mini", "train 3,000, validation 1,000, test 1,000"),
+        ("tolstoi_mini", "train 7,450, validation 1,850, test 1,850"),
+    ],
+)
+def test_a_data_set_is_prepared_without_a_workload_of_its_name(
+    prepare, tmp_path, monkeypatch, name, counts
+):
+    definition = registry.definition("mnist")
+    monkeypatch.setattr(registry, "definitions", lambda: {"mnist": definition})
+    status, out, err = prepare(name, "--data-dir", tmp_path)
+    assert status == 0, err
+    assert f"{name} is ready in {tmp_path / name}: {counts}." in out
+    assert prepare(name, "--data-dir", tmp_path, "--verify")[0] == 0
+
+
+def test_a_data_set_without_a_workload_has_all_its_examples_as_splits(
+    prepare, tmp_path, monkeypatch
+):
+    definition = registry.definition("mnist")
+    monkeypatch.setattr(registry, "definitions", lambda: {"mnist": definition})
+    fashion_mnist = registry.dataset_module("fashion_mnist", "prepare")
+    fashion_mnist.expand_embedded(tmp_path / "raw")
+    arguments = ("--raw", tmp_path / "raw", "--data-dir", tmp_path)
+    status, _, err = prepare("fashion_mnist", *arguments)
+    assert status == 2 and "has 4,000 images; 60,000 are expected" in err
+
+
+def test_a_data_set_of_a_workload_with_another_folder_is_not_mixed_up(
+    prepare, tmp_path, monkeypatch
+):
+    mini = registry.definition("mnist_mini")
+    splits = dataclasses.replace(mini.splits, train=4_000)
+    other = dataclasses.replace(mini, prepared_name="other_mini", splits=splits)
+    definitions = {"a_first": other, "mnist_mini_problem": mini}
+    monkeypatch.setattr(registry, "definitions", lambda: definitions)
+    _, out, _ = prepare("mnist_mini", "--data-dir", tmp_path)
+    assert "train 3,000, validation 1,000" in out
+    _, out, err = prepare("a_first", "--data-dir", tmp_path)
+    assert "train 4,000, validation 1,000, test 1,000" in out, err

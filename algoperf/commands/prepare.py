@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from algoperf import (
@@ -77,7 +76,7 @@ def execute(options: argparse.Namespace) -> int:
     options.raw = None if options.raw is None else paths.expanded(options.raw)
     dataset, folder_name, splits = _what(options.name)
     folder = options.data_dir / folder_name
-    module = registry.dataset_module(dataset, "prepare")
+    module = registry.prepare_module(dataset)
     was_finished = False
     if options.dry_run:
         return _list_downloads(module, options, folder)
@@ -110,7 +109,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _list_downloads(
-    module: ModuleType, options: argparse.Namespace, folder: Path
+    module: plugins.PrepareModule, options: argparse.Namespace, folder: Path
 ) -> int:
     """Prints what would be downloaded."""
     files = plugins.optional(module, "DOWNLOADS", ())
@@ -128,7 +127,7 @@ def _list_downloads(
 
 
 def _check(
-    module: ModuleType,
+    module: plugins.PrepareModule,
     options: argparse.Namespace,
     folder: Path,
     dataset: str,
@@ -158,7 +157,7 @@ def _check(
 
 
 def _prepare(
-    module: ModuleType,
+    module: plugins.PrepareModule,
     options: argparse.Namespace,
     folder: Path,
     dataset: str,
@@ -199,7 +198,9 @@ def _prepare(
     return False
 
 
-def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -> None:
+def _check_raw(
+    module: plugins.PrepareModule, options: argparse.Namespace, is_mini: bool
+) -> None:
     """`BadData` unless raw files are given, shipped or can be downloaded."""
     if options.raw is not None and options.source is not None:
         raise BadSettings("--raw and --from name two sources. Give one of them.")
@@ -214,7 +215,9 @@ def _check_raw(module: ModuleType, options: argparse.Namespace, is_mini: bool) -
         raise BadData(_not_downloadable(module, options))
 
 
-def _not_downloadable(module: ModuleType, options: argparse.Namespace) -> str:
+def _not_downloadable(
+    module: plugins.PrepareModule, options: argparse.Namespace
+) -> str:
     ways = [
         f"--from {kind}"
         for kind, names in (("tfds", "TFDS"), ("published", "PUBLISHED"))
@@ -234,7 +237,7 @@ def _download_folder(folder: Path) -> Path:
 
 
 def _raw_folder(
-    module: ModuleType,
+    module: plugins.PrepareModule,
     options: argparse.Namespace,
     is_mini: bool,
     folder: Path,
@@ -255,22 +258,25 @@ def _raw_folder(
     with writing_to(raw):
         raw.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Journal(raw / _DOWNLOAD_LOCK)):
-        module.download(raw, ProgressPrinter())
+        plugins.optional(module, "download")(raw, ProgressPrinter())
     return raw
 
 
-def _chosen(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
+def _chosen(
+    module: plugins.PrepareModule, options: argparse.Namespace
+) -> dict[str, Any]:
     """Which part of the data to prepare: arguments of the data set's `prepare`."""
     if options.days is None:
         return {"subset": options.subset}
-    if not plugins.optional(module, "days_of"):
+    days_of = plugins.optional(module, "days_of")
+    if days_of is None:
         raise BadData(f"{options.name} has no days to choose. Leave --days out.")
     if options.subset is None:
         raise BadData(
             "--days makes a partial copy. Give its number of rows of each split too, "
             "with --subset N."
         )
-    return {"subset": options.subset, "days": module.days_of(options.days)}
+    return {"subset": options.subset, "days": days_of(options.days)}
 
 
 def _what(name: str) -> tuple[str, str, Splits]:
@@ -287,7 +293,15 @@ def _what(name: str) -> tuple[str, str, Splits]:
         for definition in definitions.values():
             if name == getattr(definition, of_name):
                 return definition.dataset, name, definition.splits
-    known = sorted({*definitions, *registry.folders("datasets")})
+    datasets = registry.folders("datasets")
+    for suffix, splits_name in (("", "SPLITS"), ("_mini", "MINI_SPLITS")):
+        dataset = name.removesuffix(suffix)
+        if dataset in datasets and name.endswith(suffix):
+            module = registry.dataset_module(dataset, "prepare")
+            splits: Splits | None = plugins.optional(module, splits_name)
+            if splits is not None:
+                return dataset, name, splits
+    known = sorted({*definitions, *datasets})
     raise UnknownName(
         f"No workload or data set named {name!r}.{near(name, known)} "
         f"There are: {', '.join(known)}."

@@ -7,7 +7,6 @@ modules of their own.
 
 import os
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import flax
@@ -19,7 +18,7 @@ import numpy as np
 import optax
 
 from algoperf import spec
-from algoperf.backend import Arrays
+from algoperf.backend import Arrays, MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
 from algoperf.jax_backend import leaves, losses, settings, sharding
@@ -145,7 +144,7 @@ class JaxBackend:
         return placed
 
     def bind(
-        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+        self, definition: WorkloadDefinition, model: ModelModule, metrics: MetricsModule
     ) -> BoundModel:
         """See `algoperf.backend.Backend.bind`; `model` says what model files define."""
         return BoundModel(

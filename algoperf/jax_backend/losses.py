@@ -3,6 +3,7 @@
 Traceable and differentiable; a strength of label smoothing may be traced.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,12 @@ import optax
 from algoperf import losses as shared
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.jax_backend import output_layer
-from algoperf.spec import LossType
 
 
 class JaxKernels(shared.Kernels):
     """`algoperf.losses.Kernels` of JAX."""
+
+    __slots__ = ()
 
     @property
     def xp(self) -> Any:
@@ -71,22 +73,8 @@ class JaxKernels(shared.Kernels):
         return output_layer.by_parts(logits, loss, *others)
 
 
-def loss(
-    loss_type: LossType,
-    labels: Any,
-    logits: Any,
-    mask: Any | None = None,
-    label_smoothing: Any = 0.0,
-) -> shared.LossDict:
-    """`Workload.loss_fn` for `loss_type`: see `algoperf.losses`."""
-    return shared.loss(JaxKernels(), loss_type, labels, logits, mask, label_smoothing)
-
-
-def of_examples(per_example: Any, mask: Any | None) -> shared.LossDict:
-    """See `algoperf.losses.of_examples`."""
-    return shared.of_examples(JaxKernels(), per_example, mask)
-
-
-def output_activation(loss_type: LossType, logits: Any) -> Any:
-    """See `algoperf.losses.output_activation`."""
-    return shared.output_activation(JaxKernels(), loss_type, logits)
+_KERNELS = JaxKernels()
+# See the functions of the same names in `algoperf.losses`.
+loss = functools.partial(shared.loss, _KERNELS)
+of_examples = functools.partial(shared.of_examples, _KERNELS)
+output_activation = functools.partial(shared.output_activation, _KERNELS)

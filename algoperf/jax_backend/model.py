@@ -24,8 +24,7 @@ Optional:
 import functools
 import re
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +32,7 @@ import numpy as np
 from flax.core import meta
 
 from algoperf import parameter_loss, spec
+from algoperf.backend import MetricsModule, ModelModule
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
@@ -57,19 +57,20 @@ class BoundModel:
     def __init__(
         self,
         definition: WorkloadDefinition,
-        model: ModuleType,
-        metrics: ModuleType,
+        model: ModelModule,
+        metrics: MetricsModule,
         *,
         compute_dtype: Any,
     ) -> None:
-        self._model = model
-        self._metrics = metrics
+        # Most of their functions are optional, and looked up by name.
+        self._model = cast(Any, model)
+        self._metrics = cast(Any, metrics)
         self._definition = definition
         self._config = definition.model
         self._dtype = compute_dtype
         with computing_in(compute_dtype):
             self._module = model.build(definition.model)
-        self._example = dict(model.example_batch(definition.model))
+        self._example = dict(self._model.example_batch(definition.model))
         boxed = _typed_params(self._shapes(), definition.name)
         self.param_shapes: spec.ParameterShapeTree = _map_boxes(
             lambda box: spec.ShapeTuple(box.value.shape), boxed

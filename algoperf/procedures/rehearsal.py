@@ -138,7 +138,7 @@ def _data_dir(
 
 def prepare_shipped(definition: WorkloadDefinition, data_dir: Path) -> None:
     """Prepares the data of a `_mini` workload, which are part of the package."""
-    module = registry.dataset_module(definition.dataset, "prepare")
+    module = registry.prepare_module(definition.dataset)
     packages.check(
         plugins.optional(module, "PACKAGES", ()), f"Preparing {definition.name}"
     )

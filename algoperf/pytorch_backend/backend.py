@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from algoperf import spec
-from algoperf.backend import Arrays
+from algoperf.backend import Arrays, MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, near
 from algoperf.probe import Objective, Probe
@@ -113,7 +112,7 @@ class Backend:
         return placed
 
     def bind(
-        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+        self, definition: WorkloadDefinition, model: ModelModule, metrics: MetricsModule
     ) -> BoundModel:
         """See `algoperf.backend.Backend`; `model` has the conventions."""
         execution = Execution(

@@ -1,5 +1,6 @@
 """What PyTorch computes of the losses in one piece; `algoperf.losses` has the rest."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch.nn import functional
 from algoperf import losses as shared
 from algoperf.deferred_logits import DeferredLogits
 from algoperf.pytorch_backend import output_layer
-from algoperf.spec import LossType
 
 
 class TorchKernels(shared.Kernels):
     """`algoperf.losses.Kernels` of PyTorch."""
+
+    __slots__ = ()
 
     @property
     def xp(self) -> Any:
@@ -73,22 +75,8 @@ class TorchKernels(shared.Kernels):
         return output_layer.by_parts(logits, loss, *others)
 
 
-def loss(
-    loss_type: LossType,
-    labels: Any,
-    logits: Any,
-    mask: Any | None = None,
-    label_smoothing: Any = 0.0,
-) -> shared.LossDict:
-    """`Workload.loss_fn` for `loss_type`: see `algoperf.losses`."""
-    return shared.loss(TorchKernels(), loss_type, labels, logits, mask, label_smoothing)
-
-
-def of_examples(per_example: Any, mask: Any | None) -> shared.LossDict:
-    """See `algoperf.losses.of_examples`."""
-    return shared.of_examples(TorchKernels(), per_example, mask)
-
-
-def output_activation(loss_type: LossType, logits: Any) -> Any:
-    """See `algoperf.losses.output_activation`."""
-    return shared.output_activation(TorchKernels(), loss_type, logits)
+_KERNELS = TorchKernels()
+# See the functions of the same names in `algoperf.losses`.
+loss = functools.partial(shared.loss, _KERNELS)
+of_examples = functools.partial(shared.of_examples, _KERNELS)
+output_activation = functools.partial(shared.output_activation, _KERNELS)

@@ -20,8 +20,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat.torch as array_namespace
 import numpy as np
@@ -30,6 +29,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from algoperf import parameter_loss, spec
+from algoperf.backend import MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission
 from algoperf.forward_context import ForwardContext
@@ -120,13 +120,14 @@ class BoundModel:
         self,
         execution: Execution,
         definition: WorkloadDefinition,
-        model: ModuleType,
-        metrics: ModuleType,
+        model: ModelModule,
+        metrics: MetricsModule,
     ) -> None:
         self._execution = execution
         self._definition = definition
-        self._model = model
-        self._metrics = metrics
+        # Most of their functions are optional, and looked up by name.
+        self._model = cast(Any, model)
+        self._metrics = cast(Any, metrics)
         self._parts: weakref.WeakKeyDictionary[nn.Module, _Parts]
         self._parts = weakref.WeakKeyDictionary()
         with torch.device("meta"):

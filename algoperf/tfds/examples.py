@@ -17,16 +17,15 @@ _PACKAGE = "algoperf.tfds"
 
 
 class Example:
-    """One example: its features by name."""
+    """One example: its features by name. content: the record, if it was read already."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, content: bytes | None = None) -> None:
         self.place = place
+        record = read(place) if content is None else content
         message = _message_class()()
         try:
-            message.ParseFromString(read(place))
+            message.ParseFromString(record)
         except Exception as error:  # protobuf's DecodeError
-            if isinstance(error, BadData):
-                raise
             raise self.bad("it is no tf.train.Example") from error
         self._features = message.features.feature
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,25 +43,20 @@ def check_packages(file_format: str) -> None:
     packages.check(needed[file_format], f"Reading {file_format} files", extra="tfds")
 
 
-def places(path: Path, file_format: str) -> list[Place]:
-    """Where each record of a file is, in their order; `BadData` if it is cut off."""
+def stream(path: Path, file_format: str) -> Iterator[tuple[Place, bytes]]:
+    """The records of a file in their order; `BadData` if it is cut off or damaged."""
     if file_format == "array_record":
-        count = _array_record(path).num_records()
-        return [Place(path, number, 0) for number in range(count)]
-    found = []
+        for number in range(_array_record(path).num_records()):
+            place = Place(path, number, 0)
+            yield place, read(place)
+        return
+    position = 0
     with input_files.opened(path) as file:
-        total = os.fstat(file.fileno()).st_size
-        position = 0
-        while position < total:
-            header = file.read(_HEADER.size)
+        while header := file.read(_HEADER.size):
             size = _size(header, path, position)
-            start = position + _HEADER.size
-            position = start + size + _FOOTER.size
-            if position > total:
-                raise _damaged(path, position, "it ends within a record")
-            found.append(Place(path, start, size))
-            file.seek(position)
-    return found
+            place = Place(path, position + _HEADER.size, size)
+            yield place, _checked(place, file.read(size + _FOOTER.size))
+            position = place.offset + size + _FOOTER.size
 
 
 def read(place: Place) -> bytes:
@@ -68,9 +64,16 @@ def read(place: Place) -> bytes:
     if not place.size:
         return _read_from_array_record(place)
     with input_files.opened(place.path, buffering=0) as file:
-        content = os.pread(file.fileno(), place.size + _FOOTER.size, place.offset)
+        size = place.size + _FOOTER.size
+        return _checked(place, os.pread(file.fileno(), size, place.offset))
+
+
+def _checked(place: Place, content: bytes) -> bytes:
+    """A record without the checksum that follows it, which must agree."""
     record, footer = content[: place.size], content[place.size :]
-    if len(footer) != _FOOTER.size or _FOOTER.unpack(footer)[0] != _masked(record):
+    if len(footer) != _FOOTER.size:
+        raise _damaged(place.path, place.offset, "it ends within a record")
+    if _FOOTER.unpack(footer)[0] != _masked(record):
         raise _damaged(place.path, place.offset, "a checksum does not agree")
     return record
 
@@ -86,10 +89,15 @@ def _size(header: bytes, path: Path, position: int) -> int:
 
 def _masked(content: bytes) -> int:
     """The checksum that stands in the file: CRC-32C, turned by 15 bits, plus a number."""
-    crc: int = packages.load(
-        "google_crc32c", "Reading tfrecord files", extra="tfds"
-    ).value(content)
+    crc: int = _crc32c()(content)
     return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
+
+
+@functools.cache
+def _crc32c() -> Callable[[bytes], int]:
+    package = packages.load("google_crc32c", "Reading tfrecord files", extra="tfds")
+    function: Callable[[bytes], int] = package.value
+    return function
 
 
 def _damaged(path: Path, position: int, reason: str) -> BadData:

@@ -87,11 +87,12 @@ class CifarFiles:
         input_files.check_raw_folder(self.folder, self.raw_help)
         first = self.layout.files["test"][0]
         for number, suffix in enumerate((".bin", "")):
-            archive, folder = self.layout.archives[number], self.layout.folders[number]
-            is_binary = suffix == ".bin"
-            for place in (self.folder / folder, self.folder):
-                if input_files.is_file(place / f"{first}{suffix}"):
-                    return place, is_binary
+            archive, is_binary = self.layout.archives[number], suffix == ".bin"
+            folder = self.folder / self.layout.folders[number]
+            if input_files.is_folder(folder):
+                return folder, is_binary
+            if input_files.is_file(self.folder / f"{first}{suffix}"):
+                return self.folder, is_binary
             for name in (archive, archive.removesuffix(".gz")):
                 if input_files.is_file(self.folder / name):
                     return self.folder / name, is_binary

@@ -15,6 +15,8 @@ from algoperf.prepared import Preparation
 from .stored import KINDS, SPLITS, VALIDATION_IS_TEST, LabelledImages, part_name
 
 RawFile = Literal["train", "test"]
+# Of the shipped forms of all these data sets: the raw train file has 4,000 images.
+MINI_SPLITS = Splits(train=3_000, eval_train=1_000, validation=1_000, test=1_000)
 _OVERHEAD_BYTES = 4096  # headers and the manifest
 
 
@@ -33,6 +35,12 @@ class Official:
     def count(self, file: RawFile) -> int:
         """Number of images in one file."""
         return sum(self.per_class(file))
+
+    @property
+    def splits(self) -> Splits:
+        """All training images, with the test images as validation split too."""
+        test = self.count("test")
+        return Splits(self.count("train"), eval_train=test, validation=test, test=test)
 
     @property
     def full_size_bytes(self) -> int:
@@ -118,9 +126,9 @@ def prepare(
 def _validation_is_test(raw: RawImages, splits: Splits) -> bool:
     """Checks the numbers of raw images; whether validation is the test file."""
     num_train, num_test = raw.count("train"), raw.count("test")
-    is_shared = (
-        splits.train + splits.validation > num_train >= splits.train
-        and splits.validation == splits.test
+    needed = splits.train + splits.validation
+    is_shared = splits.validation == splits.test and (
+        needed > raw.official.count("train") or needed > num_train >= splits.train
     )
     used: dict[RawFile, int] = {
         "train": splits.train if is_shared else splits.train + splits.validation,

@@ -16,7 +16,9 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "DOWNLOADS",
     "FORMAT_VERSION",
+    "MINI_SPLITS",
     "RAW_HELP",
+    "SPLITS",
     "TFDS",
     "download",
     "expand_embedded",
@@ -57,6 +59,7 @@ _OFFICIAL = writing.Official(
     train_per_class=(5000,) * 10,
     test_per_class=(1000,) * 10,
 )
+SPLITS, MINI_SPLITS = _OFFICIAL.splits, writing.MINI_SPLITS
 
 
 def download(raw: Path, progress: Progress = no_progress) -> None:

@@ -16,7 +16,9 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "DOWNLOADS",
     "FORMAT_VERSION",
+    "MINI_SPLITS",
     "RAW_HELP",
+    "SPLITS",
     "TFDS",
     "download",
     "expand_embedded",
@@ -54,6 +56,7 @@ _OFFICIAL = writing.Official(
     train_per_class=(500,) * 100,
     test_per_class=(100,) * 100,
 )
+SPLITS, MINI_SPLITS = _OFFICIAL.splits, writing.MINI_SPLITS
 _COLOURINGS = 10  # of each shipped photograph; 100 classes in all
 
 

@@ -19,7 +19,9 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "DOWNLOADS",
     "FORMAT_VERSION",
+    "MINI_SPLITS",
     "RAW_HELP",
+    "SPLITS",
     "TFDS",
     "download",
     "expand_embedded",
@@ -55,6 +57,7 @@ _OFFICIAL = writing.Official(
     train_per_class=(6000,) * 10,
     test_per_class=(1000,) * 10,
 )
+SPLITS, MINI_SPLITS = _OFFICIAL.splits, writing.MINI_SPLITS
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 

@@ -5,6 +5,8 @@ Every `datasets/<name>/prepare.py` has these names, and the command line uses no
 `FORMAT_VERSION`: raised whenever the prepared files change; older folders are refused.
 `PACKAGES`: what it imports beside numpy, from the extra `data` (checked first); absent
 if nothing.
+`SPLITS`, `MINI_SPLITS`: the numbers of examples that `algoperf prepare` makes, in full and
+in the shipped form, where no workload of that data set says otherwise.
 `RAW_HELP`: which official files `--raw` must hold, where to get them, their licence.
 `TFDS`: the data sets of tensorflow-datasets that `--from tfds` needs; absent if it is not
 read. `prepare` and `space_needed` then take the folder that they are in as `raw`.

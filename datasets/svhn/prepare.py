@@ -17,8 +17,10 @@ from .reader import FORMAT_VERSION
 __all__ = [
     "DOWNLOADS",
     "FORMAT_VERSION",
+    "MINI_SPLITS",
     "PACKAGES",
     "RAW_HELP",
+    "SPLITS",
     "TFDS",
     "download",
     "expand_embedded",
@@ -49,6 +51,7 @@ _OFFICIAL = writing.Official(
     train_per_class=(4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
     test_per_class=(1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
 )
+SPLITS, MINI_SPLITS = _OFFICIAL.splits, writing.MINI_SPLITS
 
 
 def download(raw: Path, progress: Progress = no_progress) -> None:

@@ -25,7 +25,9 @@ from .reader import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "MINI_SPLITS",
     "RAW_HELP",
+    "SPLITS",
     "expand_embedded",
     "prepare",
     "space_needed",
@@ -37,6 +39,10 @@ name if it is the only .txt file. From https://www.gutenberg.org/ebooks/2600 (Pl
 with or without Project Gutenberg's header and footer; in the public domain in the USA.
 Project Gutenberg asks that programs do not download from its site. Editions differ: the
 text that results were published for has 3,266,185 characters, 83 different ones."""
+
+# Sequences in whole batches of 50 rows, as published.
+SPLITS = Splits(train=52_250, eval_train=52_250, validation=13_050, test=13_050)
+MINI_SPLITS = Splits(train=7_450, eval_train=7_450, validation=1_850, test=1_850)
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _OVERHEAD_BYTES = 8192  # headers and the manifest

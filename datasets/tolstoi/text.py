@@ -28,8 +28,9 @@ def find(raw: Path, raw_help: str) -> Path:
     if input_files.is_file(raw / NAME):
         return raw / NAME
     entries = input_files.entries(raw)
-    texts = [e.path for e in entries if e.path.suffix.lower() == ".txt"]
-    if len(texts) == 1 and input_files.is_file(texts[0]):
+    files = [entry.path for entry in entries if not entry.is_folder]
+    texts = [path for path in files if path.suffix.lower() == ".txt"]
+    if len(texts) == 1:
         return texts[0]
     lacks = "several .txt files" if texts else "no file " + NAME
     raise input_files.not_found(raw, lacks, raw_help, name=NAME)

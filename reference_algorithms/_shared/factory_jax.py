@@ -20,7 +20,10 @@ class Setup(functions.Setup):
     @property
     def rate(self) -> optax.Schedule:
         """The rate by the optimizer's counter of updates, computed on the device."""
-        return lambda count: self.schedule(count, jnp)
+        schedule = (
+            self.schedule
+        )  # nothing else of a set-up outlives it: it holds parameters
+        return lambda count: schedule(count, jnp)
 
     @property
     def adam(self) -> dict[str, Any]:

@@ -53,6 +53,13 @@ class ForeachOptimizer(torch.optim.Optimizer):
                 self.state[param][name] = torch.zeros_like(param)
         return [self.state[param][name] for param in params]
 
+    def _copies(self, name: str, params: Tensors) -> Tensors:
+        """A buffer of each parameter's shape, at first a copy of it."""
+        for param in params:
+            if name not in self.state[param]:
+                self.state[param][name] = param.detach().clone()
+        return [self.state[param][name] for param in params]
+
     def _adam_moments(
         self, params: Tensors, grads: Tensors, beta1: float, beta2: float
     ) -> tuple[Tensors, Tensors]:

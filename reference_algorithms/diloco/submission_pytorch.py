@@ -19,18 +19,12 @@ class DiLoCo(ForeachOptimizer):
 
     def _update(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> None:
         beta1, beta2 = group["betas"]
-        slow = self._slow(params)
+        # Where the parameters were at the last outer step, at first the start.
+        slow = self._copies("slow", params)
         first, second = self._adam_moments(params, grads, beta1, beta2)
         self._move_by_adam(group, params, first, second)
         if group["num_updates"] % group["outer_period"] == 0:
             self._outer_step(group, params, slow)
-
-    def _slow(self, params: Tensors) -> Tensors:
-        """Where the parameters were at the last outer step, at first the start."""
-        for param in params:
-            if "slow" not in self.state[param]:
-                self.state[param]["slow"] = param.detach().clone()
-        return [self.state[param]["slow"] for param in params]
 
     def _outer_step(
         self, group: dict[str, Any], params: Tensors, slow: Tensors

@@ -35,7 +35,7 @@ def orthogonalize(shape: Shape, scale: float) -> optax.GradientTransformation:
 
 def muon(setup: Setup) -> optax.GradientTransformation:
     """Muon and NadamW; the schedule of both is warm-up and cosine decay to 0."""
-    settings = MuonSettings.of(setup.point)
+    settings, rate = MuonSettings.of(setup.point), setup.rate
 
     def of_matrices(shape: Shape) -> optax.GradientTransformation:
         return optax.chain(
@@ -43,11 +43,11 @@ def muon(setup: Setup) -> optax.GradientTransformation:
             orthogonalize(shape, settings.scale(shape, OUTPUT_AXIS)),
             optax.add_decayed_weights(settings.weight_decay),
             optax.scale_by_learning_rate(
-                lambda count: settings.rate_factor * setup.rate(count)
+                lambda count: settings.rate_factor * rate(count)
             ),
         )
 
-    return by_shape(setup, of_matrices, nadamw(setup.rate, **setup.adam))
+    return by_shape(setup, of_matrices, nadamw(rate, **setup.adam))
 
 
 get_batch_size, init_optimizer_state, update_params, data_selection = submission(muon)

@@ -54,7 +54,7 @@ class NorMuon(NadamW):
         torch._foreach_lerp_(second, list(seen), 1.0 - group["neuron_beta2"])
         roots = torch.stack(second).sqrt() + EPSILON
         x = x / roots.unsqueeze(input_axis)
-        norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        norms: torch.Tensor = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
         size = UPDATE_SIZE * math.sqrt(math.prod(shape))
         scaled: torch.Tensor = x * (size / norms.clamp(min=SMALLEST_NORM))
         return scaled

@@ -33,7 +33,7 @@ class Prodigy(ForeachOptimizer):
     def _update(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> None:
         beta1, beta2 = group["betas"]
         d = group["distance"]
-        way = torch._foreach_sub(self._start(params), params)
+        way = torch._foreach_sub(self._copies("start", params), params)
         scaled = _times(grads, d)
         first, second = self._adam_moments(params, scaled, beta1, beta2)
         denominator = torch._foreach_sqrt(second)
@@ -42,13 +42,6 @@ class Prodigy(ForeachOptimizer):
         torch._foreach_add_(directions, params, alpha=group["weight_decay"])
         torch._foreach_sub_(params, _times(directions, d * group["lr"]))
         self._estimate(group, params, scaled, list(way))
-
-    def _start(self, params: Tensors) -> Tensors:
-        """The initial parameters."""
-        for param in params:
-            if "start" not in self.state[param]:
-                self.state[param]["start"] = param.detach().clone()
-        return [self.state[param]["start"] for param in params]
 
     def _estimate(
         self, group: dict[str, Any], params: Tensors, scaled: Tensors, way: Tensors

@@ -38,7 +38,7 @@ class ScheduleFreeAdamW(ForeachOptimizer):
         for group in self.param_groups:
             if not group["holds_average"]:
                 beta1, _ = group["betas"]
-                fast = self._fast(group["params"])
+                fast = self._copies("fast", group["params"])
                 torch._foreach_lerp_(group["params"], fast, 1.0 - 1.0 / beta1)
                 group["holds_average"] = True
 
@@ -48,15 +48,9 @@ class ScheduleFreeAdamW(ForeachOptimizer):
         for group in self.param_groups:
             if group["holds_average"]:
                 beta1, _ = group["betas"]
-                fast = self._fast(group["params"])
+                fast = self._copies("fast", group["params"])
                 torch._foreach_lerp_(group["params"], fast, 1.0 - beta1)
                 group["holds_average"] = False
-
-    def _fast(self, params: Tensors) -> Tensors:
-        for param in params:
-            if "fast" not in self.state[param]:
-                self.state[param]["fast"] = param.detach().clone()
-        return [self.state[param]["fast"] for param in params]
 
     def _update(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> None:
         beta1, beta2 = group["betas"]
@@ -64,7 +58,8 @@ class ScheduleFreeAdamW(ForeachOptimizer):
         share = group["lr"] ** 2 / group["weight_sum"]
         size = group["lr"] * math.sqrt(1.0 - beta2 ** group["num_updates"])
 
-        fast, second = self._fast(params), self._buffers("second_moment", params)
+        fast = self._copies("fast", params)
+        second = self._buffers("second_moment", params)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1.0 - beta2)
         denominator = torch._foreach_sqrt(second)

@@ -162,11 +162,13 @@ def _with_new_bases(
     is_due = (count > 0) & (count % settings.refresh_every == 0)
     choice = jnp.where(count == 0, 1, jnp.where(is_due, 2, 0))
     refresh = functools.partial(_in_turn, functools.partial(_refreshed, settings))
-    first = functools.partial(_in_turn, _eigenvectors)
-    renewed: list[StackState] = jax.lax.switch(
-        choice, [lambda stacks: stacks, first, refresh], stacks
-    )
-    return renewed
+    choices: list[Any] = [
+        lambda x: x,
+        functools.partial(_in_turn, _eigenvectors),
+        refresh,
+    ]
+    new: list[StackState] = jax.lax.switch(choice, choices, stacks)
+    return new
 
 
 def _in_turn(function: Any, stacks: list[StackState]) -> list[StackState]:

@@ -101,7 +101,10 @@ class Soap(ForeachOptimizer):
     def _set_eigenvectors(self, group: dict[str, Any]) -> None:
         """Largest eigenvalue first. Waits for a GPU, once a run."""
         for side in _sides(group):
-            _, vectors = torch.linalg.eigh(group[f"statistics_{side}"])
+            statistics = group[f"statistics_{side}"]
+            # The decomposition raises on a NaN, with which a run may go on to end.
+            finite = statistics.nan_to_num(0.0, 0.0, 0.0)
+            _, vectors = torch.linalg.eigh(finite)
             group[f"basis_{side}"] = vectors.flip(2).contiguous()
 
     def _refresh(self, group: dict[str, Any]) -> None:
@@ -119,8 +122,8 @@ class Soap(ForeachOptimizer):
 
 
 def _orthonormal(stacked: torch.Tensor) -> torch.Tensor:
-    basis: torch.Tensor = torch.linalg.qr(stacked).Q
-    return basis
+    q: torch.Tensor = torch.linalg.qr(stacked).Q
+    return q
 
 
 def _sides(group: dict[str, Any]) -> list[int]:

@@ -51,6 +51,7 @@ def test_a_training_step_mixes_no_types(name, traced):
 
 @each_workload
 def test_an_evaluation_mixes_no_types(name, traced):
-    workload, params, state, batch, _ = traced(name, "validation")
-    outputs = jax.eval_shape(workload._model._compiled_evaluate, params, state, batch)
+    workload, params, state, batch, key = traced(name, "validation")
+    evaluate = workload._model._compiled_evaluate
+    outputs = jax.eval_shape(evaluate, params, state, batch, key)
     assert outputs

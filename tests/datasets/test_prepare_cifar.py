@@ -199,6 +199,15 @@ def test_a_missing_batch_is_named(tmp_path):
             run("cifar10", tmp_path / form, tmp_path / "out")
 
 
+def test_a_file_of_nearly_the_right_name_is_suggested(tmp_path):
+    folder = write("cifar10", tmp_path)
+    (folder / "test_batch.bin").rename(folder / "Test_batch.bin")
+    with pytest.raises(
+        BadData, match=r"no file test_batch\.bin\. Did you mean 'Test_b"
+    ):
+        run("cifar10", tmp_path, tmp_path / "out")
+
+
 def test_an_archive_without_a_batch_is_named(tmp_path):
     folder = write("cifar10", tmp_path)
     (folder / "data_batch_2.bin").unlink()

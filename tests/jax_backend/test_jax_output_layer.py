@@ -1,5 +1,7 @@
 """Deferred logits in JAX: the same losses and gradients, never all at once."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
 from algoperf.jax_backend import losses, output_layer  # noqa: E402
+
+cross_entropy = functools.partial(losses.loss, LossType.SOFTMAX_CROSS_ENTROPY)
 
 RNG = np.random.default_rng(0)
 BATCH, LENGTH, WIDTH, CLASSES = 3, 8, 5, 11
@@ -48,12 +52,8 @@ def test_the_loss_is_that_of_the_array(mask, smoothing):
     }
     arguments = LABELS, masks[mask], smoothing
     labels, weights, smoothing = arguments
-    expected = losses.loss(
-        LossType.SOFTMAX_CROSS_ENTROPY, labels, LOGITS, weights, smoothing
-    )
-    found = losses.loss(
-        LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred(), weights, smoothing
-    )
+    expected = cross_entropy(labels, LOGITS, weights, smoothing)
+    found = cross_entropy(labels, deferred(), weights, smoothing)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-6)
@@ -61,9 +61,7 @@ def test_the_loss_is_that_of_the_array(mask, smoothing):
 
 def test_the_gradients_are_those_of_the_array():
     def objective(hidden, table, layer):
-        loss = losses.loss(
-            LossType.SOFTMAX_CROSS_ENTROPY, LABELS, layer(hidden, table), None, 0.1
-        )
+        loss = cross_entropy(LABELS, layer(hidden, table), None, 0.1)
         return (loss["per_example"] * jnp.arange(LENGTH, dtype=jnp.float32)).sum()
 
     def gradient(layer):
@@ -77,7 +75,7 @@ def test_the_gradients_are_those_of_the_array():
 def test_no_array_of_a_compiled_step_holds_all_logits():
     def objective(hidden, table):
         logits = output_layer.logits(hidden, table)
-        return losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits)["summed"]
+        return cross_entropy(LABELS, logits)["summed"]
 
     step = jax.jit(jax.value_and_grad(objective, (0, 1)))
     text = step.lower(HIDDEN, TABLE).as_text()
@@ -93,9 +91,7 @@ def test_a_masked_token_may_hold_nan():
 
     def objective(hidden):
         logits = output_layer.logits(hidden, jnp.asarray(TABLE))
-        return losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits, mask)[
-            "summed"
-        ]
+        return cross_entropy(LABELS, logits, mask)["summed"]
 
     value, gradient = jax.value_and_grad(objective)(jnp.asarray(hidden))
     assert np.isfinite(value)
@@ -104,8 +100,8 @@ def test_a_masked_token_may_hold_nan():
 
 def test_labels_that_are_distributions_are_compared_with_the_array():
     labels = np.eye(CLASSES, dtype=np.float32)[LABELS]
-    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)["summed"]
-    found = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred())["summed"]
+    expected = cross_entropy(LABELS, LOGITS)["summed"]
+    found = cross_entropy(labels, deferred())["summed"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

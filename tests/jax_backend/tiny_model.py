@@ -7,9 +7,12 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from algoperf.definition import Limits, Splits, Target, WorkloadDefinition
+from algoperf.definition import WorkloadDefinition
 from algoperf.jax_backend import layers
-from algoperf.spec import LossType, ParameterType
+from algoperf.spec import ParameterType
+from tests import tiny_workload
+from tests.tiny_workload import batch as batch
+from tests.tiny_workload import outputs
 
 typed = layers.typed
 
@@ -57,39 +60,11 @@ def example_batch(config: Config) -> dict[str, np.ndarray]:
 
 
 class Metrics:
-    """A metrics module: per-example loss and correctness."""
+    """A metrics module."""
 
-    @staticmethod
-    def outputs(xp: Any, logits: Any, batch: Any, per_example: Any) -> dict[str, Any]:
-        """Arrays of the global batch, on the device."""
-        correct = xp.argmax(logits, axis=-1) == batch["targets"]
-        return {"loss": per_example, "correct": correct}
+    outputs = staticmethod(outputs)
 
 
 def definition(config: Config | None = None) -> WorkloadDefinition:
     """A definition around the model."""
-    return WorkloadDefinition(
-        name="tiny",
-        title="tiny",
-        dataset="tiny",
-        target=Target("accuracy", 0.9, 0.9),
-        loss_type=LossType.SOFTMAX_CROSS_ENTROPY,
-        splits=Splits(16, 16, 16, 16),
-        limits={"v0.5": Limits(60, 100)},
-        eval_period_seconds=10,
-        eval_batch_size=16,
-        default_batch_size=16,
-        model=config or Config(),
-    )
-
-
-def batch(rows: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random inputs, targets, and weights of which the last two are 0."""
-    rng = np.random.default_rng(seed)
-    weights = np.ones(rows, np.float32)
-    weights[-2:] = 0
-    return {
-        "inputs": rng.normal(size=(rows, 4)).astype(np.float32),
-        "targets": rng.integers(0, 3, rows).astype(np.int32),
-        "weights": weights,
-    }
+    return tiny_workload.definition(config or Config())

@@ -1,5 +1,7 @@
 """Deferred logits in PyTorch: the same losses and gradients, never all at once."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from algoperf.pytorch_backend import losses, output_layer  # noqa: E402
+
+cross_entropy = functools.partial(losses.loss, LossType.SOFTMAX_CROSS_ENTROPY)
 
 RNG = np.random.default_rng(0)
 BATCH, LENGTH, WIDTH, CLASSES = 3, 8, 5, 11
@@ -53,12 +57,8 @@ def test_the_loss_is_that_of_the_tensor(mask, smoothing):
         "examples": torch.tensor([1.0, 0.0, 2.0]),
         "tokens": torch.tensor(RNG.integers(0, 3, (BATCH, LENGTH))).float(),
     }[mask]
-    expected = losses.loss(
-        LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS, weights, smoothing
-    )
-    found = losses.loss(
-        LossType.SOFTMAX_CROSS_ENTROPY, LABELS, deferred(), weights, smoothing
-    )
+    expected = cross_entropy(LABELS, LOGITS, weights, smoothing)
+    found = cross_entropy(LABELS, deferred(), weights, smoothing)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         close(found[key], value)
@@ -69,7 +69,7 @@ def leaves():
 
 
 def summed(logits):
-    loss = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits, None, 0.1)
+    loss = cross_entropy(LABELS, logits, None, 0.1)
     return (loss["per_example"] * torch.arange(LENGTH)).sum()
 
 
@@ -105,9 +105,9 @@ def test_no_tensor_of_a_step_holds_all_logits():
 
 def test_labels_that_are_distributions_are_compared_with_the_tensor():
     labels = torch.nn.functional.one_hot(LABELS, CLASSES).float()
-    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)["summed"]
+    expected = cross_entropy(LABELS, LOGITS)["summed"]
     close(
-        losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, labels, deferred())["summed"],
+        cross_entropy(labels, deferred())["summed"],
         expected,
     )
 
@@ -117,11 +117,9 @@ def test_bfloat16_is_computed_in_parts_and_returned_wide():
         logits = deferred()
     assert logits.hidden.dtype == torch.bfloat16
     assert logits.dtype == logits.compute().dtype == torch.float32
-    loss = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, logits)["per_example"]
+    loss = cross_entropy(LABELS, logits)["per_example"]
     assert loss.dtype == torch.float32
-    expected = losses.loss(LossType.SOFTMAX_CROSS_ENTROPY, LABELS, LOGITS)[
-        "per_example"
-    ]
+    expected = cross_entropy(LABELS, LOGITS)["per_example"]
     np.testing.assert_allclose(loss, expected, rtol=0.05, atol=0.05)
 
 

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 from test_shampoo import CONSTANTS, pytorch_path, random_steps
+from test_update_rules import problem
 from test_update_rules import run_jax as steps_in_jax
 from test_update_rules import run_pytorch as steps_in_pytorch
 from tiny_workloads import (
@@ -24,8 +25,8 @@ from tiny_workloads import (
     step,
     submission,
 )
-from update_rule_oracles import random_problem
 
+SHARING = ("muon", "normuon", "soap")  # and Shampoo, whose blocks are small here
 POINT = hyperparameters(PLAIN_DESCENT)
 
 
@@ -83,7 +84,7 @@ def run_jax() -> dict[str, object]:
         "num_devices": jax.device_count(),
         "is_replicated": all(array.is_fully_replicated for array in arrays),
         "loss": workload.metrics_logger.rows[0][1]["loss"],
-        "muon": as_lists(steps_in_jax("muon", *random_problem())[-1]),
+        **{name: as_lists(steps_in_jax(name, *problem(name))[-1]) for name in SHARING},
         **shampoo_on_devices(),
     }
 
@@ -116,7 +117,8 @@ def run_pytorch(rank: int, num_processes: int, rendezvous: str) -> dict[str, obj
     }
     if workload.metrics_logger is not None:
         result["loss"] = workload.metrics_logger.rows[0][1]["loss"]
-    result["muon"] = as_lists(steps_in_pytorch("muon", *random_problem())[-1])
+    for name in SHARING:
+        result[name] = as_lists(steps_in_pytorch(name, *problem(name))[-1])
     result["shampoo"] = as_lists(pytorch_path(*random_steps())[-1])
     dist.destroy_process_group()
     return result

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_shampoo import expected_path, random_steps
+from test_update_rules import problem
 from tiny_workloads import classification_batch, global_mean_gradient
-from update_rule_oracles import random_problem, trajectory
+from update_rule_oracles import trajectory
 
 import algoperf
 from tests.closeness import FLOAT32_SHORT, assert_close
@@ -96,14 +97,16 @@ def test_shampoo_in_two_processes_follows_the_published_rule(two_processes):
     assert_params_are(two_processes[0]["shampoo"], expected, 1e-4)
 
 
-def test_muon_on_devices_and_in_processes_follows_its_rule(
-    eight_devices, two_processes
+@pytest.mark.parametrize("algorithm", ["muon", "normuon", "soap"])
+def test_shared_matrices_on_devices_and_in_processes_follow_the_rule(
+    eight_devices, two_processes, algorithm
 ):
-    expected = trajectory("muon", *random_problem())[-1]
-    assert_params_are(eight_devices["muon"], expected, 1e-5)
-    assert_params_are(two_processes[0]["muon"], expected, 1e-10)
+    in_jax = trajectory(algorithm, *problem(algorithm), "jax")[-1]
+    assert_params_are(eight_devices[algorithm], in_jax, 1e-5)
+    in_pytorch = trajectory(algorithm, *problem(algorithm), "pytorch")[-1]
+    assert_params_are(two_processes[0][algorithm], in_pytorch, 1e-10)
 
 
-@pytest.mark.parametrize("algorithm", ["muon", "shampoo"])
+@pytest.mark.parametrize("algorithm", ["muon", "normuon", "soap", "shampoo"])
 def test_processes_agree_to_the_last_bit(two_processes, algorithm):
     assert two_processes[0][algorithm] == two_processes[1][algorithm]

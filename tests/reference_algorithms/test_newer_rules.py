@@ -132,6 +132,16 @@ def late_start(params, framework):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("when", [0, 4])
+def test_soap_takes_a_gradient_that_is_no_number(framework, when):
+    """The run ends by itself, as one that diverged: there is no error."""
+    params, gradients = random_problem(shapes={"kernel": (4, 3)}, num_steps=8)
+    gradients[when]["kernel"][0, 0] = np.nan
+    path = FRAMEWORKS[framework]("soap", params, gradients)
+    assert np.isnan(path[-1]["kernel"]).any()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_prodigy_waits_for_a_rate_above_zero(framework):
     params, gradients = random_problem(shapes={"bias": (3,)})
     point = {"warmup_factor": 0.5, "weight_decay": 0.0}

@@ -209,6 +209,22 @@ def test_jax_run_continues_from_a_checkpoints_leaves(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_jax_state_can_be_saved_when_the_first_parameters_are_gone(algorithm):
+    jax = pytest.importorskip("jax")
+    from algoperf.jax_backend import leaves
+
+    params, _ = problem(algorithm)
+    module, workload = submission(algorithm, "jax"), jax_workload(algorithm)
+    theta = jax.tree.map(lambda x: jax.numpy.array(x, "float32"), params)
+    state = start(module, workload, theta, hyperparameters(POINTS[algorithm]))
+    _, before = leaves.to_leaves(state)
+    for parameter in jax.tree.leaves(theta):
+        parameter.delete()  # as a step does that donates them
+    _, after = leaves.to_leaves(state)
+    assert after["needs"] == before["needs"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_pytorch_run_continues_from_a_checkpoints_leaves(algorithm):
     torch = pytest.importorskip("torch")
     from algoperf.pytorch_backend import leaves

@@ -6,12 +6,12 @@ takes time (on the fake clock) only when somebody waits for it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from algoperf import parameter_loss, spec
+from algoperf.backend import MetricsModule, ModelModule
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSubmission
 from algoperf.leaves import Reader, Writer
@@ -45,12 +45,12 @@ class ToyModel:
     """A linear classifier: logits = inputs @ weight + bias; or the model file's `forward`."""
 
     def __init__(
-        self, definition: WorkloadDefinition, model: ModuleType, metrics: ModuleType
+        self, definition: WorkloadDefinition, model: ModelModule, metrics: MetricsModule
     ):
         self._definition = definition
         self._config = definition.model
-        self._model = model
-        self._metrics = metrics
+        self._model: Any = model
+        self._metrics: Any = metrics
         shapes = {name: value.shape for name, value in self._init_zeros().items()}
         self.param_shapes = {
             name: spec.ShapeTuple(shape) for name, shape in shapes.items()

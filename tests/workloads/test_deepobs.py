@@ -228,7 +228,8 @@ def test_both_frameworks_define_the_same_function(name):
     missing, extra = module.load_state_dict(tensors, strict=False)
     assert not extra and not set(missing) & set(dict(module.named_parameters()))
     size = 4
-    batch = batch_of(name, size) if "targets" in _keys(name) else _point_batch(name)
+    is_point = name.startswith(("quadratic", "two_d"))
+    batch = _point_batch(name) if is_point else batch_of(name, size)
 
     def objective(params, state):
         return mean_loss(jaxs, jax_backend, params, state, batch, train=True)
@@ -251,10 +252,6 @@ def test_both_frameworks_define_the_same_function(name):
     )
     for name, parameter in module.named_parameters():
         assert_close(parameter.grad.numpy(), grads[name], name, tolerance=2e-3)
-
-
-def _keys(name):
-    return () if name.startswith(("quadratic", "two_d")) else ("targets",)
 
 
 def _point_batch(name):

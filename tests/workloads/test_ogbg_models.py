@@ -199,7 +199,7 @@ def test_the_pytorch_model_is_the_network_written_by_hand(activation, small_batc
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
 def test_the_jax_model_is_the_network_written_by_hand(activation, small_batch):
     jax = pytest.importorskip("jax")
-    pytest.importorskip("jraph")
+    pytest.importorskip("flax")
     from algoperf.workloads.ogbg import model_jax
 
     config = dataclasses.replace(TINY, activation=activation)
@@ -318,7 +318,7 @@ print(len(jax.devices()), "devices", found)
 
 @pytest.mark.slow
 def test_devices_exchange_nothing_in_the_forward_pass():
-    pytest.importorskip("jraph")
+    pytest.importorskip("flax")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
     command = [sys.executable, "-c", COLLECTIVES_SCRIPT]

@@ -42,4 +42,5 @@ def build(config: PointConfig) -> nn.Module:
 def example_batch(config: PointConfig) -> dict[str, np.ndarray]:
     """A batch of one."""
     size = len(landscapes.start(config.landscape))
-    return {"inputs": np.zeros((1, size), np.float32)}
+    targets = np.zeros(1, np.float32)
+    return {"inputs": np.zeros((1, size), np.float32), "targets": targets}

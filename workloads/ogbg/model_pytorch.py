@@ -7,6 +7,7 @@ index. On a GPU their order, and so the last bits, differ from run to run, unles
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,33 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 _Embedding = functools.partial(layers.Linear, weight_type=ParameterType.EMBEDDING)
 
 
+Rows = tuple[Tensor, ...]  # each [rows, …]
+# Tensors [sources, …], and for each row the source that it reads, int [rows].
+Reads = tuple[tuple[Tensor, Tensor], ...]
+
+
+class ReadingLinear(layers.Linear):
+    """A linear layer of rows and, side by side with them, of what they read by index.
+
+    Products are made before rows are read by index: there are fewer of them.
+    """
+
+    def forward(self, rows: Rows, reads: Reads) -> Tensor:  # type: ignore[override]
+        """[rows, features], at least float32: the products are summed in it."""
+        x = torch.cat(rows, dim=-1)
+        widths = [x.shape[-1], *(source.shape[-1] for source, _ in reads)]
+        own, *others = self.weight.split(widths, dim=1)
+        y = _wide(functional.linear(x, own, self.bias))
+        for (source, index), part in zip(reads, others, strict=True):
+            y = y + _wide(functional.linear(source, part)).index_select(0, index)
+        return y
+
+
+def _wide(x: Tensor) -> Tensor:
+    """As float32; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Mlp(nn.Module):
     """Groups of dense layer, LayerNorm, activation and dropout."""
 
@@ -35,17 +63,20 @@ class Mlp(nn.Module):
         self.activation = _ACTIVATIONS[config.activation]
         self.depth = len(config.hidden_dims)
         for i, width in enumerate(config.hidden_dims):
-            self.add_module(f"dense_{i}", layers.Linear(in_features, width))
+            linear = layers.Linear if i else ReadingLinear
+            self.add_module(f"dense_{i}", linear(in_features, width))
             self.add_module(f"norm_{i}", layers.LayerNorm(width))
             self.add_module(f"dropout_{i}", layers.Dropout())
             in_features = width
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """inputs: [rows, …], side by side."""
-        x = torch.cat(inputs, dim=-1)
+    def forward(self, rows: Rows, reads: Reads = ()) -> Tensor:
+        """rows, reads: the inputs, see `ReadingLinear`."""
+        inputs: tuple[Any, ...] = (rows, reads)
         for i in range(self.depth):
-            x = self.get_submodule(f"norm_{i}")(self.get_submodule(f"dense_{i}")(x))
+            x: Tensor = self.get_submodule(f"dense_{i}")(*inputs)
+            x = self.get_submodule(f"norm_{i}")(x)
             x = self.get_submodule(f"dropout_{i}")(self.activation(x))
+            inputs = (x,)
         return x
 
 
@@ -82,17 +113,16 @@ class GraphNetwork(nn.Module):
         node_graph = _owners(inputs.n_node, len(nodes))
         edge_graph = _owners(inputs.n_edge, len(edges))
         for step in range(self.steps):
-            edges = self.get_submodule(f"edges_{step}")(
-                edges, nodes[senders], nodes[receivers], graphs[edge_graph]
-            )
+            reads = (nodes, senders), (nodes, receivers), (graphs, edge_graph)
+            edges = self.get_submodule(f"edges_{step}")((edges,), reads)
             sent = _segment_sum(edges, senders, len(nodes))
             received = _segment_sum(edges, receivers, len(nodes))
-            nodes = self.get_submodule(f"nodes_{step}")(
-                nodes, sent, received, graphs[node_graph]
-            )
+            rows = nodes, sent, received
+            nodes = self.get_submodule(f"nodes_{step}")(rows, ((graphs, node_graph),))
             node_sums = _segment_sum(nodes, node_graph, len(graphs))
             edge_sums = _segment_sum(edges, edge_graph, len(graphs))
-            graphs = self.get_submodule(f"globals_{step}")(node_sums, edge_sums, graphs)
+            rows = node_sums, edge_sums, graphs
+            graphs = self.get_submodule(f"globals_{step}")(rows)
         logits: Tensor = self.output(graphs)
         return logits
 

@@ -83,6 +83,7 @@ class Stamp:
     # Seconds until then for which the trial's main thread had waited for a processor.
     waited: float = 0.0
     process: int | None = None  # the trial's, said once
+    text: str | None = None  # of a note: what a child of the trial's process did
 
     def to_json(self) -> dict[str, Any]:
         """As JSON object."""

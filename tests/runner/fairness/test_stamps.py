@@ -132,12 +132,12 @@ def test_what_is_said_is_stamped_as_it_is_heard(tmp_path):
     recorder = Recorder(tmp_path / "pipe")
     board = WatchedBoard(None)
     clock = Clock(board=board)
-    board.listeners.append(Reporter(tmp_path / "pipe", clock))
+    reporter = Reporter(tmp_path / "pipe", clock)
+    board.listeners.append(reporter)
     with clock.submission():
         pass
     with clock.evaluation():
         pass
-    reporter = board.listeners[0]
     reporter.on_evaluation(
         EvaluationRow(1, 0.5, 0.0, 0.0, 0.0, 1.0, {"validation/accuracy": 0.5})
     )
