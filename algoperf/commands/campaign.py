@@ -87,10 +87,15 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="workloads, or tier:mini or tier:full (default: as in the plan)",
     )
     add("--folder", type=Path, metavar="DIR", help="directory to write logs to")
-    add("--data-dir", type=Path, metavar="DIR", help="directory with prepared data")
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="directory containing prepared data",
+    )
     add("--ruleset", choices=list(RULESETS), help="rules to run under")
     add("--studies", type=int, metavar="N", help="number of studies")
-    add("--trials", type=int, metavar="N", help="trials of each study")
+    add("--trials", type=int, metavar="N", help="number of trials per study")
     add("--seed", type=int, metavar="N", help="seed of the campaign")
 
 
@@ -102,50 +107,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="TOML file of the plan, a built-in plan, or the folder of a campaign",
     )
     _add_plan_options(parser)
-    add(
-        "--engine",
-        choices=NAMES,
-        default="local",
-        help="where trials run (default: %(default)s)",
-    )
-    add(
-        "--jobs",
-        type=limited,
-        default=1,
-        metavar="N",
-        help="with the local engine: trials at a time, on cores and GPUs of their own",
-    )
-    add(
-        "--max-nodes",
-        type=limited,
-        metavar="N",
-        help="use at most N nodes of a cluster",
-    )
-    add(
-        "--per-node",
-        type=limited,
-        default=1,
-        metavar="N",
-        help="with Ray and --unscored: trials at a time on one node (default: 1)",
-    )
-    add(
-        "--address",
-        metavar="TEXT",
-        help="of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one here)",
-    )
-    add(
-        "--sbatch",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="with Slurm: an option of sbatch; may be given several times",
-    )
-    _add_conditions(parser)
-
-
-def _add_conditions(parser: argparse.ArgumentParser) -> None:
-    """What a run is for."""
-    add, limited = parser.add_argument, count(10_000)
+    _add_engine_options(parser)
     add(
         "--unscored",
         action="store_true",
@@ -160,28 +122,79 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--dry-run-steps",
         type=limited,
         metavar="K",
-        help="only rehearse: one trial of everything, each for K steps, kept apart",
+        help="rehearse only: one trial of each submission on each workload for K steps, "
+        "logged separately",
+    )
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Where trials run, and how many at a time."""
+    add, limited = parser.add_argument, count(10_000)
+    add(
+        "--engine",
+        choices=NAMES,
+        default="local",
+        help="where trials run (default: %(default)s)",
+    )
+    add(
+        "--jobs",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with the local engine: number of concurrent trials, each on its own cores and GPUs",
+    )
+    add(
+        "--max-nodes",
+        type=limited,
+        metavar="N",
+        help="use at most N nodes of a cluster",
+    )
+    add(
+        "--per-node",
+        type=limited,
+        default=1,
+        metavar="N",
+        help="with Ray and --unscored: number of concurrent trials per node (default: 1)",
+    )
+    add(
+        "--address",
+        metavar="TEXT",
+        help="address of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one "
+        "on this machine)",
+    )
+    add(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with Slurm: option for sbatch; may be given several times",
     )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+    )
     parser.add_argument(
         "--cause",
         required=True,
         action="append",
         choices=_RETRYABLE,
-        help="why the trials failed; may be given several times",
+        help="cause of failure of the trials to retry; may be given several times",
     )
 
 
 def _add_cancel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="campaign's folder")
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+    )
 
 
 def _plan_of(options: argparse.Namespace) -> Plan:
