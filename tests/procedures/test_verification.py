@@ -27,7 +27,7 @@ def trial(toy_in_processes):
         (found,) = logs.read(settings.experiment_dir)
         return found
 
-    run.again = lambda: read(settings)
+    run.again = lambda: read(settings)  # type: ignore[attr-defined]
     return run
 
 
