@@ -25,6 +25,7 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
         "protocol",
         "tune, repeat and report as another benchmark's protocol says",
     ),
+    "verify": ("verify", "evaluate kept parameters again and compare with the logs"),
     "score": ("score", "rank submissions from their logs"),
     "report": ("report", "write a report on a leaderboard into one file"),
     "watch": ("watch", "follow running trials in the terminal"),

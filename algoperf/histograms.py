@@ -1,11 +1,10 @@
 """Histograms with equal bins, counted part by part."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-_SMALLEST_HALF_RANGE = 0.5e-6
 _BLOCK = 2**15  # values at a time: temporary arrays stay in the processor's cache
 _MOST_BINS_OF_A_BYTE = 256
 
@@ -17,11 +16,6 @@ class Bins:
     number: int
     low: float
     high: float
-
-    def around_zero(self, largest: float, padding: float = 0.0) -> "Bins":
-        """The same number of bins, symmetric about 0, for values up to `largest`."""
-        half = (1 + padding) * max(largest, _SMALLEST_HALF_RANGE)
-        return replace(self, low=-half, high=half)
 
     def to_json(self) -> list[float]:
         """Number, low, high: all that is needed besides the counts."""

@@ -38,6 +38,7 @@ from algoperf.log_folders import TrialId, find_trials
 from algoperf.outcome import OUTCOME_FILE, Outcome, OutcomeRecord
 from algoperf.paths import shown
 from algoperf.trial_meta import TrialMeta, utc_now
+from algoperf.verification_record import VERIFICATION_FILE, Verification
 
 __all__ = [
     "OUTCOME_FILE",
@@ -84,6 +85,7 @@ class Trial:
     flags: Mapping[str, Any] = field(default_factory=dict)  # of its last part
     part: int = 0  # how often it had been interrupted
     flags_part: int = 0
+    verification: Verification | None = None  # of these very rows; None: not verified
 
     @property
     def outcome(self) -> Outcome | None:
@@ -124,6 +126,15 @@ class Trial:
     def counts(self) -> bool:
         """Whether it may reach targets: it broke no rule, and is not still running."""
         return self.outcome is not Outcome.INVALID and not self.is_unfinished
+
+    @property
+    def claims_target(self) -> bool:
+        """Whether its own record says that it reached its validation target."""
+        target = self.meta.target
+        if target is None or not self.counts:
+            return False
+        values = self.metric(f"validation/{target.metric}")
+        return any(target.is_better(float(v), target.validation) for v in values)
 
     @property
     def num_evaluations(self) -> int:
@@ -294,7 +305,14 @@ def read_trial(identity: TrialId, folder: Path) -> Trial:
         flags=content(f"flags_{flags}.json") or {},
         part=part or 0,
         flags_part=flags or 0,
+        verification=_verification(content(VERIFICATION_FILE), evaluations),
     )
+
+
+def _verification(content: Mapping[str, Any] | None, rows: str) -> Verification | None:
+    """The record, where it is one and no row was changed since."""
+    found = None if content is None else Verification.from_json(content)
+    return found if found is not None and found.is_of(Path(rows)) else None
 
 
 def trial_folders(directory: Path) -> list[tuple[TrialId, Path]]:

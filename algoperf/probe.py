@@ -63,7 +63,6 @@ class Sums:
     squares: Vector | None = None  # the sum of g_i^2
     counts: np.ndarray | None = None  # int64 [bins]
     pair_counts: Mapping[str, np.ndarray] | None = None  # by parameter: [bins, bins]
-    largest: float = 0.0  # of all |g_ij|
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,6 @@ class Chunk:
     squared_norms: Any  # [chunk]
     products: Any  # [chunk, directions]
     total: Vector  # sum of the gradients
-    largest: Any
     squares: Vector | None = None
     gradients: Vector | None = None  # [chunk, *shape] each
 
@@ -209,7 +208,6 @@ class _Parts:
         self._rows: list[tuple[np.ndarray, ...]] = []
         self._total: Vector | None = None
         self._squares: Vector | None = None
-        self._largest = 0.0
         self._counts: np.ndarray | None = None
         self._pairs: dict[str, np.ndarray] = {}
 
@@ -218,7 +216,6 @@ class _Parts:
         rows = (found.losses, found.squared_norms, found.products)
         self._rows.append(tuple(np.asarray(r, np.float64)[kept] for r in rows))
         self._total = _sum(probe, self._total, found.total)
-        self._largest = max(self._largest, float(found.largest))
         if found.squares is not None:
             self._squares = _sum(probe, self._squares, found.squares)
         if found.gradients is not None:
@@ -242,7 +239,6 @@ class _Parts:
             probe.gathered(np.concatenate(parts))
             for parts in zip(*self._rows, strict=True)
         ]
-        largest = probe.gathered(np.array([self._largest]))
         squares = self._squares and probe.added(self._squares)
         sums = Sums(
             columns[0],
@@ -253,7 +249,6 @@ class _Parts:
             pair_counts={n: _over_processes(probe, p) for n, p in self._pairs.items()}
             if self._pairs
             else None,
-            largest=float(largest.max()),
         )
         return sums, probe.added(self._total)
 

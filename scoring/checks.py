@@ -11,6 +11,7 @@ from algoperf.columns import Columns
 from algoperf.errors import BadLogs
 from algoperf.logs import OUTCOME_FILE, Outcome, Trial
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.verification_record import Status
 
 from . import published
 from .targets import ScoredWorkload, TargetSet
@@ -120,6 +121,37 @@ def unfinished(trials: Sequence[Trial]) -> list[str]:
             "failed because of the infrastructure; rerun them",
         ),
     ]
+
+
+def unverified(trials: Sequence[Trial]) -> list[str]:
+    """Trials of this harness whose claim to have reached a target nobody has confirmed."""
+    claims = [t for t in trials if t.claims_target]
+    status = {t.id: t.verification.status if t.verification else None for t in claims}
+    return [
+        *_by_submission(
+            [t for t in claims if status[t.id] is Status.DIFFERS],
+            "differ from what `algoperf verify` computed",
+        ),
+        *_by_submission(
+            [t for t in claims if status[t.id] in (None, Status.UNKNOWN)],
+            "claim a target and are not verified; run `algoperf verify`",
+        ),
+    ]
+
+
+def verified_note(trials: Sequence[Trial]) -> list[str]:
+    """How many of the claims were confirmed; nothing where none was."""
+    claims = [t for t in trials if t.claims_target]
+    good = [t for t in claims if is_verified(t)]
+    if not good:
+        return []
+    return [f"verified: {len(good)} of {len(claims)} trials that claim a target"]
+
+
+def is_verified(trial: Trial) -> bool:
+    """Whether `algoperf verify` has confirmed these very rows."""
+    found = trial.verification
+    return found is not None and found.status is Status.VERIFIED
 
 
 def _by_submission(trials: Sequence[Trial], what: str) -> list[str]:

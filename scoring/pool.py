@@ -97,6 +97,7 @@ def make_pool(
     )
     counted = [t for t in trials if t.id.workload in {*bases, *held}]
     names = _entry_names(counted)
+    notes += checks.verified_note(counted)
     all_studies = _arrange(counted, names)
     wanted = _number_of_studies(num_studies, all_studies, rules.studies(tuning))
     studies = _first_studies(all_studies, wanted, notes)
@@ -139,6 +140,7 @@ def _warnings(
             studies, pool.submissions, pool.scored_workloads, rules, tuning
         ),
         *checks.unfinished(trials),
+        *checks.unverified(trials),
         *checks.unlogged(trials, metrics),
         *checks.copies(trials, names),
         *checks.other_budgets(trials, pool.workloads, rules, tuning),

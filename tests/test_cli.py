@@ -295,6 +295,7 @@ RUN_OPTIONS = {
     "--first-trial": 1,
     "--framework": None,
     "--hang-seconds": None,
+    "--keep-evidence": True,
     "--last-trial": None,
     "--max-steps": None,
     "--no-checkpoints": True,
@@ -310,7 +311,8 @@ RUN_OPTIONS = {
     "--tensorboard": False,
     "--torch-compile": False,
     "--trials": None,
-    "--tuning-ruleset": None,
+    "--tuning-ruleset": None,  # inferred from the search space
+    "--verify": False,
     "--workload": None,
 }
 
@@ -319,7 +321,7 @@ def test_the_options_of_run_and_their_defaults_change_knowingly():
     parser = argparse.ArgumentParser()
     run_command.add_arguments(parser)
     found = {
-        action.option_strings[-1]: action.default
+        action.option_strings[0]: action.default
         for action in parser._actions
         if action.option_strings and action.dest != "help"
     }

@@ -23,7 +23,6 @@ from algoperf.campaign import hardware
 from algoperf.campaign.records import BEGAN, ENDED, Records
 from algoperf.campaign.verdict import Cause, State, cause_of, judge
 from algoperf.errors import AlgoPerfError, BadLogs
-from algoperf.procedures import calibration
 from algoperf.runner.launch import WrongInput, launch
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import Settings
@@ -112,7 +111,7 @@ def _launch(job: Job) -> dict[str, Any]:
         ending = launch(plan)
     except WrongInput as error:
         return _failure(Cause.INPUT, error)
-    except (hardware.OtherHardware, calibration.SlowMachine) as error:
+    except hardware.UnfitMachine as error:
         return _failure(Cause.HARDWARE, error)
     except (AlgoPerfError, OSError) as error:
         return _failure(Cause.INFRASTRUCTURE, error)

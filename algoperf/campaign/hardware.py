@@ -12,7 +12,6 @@ from typing import Any
 from algoperf import files
 from algoperf.errors import AlgoPerfError, BadLogs
 from algoperf.log_folders import CAMPAIGN_FOLDER
-from algoperf.procedures import calibration
 from algoperf.runner import machine
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import Settings
@@ -22,8 +21,8 @@ _QUERY = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheade
 _PATIENCE_SECONDS = 3_600.0  # of those that wait while another trial calibrates
 
 
-class OtherHardware(AlgoPerfError):
-    """A machine is of another kind than the one that a study began on."""
+class UnfitMachine(AlgoPerfError):
+    """A machine is of another kind than the one that a study began on, or slower."""
 
 
 def facts() -> dict[str, Any]:
@@ -83,7 +82,7 @@ def check(folder: Path, plan: TrialPlan) -> None:
         there = _read(path)
     host = there.pop("host", "another machine")
     if found := differences(here, there):
-        raise OtherHardware(
+        raise UnfitMachine(
             f"{socket.gethostname()} has {'; '.join(found)}: study {plan.study} of "
             f"{s.experiment_name} on {s.workload} began on {host}, and times on different "
             "hardware cannot be compared. Run it on machines of one kind, or use --unscored."
@@ -92,6 +91,9 @@ def check(folder: Path, plan: TrialPlan) -> None:
 
 def calibrate_once(folder: Path, settings: Settings) -> None:
     """Compares this machine's speed with the campaign's other ones, before its first trial."""
+    # Late: it imports all of the runner, which every attempt would pay for.
+    from algoperf.procedures import calibration
+
     host = socket.gethostname()
     base = folder / CAMPAIGN_FOLDER / "calibration"
     done = base / f"{host}.json"
@@ -101,7 +103,10 @@ def calibrate_once(folder: Path, settings: Settings) -> None:
         said: list[str] = []
         # One file for all, since the first machine sets the speed that others must have.
         with locked(base / "speeds.json", _PATIENCE_SECONDS):
-            calibration.check(settings, base / "speeds.json", said.append)
+            try:
+                calibration.check(settings, base / "speeds.json", said.append)
+            except calibration.SlowMachine as error:
+                raise UnfitMachine(f"{host}: {error}") from None
         files.write_json(done, {"host": host, "said": said})
 
 

@@ -155,7 +155,12 @@ class Campaign(Ledger):
     @classmethod
     def open(cls, folder: Path) -> "Campaign":
         """The campaign whose manifest lies in a folder."""
-        return cls(Plan.from_json(_read_manifest(folder)["plan"]))
+        content = _read_manifest(folder)["plan"]
+        try:
+            plan = Plan.from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(folder / MANIFEST, error) from None
+        return cls(plan)
 
     @contextlib.contextmanager
     def driven(self) -> Iterator[None]:
@@ -263,9 +268,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(content["plan"], dict):
             raise ValueError("it holds no plan")
     except (ValueError, KeyError, TypeError) as error:
-        raise BadLogs(
-            f"{path} is damaged ({error}). Restore it, or make it anew with `algoperf "
-            "campaign plan`."
-        ) from None
+        raise _damaged(path, error) from None
     content["plan"]["folder"] = str(folder.absolute())  # it may have been moved
     return content
+
+
+def _damaged(path: Path, error: Exception) -> BadLogs:
+    return BadLogs(
+        f"{path} is damaged ({error!r}). Restore it, or remove it and make it anew with "
+        "`algoperf campaign plan`."
+    )

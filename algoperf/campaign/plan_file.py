@@ -7,7 +7,7 @@ from them. Errors name the file, the line, the key, and the nearest key that exi
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -199,7 +199,7 @@ def load(
         held_out=held_out,
         **values,
     )
-    _check_settings(plan, table)
+    _check_settings(plan, table, tables)
     return plan
 
 
@@ -315,17 +315,20 @@ _OPTION_OF = {  # as the settings of a run name a value -> key of a plan
     "--hang-seconds": "hang_seconds",
     "--notice-seconds": "notice_seconds",
     "--num-processes": "processes",
-    "--experiment-name": "name",
 }
+_NAME_OPTION = "--experiment-name"
 
 
-def _check_settings(plan: Plan, table: _Table) -> None:
+def _check_settings(plan: Plan, table: _Table, tables: Sequence[_Table]) -> None:
     """What the settings of a run refuse is an error of the key that it comes from."""
-    try:
-        plan.all_settings()
-    except AlgoPerfError as error:
-        text = str(error)
-        for option, key in _OPTION_OF.items():
-            if text.startswith(f"{option} "):
-                raise table.error(key, text.removeprefix(f"{option} ")) from None
-        raise
+    for number, entry in enumerate(plan.submissions):
+        try:
+            for workload in plan.workloads:
+                plan.settings(entry, workload)
+        except AlgoPerfError as error:
+            option, _, problem = str(error).partition(" ")
+            if option == _NAME_OPTION and number < len(tables):
+                raise tables[number].error("name", problem) from None
+            if option in _OPTION_OF:
+                raise table.error(_OPTION_OF[option], problem) from None
+            raise

@@ -74,7 +74,9 @@ class RayEngine:
             try:
                 how = f"its process exited with status {self._ray.get(reference)}"
             except self._ray.exceptions.RayError as error:
-                how = str(error).strip().splitlines()[0]
+                # The first line of an error of the task itself names only the task.
+                cause = getattr(error, "cause", None)
+                how = repr(cause) if cause else str(error).strip().splitlines()[0]
             self._ray.util.remove_placement_group(group)
             found.append(Ended(key, how))
         return found

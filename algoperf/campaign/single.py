@@ -15,7 +15,7 @@ from algoperf.outcome import Outcome
 from algoperf.runner import door, experiment
 from algoperf.runner.launch import launch
 from algoperf.runner.outcomes import Ending
-from algoperf.runner.plan import plan_trials, trials_left
+from algoperf.runner.plan import TrialPlan, plan_trials, trials_left
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.preemption import Preempted, StopRequest
 
@@ -26,7 +26,9 @@ class Here:
     name = "here"
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, after_trial: Callable[[TrialPlan], bool]) -> None:
+        self.is_good = True  # as far as `after_trial` can tell
+        self._after_trial = after_trial
         self._waiting: list[tuple[str, Job]] = []
 
     def start(self, key: str, job: Job) -> None:
@@ -39,6 +41,7 @@ class Here:
             return []
         key, job = self._waiting.pop()
         launch(job.plan)
+        self.is_good &= self._after_trial(job.plan)
         return [Ended(key)]
 
     def stop(self) -> None:
@@ -67,9 +70,14 @@ class _Endings(Lines):
         return bool(self.endings) and self.endings[-1].outcome is Outcome.PREEMPTED
 
 
-def run(settings: Sequence[Settings], say: Callable[[str], None] = print) -> bool:
+def run(
+    settings: Sequence[Settings],
+    say: Callable[[str], None] = print,
+    after_trial: Callable[[TrialPlan], bool] = lambda plan: True,
+) -> bool:
     """Runs all trials of a submission on some workloads; True if none of them failed.
 
+    `after_trial` is called after each one that has a process of its own; False is a failure.
     SIGTERM stops the running trial at its next step, with a checkpoint, and raises `Preempted`.
     """
     for one in settings:
@@ -80,14 +88,15 @@ def run(settings: Sequence[Settings], say: Callable[[str], None] = print) -> boo
     with StopRequest().listen() as stop:
         left = trials_left(plans, settings[0], say)
         ledger = Ledger(settings[0].experiment_dir, left)
-        watcher = _Endings(say)
+        watcher, engine = _Endings(say), Here(after_trial)
         Drive(
             ledger,
-            Here(),
+            engine,
             watcher,
             should_stop=lambda: stop.is_set or watcher.is_preempted,
             retries=False,
         ).run()
         if watcher.is_preempted or (stop.is_set and left):
             raise Preempted
-    return not any(ending.is_failure for ending in watcher.endings)
+    is_failure = any(ending.is_failure for ending in watcher.endings)
+    return engine.is_good and not is_failure

@@ -15,6 +15,7 @@ from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadData, BadSettings
 from algoperf.prepared import MANIFEST
 from algoperf.procedures import rehearsal
+from algoperf.rulesets import TuningRuleset
 from algoperf.runner import door
 from algoperf.runner.fairness import review
 from algoperf.runner.plan import plan_trials
@@ -182,12 +183,19 @@ def _step_seconds(path: Path | None) -> dict[tuple[str, str], float]:
         ) from None
 
 
-def leaderboard(plan: Plan) -> Any:
-    """The ranking of what the folder holds by now."""
+def leaderboards(plan: Plan) -> list[Any]:
+    """The rankings of what the folder holds by now: one for each tuning ruleset."""
+    tunings = sorted({entry.tuning for entry in plan.submissions})
+    return [_leaderboard(plan, tuning) for tuning in tunings]
+
+
+def _leaderboard(plan: Plan, tuning: TuningRuleset) -> Any:
     found = logs.scan(plan.folder)
+    names = {entry.name for entry in plan.submissions if entry.tuning == tuning}
     return registry.scoring_module("leaderboard").score(
-        found.trials,
+        [trial for trial in found.trials if trial.id.submission in names],
         plan.ruleset,
+        tuning=tuning,
         held_out=list(plan.held_out) or None,
         num_studies=plan.studies,
         left_out=found.left_out,

@@ -3,24 +3,22 @@
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
-from typing import Any
 
-from algoperf import exit_status, paths, registry
+from algoperf import exit_status, paths
 from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
 from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import NAMES, EngineOptions
 from algoperf.campaign.ledger import Campaign, has_manifest
 from algoperf.campaign.plan import Plan
-from algoperf.campaign.verdict import Cause, State
-from algoperf.commands import arguments, output
+from algoperf.campaign.verdict import Cause
+from algoperf.commands import arguments, campaign_text, output
 from algoperf.commands.scoring_options import count
-from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
 from algoperf.rulesets import RULESETS
 
-_MOST_FAILURES = 10
 _PLAN_OPTIONS = (
     "folder",
     "data_dir",
@@ -203,7 +201,8 @@ def _plan_of(options: argparse.Namespace) -> Plan:
     """The plan that a file, a name, or a campaign's folder stands for."""
     values = {name: getattr(options, name) for name in _PLAN_OPTIONS}
     folder = Path(options.what)
-    if not has_manifest(folder):
+    # A folder of the same name as a built-in plan is `./mini`.
+    if options.what in plan_file.BUILT_IN or not has_manifest(folder):
         return plan_file.load(options.what, values, options.submissions)
     given = [name for name, value in values.items() if value is not None]
     if given or options.submissions:
@@ -229,42 +228,9 @@ def _plan(options: argparse.Namespace) -> int:
     found = stages.costs(plan, options.speeds)
     ledger = Campaign(plan)
     path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
-    output.say(_cost_text(plan, found))
+    output.say(campaign_text.cost(plan, found))
     output.say(f"Manifest: {path}")
     return exit_status.OK
-
-
-def _aligned(title: str, header: object, rows: object) -> str:
-    text: str = registry.scoring_module("tables").aligned(title, header, rows)
-    return text
-
-
-def _cost_text(plan: Plan, found: list[stages.Cost]) -> str:
-    header = ["workload", "trials", "at most", "one trial", "expected", "disk"]
-    rows = [
-        [
-            cost.workload,
-            f"{cost.trials:,}",
-            progress.duration(cost.seconds),
-            progress.duration(cost.longest),
-            progress.duration(cost.expected_seconds),
-            readable_size(int(cost.disk_bytes)),
-        ]
-        for cost in found
-    ]
-    total = sum(cost.seconds for cost in found)
-    trials = sum(cost.trials for cost in found)
-    disk = readable_size(int(sum(cost.disk_bytes for cost in found)))
-    longest = progress.duration(max(cost.longest for cost in found))
-    text = _aligned(
-        f"Campaign {plan.name}: {len(plan.submissions)} submissions", header, rows
-    )
-    return (
-        f"{text}\n{trials:,} trials, at most {progress.duration(total)} of submission time in "
-        f"all and {disk} of disk.\nHowever many machines share it, it takes as long as its "
-        f"longest trial: at most {longest}, and evaluations.\nBudgets are the worst case; "
-        "evaluations are not counted. Mini workloads' checkpoints are too small to count."
-    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -278,7 +244,7 @@ def _run(options: argparse.Namespace) -> int:
     ledger.write_manifest()
     is_complete = control.run(ledger, conditions, output.say)
     summary = progress.summarise(ledger, ledger.look_at_all())
-    output.say(_status_text(ledger, summary))
+    output.say(campaign_text.status(ledger, summary))
     if not is_complete:
         output.say(f"Stopped. Go on with: algoperf campaign run {plan.folder}")
         return exit_status.PREEMPTED
@@ -320,10 +286,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _dry_run(plan: Plan, steps: int) -> Plan:
-    """One trial of everything for a few steps, in a folder that scoring passes over."""
+    """One trial of everything for a few steps, in a folder that scoring passes over.
+
+    An earlier rehearsal is removed: it may have been of other code.
+    """
+    folder = plan.folder / CAMPAIGN_FOLDER / "dry_run"
+    if has_manifest(folder):
+        with Campaign.open(folder).driven():
+            shutil.rmtree(folder)
     return dataclasses.replace(
         plan,
-        folder=plan.folder / CAMPAIGN_FOLDER / "dry_run",
+        folder=folder,
         studies=1,
         trials=1,
         max_steps=steps,
@@ -332,7 +305,8 @@ def _dry_run(plan: Plan, steps: int) -> Plan:
 
 def _say_ranking(plan: Plan) -> None:
     try:
-        output.say(stages.leaderboard(plan).text(), end="")
+        for board in stages.leaderboards(plan):
+            output.say(board.text())
     except AlgoPerfError as error:
         output.say(f"No ranking yet: {error}")
 
@@ -341,40 +315,10 @@ def _status(options: argparse.Namespace) -> int:
     ledger = Campaign.open(paths.absolute(options.directory))
     summary = progress.summarise(ledger, ledger.look_at_all())
     if options.json:
-        output.say(json.dumps(_status_json(ledger, summary), indent=2))
+        output.say(json.dumps(campaign_text.status_json(ledger, summary), indent=2))
     else:
-        output.say(_status_text(ledger, summary))
+        output.say(campaign_text.status(ledger, summary))
     return exit_status.FAILED if summary.failures else exit_status.OK
-
-
-def _status_json(ledger: Campaign, summary: progress.Summary) -> dict[str, Any]:
-    return {
-        "folder": str(ledger.folder),
-        "is_driven": ledger.is_driven(),
-        "states": {state.value: summary.count(state) for state in State},
-        "causes": dict(summary.causes),
-        "attempts": summary.attempts,
-        "seconds": summary.seconds,
-        "workloads": {
-            row.workload: {state.value: row.counts[state] for state in State}
-            | {"best_seconds": row.best}
-            for row in summary.rows
-        },
-    }
-
-
-def _status_text(ledger: Campaign, summary: progress.Summary) -> str:
-    header, *rows = progress.table(summary, 1)
-    lines = [_aligned(f"Campaign {ledger.plan.name} in {ledger.folder}", header, rows)]
-    for state in summary.failures[:_MOST_FAILURES]:
-        lines.append(f"failed: {progress.sentence(state, is_left=False)}")
-    more = len(summary.failures) - _MOST_FAILURES
-    lines += [f"failed: {more} more"] if more > 0 else []
-    for cause in summary.causes:
-        lines.append(
-            f"Run them again with: algoperf campaign retry {ledger.folder} --cause {cause}"
-        )
-    return "\n".join(lines)
 
 
 def _retry(options: argparse.Namespace) -> int:

@@ -4,15 +4,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from algoperf import console, exit_status, paths, rulesets
+from algoperf import console, exit_status, logs, paths, rulesets
 from algoperf.campaign import single
 from algoperf.campaign.plan import SPACE_FILE, make_entry, workloads_of
+from algoperf.commands import output
 from algoperf.instruments.curvature import PROXIES
-from algoperf.procedures import calibration
+from algoperf.procedures import calibration, verification
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import cockpit
+from algoperf.runner.plan import TrialPlan
 from algoperf.runner.settings import PRECISIONS, Settings
 from algoperf.runner.supervision.watchdog import HANG_SECONDS, WARMUP_SECONDS
+from algoperf.verification_record import Status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,6 +205,18 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         help="save no checkpoints; trials cannot be resumed",
     )
     add(
+        "--keep-evidence",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep the parameters of the first evaluation at each target, for "
+        "`algoperf verify` (default: yes)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="verify each trial when it has ended, as `algoperf verify` does",
+    )
+    add(
         "--tensorboard",
         action="store_true",
         help="also write the logs as TensorBoard event files",
@@ -251,6 +266,7 @@ def execute(options: argparse.Namespace) -> int:
     if values["data_dir"] is None:
         del values["data_dir"]
     reference, workloads = values.pop("calibrate"), values.pop("workloads")
+    after = _verify if values.pop("verify") else _leave
     names = workloads_of(workloads, rulesets.ruleset(options.ruleset))
     values |= _inferred(options)
     settings = [Settings(workload=name, **values) for name in names]
@@ -259,7 +275,8 @@ def execute(options: argparse.Namespace) -> int:
     if reference is not None:
         for one in settings:
             calibration.check(one, reference)
-    return exit_status.OK if single.run(settings) else exit_status.FAILED
+    is_good = single.run(settings, after_trial=after)
+    return exit_status.OK if is_good else exit_status.FAILED
 
 
 def _inferred(options: argparse.Namespace) -> dict[str, Any]:
@@ -286,3 +303,19 @@ def _inferred(options: argparse.Namespace) -> dict[str, Any]:
         "search_space": entry.search_space,
         "tuning": entry.tuning,
     }
+
+
+def _leave(plan: TrialPlan) -> bool:
+    return True
+
+
+def _verify(plan: TrialPlan) -> bool:
+    """Says whether what a trial claims is confirmed; False where it is not so."""
+    if not plan.folder.is_dir():
+        return True
+    trial = logs.read_trial(plan.id, plan.folder)
+    if not trial.num_evaluations:
+        return True
+    found = verification.verify(trial)
+    output.say(verification.words(trial, found))
+    return found.status is not Status.DIFFERS

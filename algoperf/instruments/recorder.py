@@ -17,7 +17,7 @@ from algoperf.instrument_logs import InstrumentLog
 from algoperf.instruments.alpha import End, alpha
 from algoperf.instruments.measuring import Options, Step
 from algoperf.instruments.schedules import Linear, Schedule
-from algoperf.probe import Point, Probe, Sample, Vector, norms
+from algoperf.probe import NotMeasurable, Point, Probe, Sample, Vector, norms
 
 _START = "start"  # of this step: its own direction
 _END = "end"  # of the step before: that one's direction
@@ -85,11 +85,15 @@ class Recorder:
         options: Options,
         *,
         log: InstrumentLog | None,
+        check: Callable[[int, Any], None] = lambda step, params: None,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """log: None on all processes but the first, which measure all the same."""
+        """log: None on all processes but the first, which measure all the same.
+
+        check(step, params): raises what is to be said of parameters that are not the model's.
+        """
         self._probe, self._plan, self._options = probe, plan, options
-        self._log, self._now = log, now
+        self._log, self._check, self._now = log, check, now
         self._began = now()
         self._first: Vector | None = None  # the parameters that training began with
         self._pending: _Pending | None = None
@@ -102,6 +106,7 @@ class Recorder:
 
     def before_step(self, view: View) -> None:
         """Copies what the update may destroy."""
+        self._check(view.step, view.params)
         point = self._probe.copy(view.params, view.model_state)
         if self._first is None and "Distance" in self._plan.names:
             self._first = point.values
@@ -122,7 +127,8 @@ class Recorder:
         directions: dict[str, Vector] = {}
         if pending is not None:
             directions[_END] = pending.direction
-        if "Alpha" in names and update is not None and length > 0:
+        # A length that is not a number gives an alpha that is none either.
+        if "Alpha" in names and update is not None and length != 0:
             unit = self._probe.combine(1 / length, update, 0.0, update)
             directions[_START] = unit
         options = Options(
@@ -147,6 +153,7 @@ class Recorder:
             )
 
     def _update(self, view: View, point: Point) -> Vector:
+        self._check(view.step, view.params)
         after = self._probe.copy(view.params, view.model_state)
         return self._probe.combine(1.0, after.values, -1.0, point.values)
 
@@ -180,7 +187,11 @@ class Recorder:
         if _START not in directions:
             found.values["Alpha"] = alpha(0.0, _NOWHERE, _NOWHERE)
             return None
-        start = End.of(*step.observed(_START))
+        try:
+            start = End.of(*step.observed(_START))
+        except NotMeasurable as error:
+            found.refused["Alpha"] = str(error)
+            return None
         return _Pending(number, directions[_START], length, start)
 
     def _finish(self, pending: _Pending | None, step: Step, at: int) -> None:

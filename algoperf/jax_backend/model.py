@@ -163,6 +163,7 @@ class BoundModel:
 
     def check_params(self, params: Any) -> None:
         """See `algoperf.backend.BoundModel.check_params`."""
+        _check_types(params)
         try:
             found = jax.tree.map(lambda x: spec.ShapeTuple(jnp.shape(x)), params)
         except TypeError as error:
@@ -323,3 +324,21 @@ def _at_least_float32(tree: Any) -> Any:
         return x
 
     return jax.tree.map(widen, tree, is_leaf=lambda x: isinstance(x, DeferredLogits))
+
+
+@functools.cache
+def _array_types() -> frozenset[type]:
+    return frozenset({type(jnp.zeros(())), np.ndarray})
+
+
+def _check_types(params: Any) -> None:
+    """Exact types only: one of a submission's own could compute when asked for its value."""
+    kinds = {type(leaf) for leaf in jax.tree.leaves(params)} - _array_types()
+    odd = sorted(
+        kind.__qualname__ for kind in kinds if not issubclass(kind, jax.core.Tracer)
+    )
+    if odd:
+        raise BadSubmission(
+            f"the parameters are not arrays: they hold values of type {', '.join(odd)}. "
+            "Return arrays of JAX."
+        )

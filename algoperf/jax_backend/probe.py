@@ -309,7 +309,6 @@ def _reduced(
         "squared_norms": sum(jnp.square(g).sum(1) for g in flat.values()),
         "products": jnp.stack(products, 1) if products else jnp.zeros((len(losses), 0)),
         "total": {name: g.sum(0) for name, g in grads.items()},
-        "largest": jnp.stack([jnp.abs(g).max() for g in flat.values()]).max(),
         "squares": {n: jnp.square(g).sum(0) for n, g in grads.items()}
         if squares
         else None,

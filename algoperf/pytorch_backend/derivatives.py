@@ -177,18 +177,18 @@ def reduced(losses: Tensor, grads: dict[str, Tensor], request: ChunkRequest) -> 
     """What a chunk adds. losses: [chunk]; grads: [chunk, *shape] by name, both weighted."""
     flat = {name: grad.reshape(len(grad), -1) for name, grad in grads.items()}
     products = [
-        torch.stack([flat[n] @ direction[n].flatten() for n in flat]).sum(0)
-        for direction in request.directions
+        grad @ torch.stack([d[name].flatten() for d in request.directions], 1)
+        for name, grad in flat.items()
+        if request.directions
     ]
     norms = torch.stack([torch.linalg.vecdot(g, g) for g in flat.values()]).sum(0)
-    table = torch.stack(products, 1) if products else losses.new_zeros(len(losses), 0)
-    extremes = [torch.stack([g.max(), -g.min()]).max() for g in flat.values()]
+    nothing = losses.new_zeros(len(losses), 0)
+    table = torch.stack(products).sum(0) if products else nothing
     return Chunk(
         losses=on_host(losses),
         squared_norms=on_host(norms),
         products=on_host(table),
         total={name: grad.sum(0) for name, grad in grads.items()},
-        largest=torch.stack(extremes).max(),
         squares={n: g.square().sum(0) for n, g in grads.items()}
         if request.squares
         else None,

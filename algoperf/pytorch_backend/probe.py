@@ -331,10 +331,12 @@ class TorchProbe(ProbeBase):
             losses, grads = compute(point, sample, indices)
         weights = torch.from_numpy(request.weights).to(self._device)
         with torch.no_grad():
-            weighted = {
-                n: grads[n].float() * weights.reshape(-1, *(1,) * (grads[n].ndim - 1))
-                for n in self.names
-            }
+            weighted = {name: grads[name].float() for name in self.names}
+            if (request.weights != 1).any():  # one pass less over all elements
+                weighted = {
+                    name: grad * weights.reshape(-1, *(1,) * (grad.ndim - 1))
+                    for name, grad in weighted.items()
+                }
             return reduced(losses.detach() * weights, weighted, request)
 
     def _chunk_together(

@@ -9,6 +9,7 @@ from algoperf.instruments import configurations, curvature, schedules
 from algoperf.instruments.measuring import Options
 from algoperf.instruments.recorder import Plan, Recorder
 from algoperf.probe import Objective, Probe
+from algoperf.runner.outcomes import attribute_errors_to
 from algoperf.runner.settings import Settings
 from algoperf.workload import Workload
 
@@ -50,7 +51,14 @@ def recorder_of(
     if backend.rank == 0:
         header = describe(settings, plan, objective, probe, backend)
         log = InstrumentLog(folder, header, first_step)
-    return Recorder(probe, plan, options, log=log)
+
+    def check(step: int, params: Any) -> None:
+        """What an evaluation would say of parameters that are not the model's."""
+        path = settings.submission_path
+        with attribute_errors_to("update_params", step, path, lambda error: False):
+            workload.check_params(params)
+
+    return Recorder(probe, plan, options, log=log, check=check)
 
 
 def objective_of(workload: Workload, hyperparameters: Any) -> Objective:

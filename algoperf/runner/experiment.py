@@ -15,9 +15,14 @@ from algoperf.runner.supervision.preemption import Preempted, StopRequest
 from algoperf.runner.trial_process import OwnProcess, run_trial
 
 
-def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
+def run(
+    settings: Settings,
+    say: Callable[[str], None] = print,
+    after_trial: Callable[[TrialPlan], bool] = lambda plan: True,
+) -> bool:
     """Runs all trials of a run; True if none of them failed.
 
+    `after_trial` is called after each one that has a process of its own; False is a failure.
     SIGTERM stops the running trial at its next step, with a checkpoint, and raises `Preempted`.
     Under `torchrun` every process calls this and runs the trials itself; otherwise each trial
     gets a process, so that nothing (compiled code, threads, memory) passes from one to the next.
@@ -26,15 +31,16 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> bool:
     plans = plan_trials(settings)
     if is_under_torchrun() or not settings.isolate:
         return _run_here(plans, settings, say)
-    endings = []
+    endings, is_good = [], True
     with StopRequest().listen() as stop:
         for plan in trials_left(plans, settings, say):
             ending = launch(plan)
             say(sentence(plan, ending))
             endings.append(ending)
+            is_good &= after_trial(plan)
             if stop.is_set or ending.outcome is Outcome.PREEMPTED:
                 raise Preempted
-    return not any(ending.is_failure for ending in endings)
+    return is_good and not any(ending.is_failure for ending in endings)
 
 
 def is_under_torchrun() -> bool:

@@ -78,6 +78,8 @@ class Settings:
     max_global_steps: int | None = None
     on_existing: OnExisting = "refuse"
     save_checkpoints: bool = True
+    # The parameters of the first evaluations at the targets, for `algoperf verify`.
+    keep_evidence: bool = True
     precision: str = "float32"
     torch_compile: bool = False
     num_processes: int = 1  # PyTorch: started under torchrun, one per GPU

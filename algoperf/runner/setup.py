@@ -113,8 +113,11 @@ class Watched:
 
     def breaches(self) -> list[str]:
         """Of the rules, so far; one sentence each."""
-        found = self.guards.find() + self.audit_hook.found
-        return found + self.sampler.found + self.workers.found
+        return self.guards.find() + self.noticed()
+
+    def noticed(self) -> list[str]:
+        """Breaches that were noticed when they happened, also after the last evaluation."""
+        return self.audit_hook.found + self.sampler.found + self.workers.found
 
 
 def watch_for_cheats(

@@ -216,8 +216,15 @@ class Trial:
         with self._clock.evaluation():
             metrics = dict(p.evaluate(params, model_state))
             is_finite = p.backend.is_finite(params)
+        reached = state.validation_reached, state.test_reached
         with self._clock.logging():
             self._record(metrics)
+        if p.keep_evidence and reached != (
+            state.validation_reached,
+            state.test_reached,
+        ):
+            with self._clock.checkpoint():
+                self._checkpoints.keep_evidence(state.global_step, params, model_state)
         if not is_before_training:
             self._note_costs(prepared_for)
         state.evaluated_at = self._clock.submission_seconds

@@ -64,6 +64,7 @@ class TrialParts:
     identity: Mapping[str, Any]  # what a checkpoint must share with this run
     max_global_steps: int | None = None
     save_checkpoints: bool = True
+    keep_evidence: bool = False  # parameters of the first evaluations at the targets
     stop_at_targets: bool = True
     eval_period_steps: int | None = None  # instead of the workload's seconds
     # Evaluates before training and after every epoch, instead of by time.

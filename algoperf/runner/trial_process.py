@@ -20,7 +20,7 @@ import psutil
 from algoperf import exit_status
 from algoperf.backend import Backend
 from algoperf.errors import AlgoPerfError
-from algoperf.logs import TrialLog, write_atomically, write_outcome
+from algoperf.logs import Outcome, TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
 from algoperf.runner import cockpit, outcomes, setup
 from algoperf.runner.checkpoints import rows
@@ -180,6 +180,14 @@ class _Run:
                 log = self._open_log(loaded, saved) if is_first else None
             return self._train(loaded, identity, saved, log)
 
+    def _looked_at(self, ending: Ending) -> Ending:
+        """The ending, unless something was noticed since the last look before an evaluation."""
+        found = self.watched.noticed()
+        if not found or ending.outcome is Outcome.INVALID:
+            return ending
+        text = "; ".join(found[:5])
+        return Ending(Outcome.INVALID, f"rules were broken before the end: {text}")
+
     def _say(self, kind: str) -> None:
         if self.supervision.reporter is not None:
             self.supervision.reporter.say(kind)
@@ -220,7 +228,7 @@ class _Run:
         parts = self._parts(loaded, identity, log, observers)
         trial = Trial(dataclasses.replace(parts, step_hook=hook))
         try:
-            ending = trial.run(saved)
+            ending = self._looked_at(trial.run(saved))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and self.office is None:
                 raise  # Ctrl-C of the user's
@@ -231,6 +239,9 @@ class _Run:
             if log is not None:
                 log.flush_scalars()
             observers.close()
+        if ending.outcome is Outcome.INVALID and self.supervision.reporter is not None:
+            # What is written down here could be changed; the launcher's word counts.
+            self.supervision.reporter.say("breach", text=ending.reason)
         if self.office is not None:
             self.office.tell(
                 self.backend.rank, outcome=ending.outcome.value, reason=ending.reason
@@ -271,6 +282,7 @@ class _Run:
             if settings.target_setting
             else settings.max_global_steps or epochs.num_steps,
             save_checkpoints=settings.save_checkpoints,
+            keep_evidence=settings.keep_evidence,
             stop_at_targets=not settings.target_setting
             and epochs.steps_of_each is None,
             steps_per_epoch=epochs.steps_of_each,

@@ -19,10 +19,12 @@ class Setup(functions.Setup):
 
     @property
     def rate(self) -> optax.Schedule:
-        """The rate by the optimizer's counter of updates, computed on the device."""
-        schedule = (
-            self.schedule
-        )  # nothing else of a set-up outlives it: it holds parameters
+        """The rate by the optimizer's counter of updates, computed on the device.
+
+        Holds the schedule alone: a checkpoint saves what an optimizer's functions hold,
+        and must find neither the initial parameters nor a workload there.
+        """
+        schedule = self.schedule
         return lambda count: schedule(count, jnp)
 
     @property

@@ -197,9 +197,16 @@ def _in_turn(function: Any, stacks: list[StackState]) -> list[StackState]:
 def _eigenvectors(
     statistics: jax.Array, bases: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Largest eigenvalue first; moments are still 0, so that any order will do."""
+    """Largest eigenvalue first; moments are still 0, so that any order will do.
+
+    Where the decomposition fails, as it may in float32 on matrices of low rank, the
+    identity: refreshes turn it.
+    """
     del bases
-    _, vectors = jnp.linalg.eigh(statistics)
+    sizes = jnp.abs(statistics).max((1, 2), keepdims=True)
+    _, vectors = jnp.linalg.eigh(statistics / jnp.where(sizes > 0, sizes, 1.0))
+    has_failed = ~jnp.isfinite(vectors).all((1, 2), keepdims=True)
+    vectors = jnp.where(has_failed, jnp.eye(vectors.shape[-1]), vectors)
     order = jnp.broadcast_to(jnp.arange(vectors.shape[-1]), vectors.shape[:2])
     return vectors[:, :, ::-1], order
 

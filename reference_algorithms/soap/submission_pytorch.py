@@ -102,10 +102,13 @@ class Soap(ForeachOptimizer):
         """Largest eigenvalue first. Waits for a GPU, once a run."""
         for side in _sides(group):
             statistics = group[f"statistics_{side}"]
-            # The decomposition raises on a NaN, with which a run may go on to end.
-            finite = statistics.nan_to_num(0.0, 0.0, 0.0)
+            sizes = statistics.abs().amax((1, 2), keepdim=True)
+            # The decomposition raises on a NaN, with which a run may go on to end, and
+            # in float32 on matrices of low rank, as those of one gradient are.
+            finite = (statistics.double() / sizes).nan_to_num(0.0, 0.0, 0.0)
             _, vectors = torch.linalg.eigh(finite)
-            group[f"basis_{side}"] = vectors.flip(2).contiguous()
+            basis = vectors.flip(2).to(statistics.dtype)
+            group[f"basis_{side}"] = basis.contiguous()
 
     def _refresh(self, group: dict[str, Any]) -> None:
         """One power iteration of every basis, whose columns are put in order before."""

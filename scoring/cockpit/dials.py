@@ -95,7 +95,7 @@ def alphas(record: Record) -> Chart:
         drawing.text(
             LEFT - 30,
             12,
-            f"all {len(every)}: mean {every.mean():.3g}   latest {len(recent)}: mean "
+            f"all {len(every)}: mean {every.mean():.3g}; latest {len(recent)}: mean "
             f"{recent.mean():.3g}",
             kind="name",
         ),

@@ -22,6 +22,13 @@ from .document import (
 )
 
 _SUBMISSION = Column("submission", is_numeric=False)
+_OF_TRIAL = (
+    _SUBMISSION,
+    Column("workload", is_numeric=False),
+    Column("study"),
+    Column("trial"),
+)
+_REASON = Column("reason", is_numeric=False)
 _NO_FAILURE = (Outcome.REACHED.value, Outcome.NOT_REACHED.value)
 _MAX_FAILURES = 200
 _TRIAL_COUNTS = (1, 2, 3, 5, 10, 20, 50)
@@ -47,12 +54,46 @@ def outcomes_section(board: Leaderboard) -> Section:
     failures = list(_failures(board))
     if failures:
         blocks.append(_failures_table(failures))
+    claims = [
+        (entry.submission, trial)
+        for entry in board.entries
+        for trial in board.pool.trials(entry.submission)
+        if trial.claims_target
+    ]
+    if claims:
+        blocks.append(_verified_table(claims))
     return Section(
         "outcomes",
         "How the trials ended",
         "A trial that diverged, crashed or broke a rule counts as one that did not reach "
         "the target; rerun trials that failed because of the infrastructure.",
         blocks,
+    )
+
+
+def _verified_table(claims: list[tuple[str, Trial]]) -> DataTable:
+    """The mark of each trial that says it reached its target."""
+    rows = []
+    for submission, trial in claims[:_MAX_FAILURES]:
+        found = trial.verification
+        rows.append(
+            [
+                text_cell(submission),
+                text_cell(trial.id.workload),
+                count_cell(trial.id.study),
+                count_cell(trial.id.trial),
+                text_cell(found.status.value if found else "not verified"),
+                text_cell(found.reason if found else ""),
+            ]
+        )
+    left_out = len(claims) - len(rows)
+    return DataTable(
+        "verified",
+        "Verification of trials that claim a target",
+        [*_OF_TRIAL, Column("mark", is_numeric=False), _REASON],
+        rows,
+        f"{left_out} more are not listed." if left_out else "",
+        is_long=len(rows) > 12,
     )
 
 
@@ -83,14 +124,7 @@ def _failures_table(failures: list[tuple[str, Trial, str]]) -> DataTable:
     return DataTable(
         "failures",
         "Trials that did not complete normally",
-        [
-            _SUBMISSION,
-            Column("workload", is_numeric=False),
-            Column("study"),
-            Column("trial"),
-            Column("outcome", is_numeric=False),
-            Column("reason", is_numeric=False),
-        ],
+        [*_OF_TRIAL, Column("outcome", is_numeric=False), _REASON],
         rows,
         f"{left_out} more are not listed." if left_out else "",
         is_long=len(rows) > 12,

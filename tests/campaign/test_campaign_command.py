@@ -1,16 +1,21 @@
 """`algoperf campaign`: what people type and read."""
 
+import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from fakes import FakeEngine
 
 from algoperf import cli, logs
 from algoperf.campaign import control, engines, stages
+from algoperf.campaign.drive import Drive
 from algoperf.campaign.ledger import MANIFEST, Campaign
 from algoperf.campaign.verdict import State
 from algoperf.errors import BadData, BadSettings
 from algoperf.outcome import Outcome
+from algoperf.runner import experiment
 from algoperf.runner.outcomes import Ending
 
 FIRST = "sgd/study_1/blobs_toy/trial_1"
@@ -46,6 +51,20 @@ def test_a_run_prints_a_line_per_trial_the_state_and_the_ranking(campaign, run):
     assert status == 0
     assert out.count("reached: targets reached") == 4
     assert "blobs      4/4" in out
+
+
+def test_each_tuning_ruleset_is_ranked_apart(make_plan):
+    plan = make_plan()
+    entry = plan.submissions[0]
+    tuned = dataclasses.replace(entry, name="own", tuning="self", search_space=None)
+    plan = dataclasses.replace(plan, submissions=(entry, tuned))
+    for settings in plan.all_settings():
+        experiment.run(dataclasses.replace(settings, isolate=False), lambda text: None)
+    boards = stages.leaderboards(plan)
+    assert [(board.pool.tuning, list(board.pool.submissions)) for board in boards] == [
+        ("external", ["sgd"]),
+        ("self", ["own"]),
+    ]
 
 
 def test_a_failed_trial_is_named_with_the_way_to_run_it_again(campaign, run):
@@ -101,11 +120,22 @@ def test_a_plan_cannot_be_changed_through_its_folder(campaign, run):
     assert "--data-dir cannot be given with the folder of a campaign" in err
 
 
+def test_a_built_in_name_wins_over_a_folder_of_that_name(campaign, run, monkeypatch):
+    folder = campaign()
+    folder.rename(folder.with_name("mini"))
+    monkeypatch.chdir(folder.parent)
+    status, _, err = run("run", "mini")
+    assert status == 2 and "submissions: there is none" in err
+    assert run("run", "./mini")[0] == 0
+
+
 def test_a_dry_run_is_short_and_kept_apart(campaign, run):
     folder = campaign()
     assert run("run", folder, "--dry-run-steps", 3)[0] == 0
     inner = Campaign.open(folder / ".campaign" / "dry_run")
     assert (inner.plan.max_steps, len(inner.trials)) == (3, 1)
+    assert run("run", folder, "--dry-run-steps", 4)[0] == 0
+    assert Campaign.open(inner.folder).plan.max_steps == 4
     assert {s.verdict.state for s in Campaign.open(folder).look_at_all()} == {
         State.WAITING
     }
@@ -174,8 +204,6 @@ def test_every_problem_is_found_before_anything_starts(
 def test_a_submission_that_does_not_know_a_workload_is_found_at_the_door(
     make_plan, toy_everywhere, written
 ):
-    import dataclasses
-
     plan = make_plan(workloads=("blobs",))
     path = written(end="BATCH_SIZES.clear()")
     entry = dataclasses.replace(plan.submissions[0], path=path)
@@ -186,8 +214,6 @@ def test_a_submission_that_does_not_know_a_workload_is_found_at_the_door(
 def test_a_submission_that_ends_the_process_is_found_at_the_door(
     make_plan, toy_everywhere, written
 ):
-    import dataclasses
-
     plan = make_plan(workloads=("blobs",))
     path = written(top="import os; os._exit(0)")
     entry = dataclasses.replace(plan.submissions[0], path=path)
@@ -251,7 +277,6 @@ def test_without_a_person_ctrl_c_and_sigterm_stop():
 def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, capsys):
     from rich.console import Console
 
-    from algoperf.campaign.drive import Drive
     from algoperf.campaign.progress import Screen
 
     ledger = Campaign.open(campaign({FIRST: [CRASHED]}))
@@ -264,3 +289,17 @@ def test_a_screen_shows_workloads_and_the_last_endings(campaign, monkeypatch, ca
     text = captured.get()
     assert "3/4" in text and "the submission: it raised" in text
     assert logs.read(ledger.folder)
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["campaign", "--help"], ["score", "--help"]]
+)
+def test_engines_and_frameworks_are_imported_by_their_users_alone(words):
+    code = (
+        "import sys\nfrom algoperf import cli\ntry:\n    cli.main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "print([m for m in ('ray', 'submitit', 'jax', 'torch', 'rich') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("[]\n")

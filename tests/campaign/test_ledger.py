@@ -35,6 +35,15 @@ def test_a_damaged_manifest_is_named(make_plan):
         Campaign.open(plan.folder)
 
 
+@pytest.mark.parametrize("content", ["{}", '{"plan": {}}', '{"plan": {"seed": []}}'])
+def test_a_manifest_without_its_parts_is_damaged(make_plan, content):
+    plan = make_plan()
+    Campaign(plan).write_manifest()
+    (plan.folder / MANIFEST).write_text(content)
+    with pytest.raises(BadLogs, match=r"campaign.json is damaged"):
+        Campaign.open(plan.folder)
+
+
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"ruleset": "v0.6"}, {"max_steps": 3}, {"processes": 2}]
 )

@@ -1,9 +1,11 @@
 """The engine of this machine, with real processes on the toy benchmark."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -175,3 +177,47 @@ def test_an_attempt_that_is_killed_is_tried_again(make_plan, tmp_path):
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == 75, out
     assert "It will run again." in out
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_terminal_asks_once_and_then_stops(make_plan, tmp_path):
+    plan = endless(make_plan, tmp_path)
+    campaign = Campaign(plan)
+    campaign.write_manifest()
+    words = [sys.executable, "-m", "algoperf.cli", "campaign", "run", str(plan.folder)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, words, environment())
+    shown = Shown(terminal)
+    wait_until(has_evaluations(campaign, NEVER), "evaluations")
+    os.write(terminal, b"\x03")
+    wait_until(lambda: "Stop this campaign?" in shown.text, "the question")
+    os.write(terminal, b"n\n")
+    before = len(logs.read(plan.folder)[0].columns["global_step"])
+    wait_until(
+        lambda: len(logs.read(plan.folder)[0].columns["global_step"]) > before + 5,
+        "that it goes on",
+    )
+    os.write(terminal, b"\x03")
+    wait_until(lambda: shown.text.count("Stop this campaign?") == 2, "the question")
+    os.write(terminal, b"y\n")
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 75, shown.text
+    assert "blobs_never" in shown.text and "Go on with" in shown.text
+    assert campaign.look(NEVER).outcome is Outcome.PREEMPTED
+
+
+class Shown:
+    """What a terminal shows, read by a thread as it comes."""
+
+    def __init__(self, terminal: int) -> None:
+        self.text = ""
+        self._terminal = terminal
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._terminal, 65_536):
+                self.text += data.decode(errors="replace")
+        except OSError:  # its other end is closed
+            pass

@@ -73,6 +73,7 @@ def test_a_plan_survives_its_way_into_a_manifest(tmp_path):
         (GOOD + 'tuning = "selv"\n', 7, "selv.*Did you mean 'self'"),
         (GOOD.replace("submission_jax", "submission_jx"), 6, "no submission file"),
         (GOOD.replace(f'path = "{JAX}"', 'name = "x"'), 5, "path.*missing"),
+        (GOOD + 'name = "a/b"\n', 7, "name.*'/'"),
         ('ruleset = "v0.7"\n' + GOOD, 1, "v0.7.*Did you mean"),
         ('ruleset = "v0.6"\nheld_out_seed = "x"\n' + GOOD, 2, "no held-out workloads"),
     ],

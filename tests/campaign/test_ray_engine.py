@@ -1,10 +1,9 @@
 """The Ray engine on a real cluster: three nodes on this machine, killed at random."""
 
+import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import psutil
 import pytest
 from fakes import Notes
 from processes import environment, wait_until
+from test_local_engine import start_driver
 
 from algoperf import logs
 from algoperf.campaign import ray_engine
@@ -41,6 +41,13 @@ def test_mixed_hardware_is_refused_with_the_nodes_by_kind():
 @pytest.fixture(scope="module")
 def cluster():
     """Three nodes of one core each; nothing listens but on the loopback."""
+    with three_nodes() as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def three_nodes():
+    """Starts a cluster, and ends it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the loopback alone
     pytest.importorskip("ray")
@@ -164,28 +171,6 @@ def marked():
     os.environ.pop("CAMPAIGN_TEST", None)
 
 
-DRIVER = """
-import sys
-from pathlib import Path
-from algoperf.campaign.drive import Drive
-from algoperf.campaign.engines import EngineOptions
-from algoperf.campaign.ledger import Campaign
-from algoperf.campaign.progress import Lines
-from algoperf.campaign.ray_engine import RayEngine
-campaign = Campaign.open(Path(sys.argv[1]))
-with campaign.driven():
-    engine = RayEngine(EngineOptions(address=sys.argv[2]), campaign.folder)
-    Drive(campaign, engine, Lines(print)).run()
-"""
-
-
-def start_driver(campaign, cluster) -> subprocess.Popen:
-    command = [sys.executable, "-c", DRIVER, campaign.folder, cluster.address]
-    return subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
 @pytest.mark.slow
 def test_the_driver_is_killed_and_its_successor_finishes(
     cluster, make_plan, tmp_path, toy_everywhere
@@ -194,19 +179,43 @@ def test_the_driver_is_killed_and_its_successor_finishes(
         workloads=("blobs_far",), eval_every_steps=1, max_steps=12, trials=4
     )
     campaign = Campaign(plan)
-    campaign.write_manifest()
-    driver = start_driver(campaign, cluster)
+    engine = ("--engine", "ray", "--address", cluster.address)
+    driver = start_driver(plan, *engine)
     wait_until(
         lambda: any(Path(plan.folder, "sgd").rglob("outcome.json")), "a first outcome"
     )
     driver.kill()
     driver.communicate()
-    driver = start_driver(campaign, cluster)
+    driver = start_driver(plan, *engine)
     out, _ = driver.communicate(timeout=240)
     assert driver.returncode == 0, out
     states = campaign.look_at_all()
     assert {s.verdict.state for s in states} == {State.DONE}
     assert len(scores(plan.folder)) == 8
+
+
+@pytest.mark.slow
+def test_the_head_is_killed_and_the_campaign_goes_on_with_another(
+    make_plan, tmp_path, toy_everywhere, monkeypatch
+):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+    plan = make_plan(workloads=("blobs_far",), max_steps=12, trials=4)
+    campaign = Campaign(plan)
+    with three_nodes() as cluster:
+        driver = start_driver(plan, "--engine", "ray", "--address", cluster.address)
+        wait_until(
+            lambda: any(Path(plan.folder, "sgd").rglob("outcome.json")), "an outcome"
+        )
+        cluster.remove_node(cluster.head_node, allow_graceful=False)
+        out, _ = driver.communicate(timeout=240)
+        assert driver.returncode != 0, out
+    assert any(s.verdict.state is not State.DONE for s in campaign.look_at_all())
+    with three_nodes() as cluster:
+        driver = start_driver(plan, "--engine", "ray", "--address", cluster.address)
+        out, _ = driver.communicate(timeout=240)
+        assert driver.returncode == 0, out
+    assert {s.verdict.state for s in campaign.look_at_all()} == {State.DONE}
 
 
 @pytest.mark.slow

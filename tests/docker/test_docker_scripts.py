@@ -335,6 +335,25 @@ def test_an_array_job_runs_its_own_study(slurm) -> None:
     )
 
 
+def test_a_plan_runs_as_a_campaign_and_is_requeued_as_its_job(
+    slurm, tmp_path: Path
+) -> None:
+    plan = tmp_path / "autumn.toml"
+    plan.touch()
+    job = slurm('echo "$*"; exit 75', "i.sif", str(plan), SLURM_JOB_ID="78")
+    out, _ = job.communicate(timeout=30)
+    assert f",{tmp_path}:/plan i.sif campaign run /plan/autumn.toml" in out
+    assert "--folder /experiments/autumn --data-dir /data" in out
+    assert job.returncode == 75
+    assert (tmp_path / "requeued").read_text() == "requeue 78\n"
+
+
+def test_a_plan_that_is_not_there_is_refused(slurm) -> None:
+    job = slurm("true", "i.sif", "none.toml")
+    assert "there is no plan none.toml" in job.communicate(timeout=30)[1]
+    assert job.returncode == 2
+
+
 def test_pytorch_gets_a_process_per_gpu(slurm) -> None:
     job = slurm(
         'echo "$*"', "i", "nadamw", "ogbg", "pytorch", SLURM_GPUS_ON_NODE="4", **ARRAY

@@ -18,7 +18,7 @@ STEPS = 12
 def run(toy):
     """Runs a trial with settings of its own; returns its folder."""
 
-    def start(name="plain", **changes):
+    def start(name="plain", *, ends_well=True, **changes):
         settings = toy(
             experiment_name=name,
             num_trials=1,
@@ -27,7 +27,7 @@ def run(toy):
             eval_period_steps=4,
             **changes,
         )
-        assert experiment.run(settings)
+        assert experiment.run(settings) == ends_well
         (trial,) = logs.read(settings.experiment_dir / name)
         return trial.folder
 
@@ -190,6 +190,34 @@ def test_a_misspelt_configuration_or_schedule_is_refused(toy):
     with pytest.raises(UnknownName, match="hutchinson"):
         cockpit.plan_of(toy(cockpit="economy", cockpit_curvature="hutchison"))
     assert cockpit.plan_of(toy()) is None
+
+
+def test_a_step_to_nowhere_has_no_alpha(run, written):
+    lost = written("if global_step == 2: params['bias'] = params['bias'] * np.nan")
+    changes = {"submission_path": lost, "cockpit": "full", "cockpit_every": "1"}
+    folder = run("lost", ends_well=False, **changes)
+    found = instrument_logs.read(folder)
+    assert found.steps[2]["Alpha"] is None and found.steps[3]["Alpha"] is None
+    assert isinstance(found.steps[0]["Alpha"], float)
+    # What is not a number stays none.
+    assert all(np.isnan(float(x)) for x in found.steps[3]["GradNorm"])
+    assert np.isnan(float(found.steps[3]["HessMaxEV"]))
+
+
+def test_parameters_that_are_not_the_models_are_the_submissions_fault(toy, written):
+    wrong = written("params['bias'] = np.zeros(5)")
+    settings = toy(
+        submission_path=wrong,
+        experiment_name="wrong",
+        num_trials=1,
+        max_global_steps=3,
+        cockpit="light",
+        cockpit_every="1",
+    )
+    assert not experiment.run(settings)
+    (trial,) = logs.read(settings.experiment_dir / "wrong")
+    assert trial.outcome is logs.Outcome.SUBMISSION_CRASHED
+    assert "update_params" in trial.reason and "shapes" in trial.reason
 
 
 def test_a_damaged_file_is_refused_by_line(run):

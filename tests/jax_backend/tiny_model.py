@@ -12,7 +12,6 @@ from algoperf.jax_backend import layers
 from algoperf.spec import ParameterType
 from tests import tiny_workload
 from tests.tiny_workload import batch as batch
-from tests.tiny_workload import outputs
 
 typed = layers.typed
 
@@ -62,7 +61,7 @@ def example_batch(config: Config) -> dict[str, np.ndarray]:
 class Metrics:
     """A metrics module."""
 
-    outputs = staticmethod(outputs)
+    outputs = staticmethod(tiny_workload.outputs)
 
 
 def definition(config: Config | None = None) -> WorkloadDefinition:

@@ -132,6 +132,25 @@ def late_start(params, framework):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_soap_takes_first_gradients_of_low_rank_and_of_zero(framework):
+    """Of four examples whose pixels are mostly 0, and of a layer that is not reached."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(4, 300)) * (rng.random((4, 300)) < 0.2)
+    params = {"kernel": np.ones((300, 8)), "kernel_2": np.ones((4, 3))}
+    gradients = [
+        {
+            "kernel": 1e-12 * inputs.T @ rng.normal(size=(4, 8)),
+            "kernel_2": np.zeros((4, 3)),
+        }
+        for _ in range(5)
+    ]
+    run, make_workload = RUNS[framework]
+    dtype = {} if framework == "jax" else {"dtype": "float32"}
+    path = run("soap", params, gradients, workload=make_workload("soap"), **dtype)
+    assert all(np.isfinite(x).all() for x in path[-1].values())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("when", [0, 4])
 def test_soap_takes_a_gradient_that_is_no_number(framework, when):
     """The run ends by itself, as one that diverged: there is no error."""

@@ -251,6 +251,48 @@ def test_pytorch_run_continues_from_a_checkpoints_leaves(algorithm):
     np.testing.assert_array_equal(model.kernel.detach().numpy(), expected["kernel"])
 
 
+def leaves_of(framework: str, state):
+    """Of a checkpoint: arrays by path, and the rest."""
+    if framework == "jax":
+        from algoperf.jax_backend import leaves as jax_leaves
+
+        return jax_leaves.to_leaves(state)
+    from algoperf.pytorch_backend import leaves
+
+    return leaves.to_leaves(state)
+
+
+@pytest.mark.parametrize("framework", ["jax", "pytorch"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_checkpoint_needs_nothing_that_a_new_state_lacks(algorithm, framework):
+    """As the harness checks; functions in the state must hold no donated parameters."""
+    pytest.importorskip("jax" if framework == "jax" else "torch")
+    params, gradients = problem(algorithm)
+    module = submission(algorithm, framework)
+    _, make = RUNS[framework]
+    workload, point = make(algorithm), hyperparameters(POINTS[algorithm])
+    if framework == "jax":
+        jax = pytest.importorskip("jax")
+        theta = jax.tree.map(lambda x: jax.numpy.asarray(x, "float32"), params)
+        batch = {"inputs": jax.tree.map(np.float32, gradients[0]), "targets": None}
+    else:
+        theta = torch_module(params, "float64")
+        batch = torch_batch(gradients[0], "float64")
+    state = start(module, workload, theta, point)
+    _, new = leaves_of(framework, {"state": state, "params": theta})
+    for number in range(3):
+        state, theta = step(module, workload, theta, point, batch, state, number)
+    arrays, old = leaves_of(framework, {"state": state, "params": theta})
+    lacking = {
+        path: what
+        for path, what in old.get("needs", {}).items()
+        if new.get("needs", {}).get(path) != what
+    }
+    assert lacking == {}
+    if framework == "jax":
+        assert len(arrays) == len(jax.tree.leaves((state[0], theta)))
+
+
 @pytest.mark.parametrize("framework", ["jax", "pytorch"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_quadratic_in_two_dimensions_is_solved(algorithm, framework):

@@ -76,7 +76,6 @@ class ToyProbe(ProbeBase):
             squared_norms=sum((g**2).sum(1) for g in flat.values()),
             products=np.stack(products, 1) if products else np.zeros((len(weights), 0)),
             total={n: g.sum(0) for n, g in grads.items()},
-            largest=max(abs(g).max() for g in flat.values()),
             squares={n: (g**2).sum(0) for n, g in grads.items()}
             if request.squares
             else None,

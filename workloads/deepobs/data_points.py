@@ -17,7 +17,8 @@ _QUADRATIC_STDDEV = 0.6
 def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     """The batches of one split.
 
-    `inputs` float32 [batch, 100] or [batch, 2]; `targets` zeros [batch]; in evaluation `weights` float32 [batch].
+    `inputs` float32 [batch, 100] or [batch, 2]; `targets` zeros [batch]; in evaluation
+    `weights` float32 [batch].
     """
     size = request.splits.size(request.split)
     noise = examples(request.config, request.split)[:size]

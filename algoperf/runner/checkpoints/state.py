@@ -5,9 +5,9 @@ from typing import Any
 
 from algoperf.errors import BadCheckpoint
 from algoperf.logs import write_atomically
+from algoperf.runner.checkpoints import evidence, rows
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks as rank_states
-from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.randomness import ProcessRandomness
 from algoperf.runner.trial_parts import TrialParts, TrialState
@@ -40,6 +40,13 @@ class TrialCheckpoints:
         except BadCheckpoint:
             return  # told when a checkpoint is due: by then it may be gone
         self._needs = leaves.get("needs", {})
+
+    def keep_evidence(self, step: int, params: Any, model_state: Any) -> None:
+        """Saves what was evaluated after a step that reached a target."""
+        p = self._p
+        if p.log is not None:
+            evaluated = params, model_state
+            evidence.keep(p.log.folder, p.backend, step, evaluated, p.identity)
 
     def save(self, state: TrialState, position: int, data_wait_seconds: float) -> None:
         """Writes a checkpoint where that is wanted; all processes wait for the first's.

@@ -52,6 +52,13 @@ _PROGRAMS = (
     "os.exec",
     "os.startfile",
 )
+# Functions that do unseen what Python would tell of.
+_OF_THE_SYSTEM = {
+    *("open", "open64", "openat", "fopen", "creat", "system", "popen", "syscall"),
+    *("socket", "connect", "sendto", "sendmsg", "bind", "listen", "pthread_create"),
+    *("fork", "vfork", "clone", "execv", "execve", "execvp", "posix_spawn", "ptrace"),
+}
+_LIBRARIES = ("torch", "jax", "jaxlib", "triton", "numpy", "numba", "psutil", "wandb")
 # Programs that reach what lies below a folder that they are given.
 _COPIERS = {"cp", "tar", "rsync", "find", "mv", "ln", "zip", "scp", "grep", "dd", "du"}
 
@@ -132,7 +139,7 @@ class AuditHook:
 
     def _connect(self, event: str, arguments: tuple[Any, ...]) -> None:
         address = arguments[0] if event in _WITHOUT_SOCKET else arguments[1]
-        if isinstance(address, str | bytes):
+        if isinstance(address, str | bytes) and event not in _WITHOUT_SOCKET:
             # The frameworks' own helpers talk through sockets that this trial has made.
             if self._is_of_this_trial(address) or _is_called_by(_HELPERS):
                 return
@@ -173,6 +180,12 @@ class AuditHook:
                 self._note(
                     f"the submission handed {real}, which holds {what}, to {program}"
                 )
+
+    def _look_up(self, event: str, arguments: tuple[Any, ...]) -> None:
+        name = arguments[1]
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        if text in _OF_THE_SYSTEM and not _is_called_by(_LIBRARIES):
+            self._note(f"the submission called {text} of the system's library")
 
     def _add_hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         self._note("the submission added an audit hook")
@@ -220,6 +233,8 @@ _EVENTS: dict[str, Callable[[AuditHook, str, tuple[Any, ...]], None]] = {
     **dict.fromkeys(_NETWORK, AuditHook._connect),
     **dict.fromkeys(_PROGRAMS, AuditHook._start),
     "sys.addaudithook": AuditHook._add_hook,
+    "ctypes.dlsym": AuditHook._look_up,
+    "sqlite3.connect": AuditHook._touch,
 }
 
 

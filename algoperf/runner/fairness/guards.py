@@ -106,6 +106,9 @@ class Guards:
         for name, instance in self._objects.items():
             yield f"{name}.__class__", type(instance)
             yield from _attributes_of(name, instance)
+            for key, value in list(vars(instance).items()):
+                if hasattr(type(value), "named_modules"):
+                    yield from _parts_of_module(f"{name}.{key}", value)
 
 
 def _loaded_modules() -> Iterator[tuple[str, ModuleType]]:
@@ -151,6 +154,19 @@ def _attributes_of(name: str, instance: object) -> Iterator[tuple[str, Any]]:
         hides = isinstance(getattr(type(instance), key, None), _METHODS)
         if hides or callable(value) or isinstance(value, ModuleType):
             yield f"{name}.{key}", value
+
+
+def _parts_of_module(name: str, module: Any) -> Iterator[tuple[str, Any]]:
+    """Classes, hooks and plain settings of a framework's module and of its parts."""
+    for path, part in module.named_modules():
+        where = f"{name}.{path}".rstrip(".")
+        yield f"{where}.__class__", type(part)
+        yield from _attributes_of(where, part)
+        for key, value in list(vars(part).items()):
+            if key.endswith("_hooks") and isinstance(value, dict):
+                yield f"the number of hooks in {where}.{key}", len(value)
+            elif isinstance(value, bool | int | float | str | tuple | None):
+                yield f"{where}.{key}", value
 
 
 def _fill_cached_properties(instance: object) -> None:

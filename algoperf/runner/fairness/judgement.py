@@ -19,6 +19,7 @@ Rows = Sequence[Mapping[str, float]]
 # A phase that lasts longer than so many times its usual length, and seconds, is told to people.
 _TIMES_USUAL, _SECONDS_MORE = 3.0, 1.0
 _MOST_SENTENCES = 3
+_TOLD = ("note", "breach")  # kinds of stamps with a sentence about what was done
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -53,8 +54,8 @@ def breaches(
     found = [
         f"the launcher was told what is no stamp: {f}" for f in recorder.faults[:1]
     ]
-    found += [stamp.text for stamp in stamps if stamp.kind == "note" and stamp.text]
-    found += _time_differences(stamps, before, is_resumed=is_resumed)
+    found += [stamp.text for stamp in stamps if stamp.kind in _TOLD and stamp.text]
+    found += time_differences(stamps, before, is_resumed=is_resumed)
     try:
         rows = rows_of(folder)
     except BadLogs as error:
@@ -62,7 +63,7 @@ def breaches(
     return found + changed_rows(stamps, before, rows, is_resumed=is_resumed)
 
 
-def _time_differences(
+def time_differences(
     stamps: Sequence[Stamp], before: Rows, *, is_resumed: bool
 ) -> list[str]:
     allowance = 0.0

@@ -28,6 +28,8 @@ _STANDARD = {
 _STANDARD = {name for names in _STANDARD for name in names.split()}
 # People replace functions of these to be told less or more; no evaluation calls them.
 _FREE = {"absl", "IPython", "logging", "matplotlib", "tqdm", "wandb", "warnings"}
+# They change themselves as they work; what they compile is the submission's.
+_COMPILERS = ("torch.compiler", "torch._dynamo", "torch._inductor", "torch._functorch")
 _HARNESS = "algoperf"
 _MAX_TABLE = 100_000
 _MAX_FOUND = 20
@@ -54,6 +56,13 @@ class LoadedCode:
         self._tables = {
             name: (table, dict(table)) for name, table in _tables(self._globals)
         }
+        primitives = {
+            id(key): key
+            for _, before in self._tables.values()
+            for key in before
+            if type(key).__name__ == "Primitive"
+        }
+        self._primitives = [(p, dict(vars(p))) for p in primitives.values()]
         self._keys = {id(k) for _, before in self._tables.values() for k in before}
 
     @classmethod
@@ -83,6 +92,13 @@ class LoadedCode:
         for name, (table, before) in self._tables.items():
             if not _is_same(table, before):
                 found += self._changed_rules(name, table, before)
+        for primitive, before in self._primitives:
+            if not _is_same(vars(primitive), before):
+                name = f"primitive {primitive}"
+                found += _changed(name, before, vars(primitive))
+                new = vars(primitive).keys() - before.keys()
+                kind = type(primitive)
+                found += [f"{name}.{k} was added" for k in new if hasattr(kind, k)]
         return list(dict.fromkeys(found))[:_MAX_FOUND]
 
     def _replaced_modules(self) -> Iterator[str]:
@@ -225,14 +241,21 @@ def _may_be_replaced(owner: str, before: Any, now: Any) -> bool:
     top = owner.partition(".")[0]
     if isinstance(now, ModuleType):
         return sys.modules.get(now.__name__) is now and not is_submissions(now)
+    if isinstance(now, type):
+        home = sys.modules.get(_module_of(now))
+        is_found = home is not None and vars(home).get(now.__name__) is now
+        return is_found and _module_of(now).partition(".")[0] == top
+    if owner.startswith(_COMPILERS):
+        return not is_submissions(sys.modules.get(getattr(now, "__module__", "") or ""))
     before, now = _function_of(before), _function_of(now)
     if top in sys.stdlib_module_names:
         return is_function_of_package(now)
     if not isinstance(now, FunctionType) or not _is_code_of(now, top):
         return False
-    if is_function_of_package(now):
-        return before is None or now.__name__ == getattr(before, "__name__", None)
-    return _is_wrapper(now, before, top)
+    if before is None or now.__name__ == getattr(before, "__name__", None):
+        return is_function_of_package(now) or _is_wrapper(now, before, top)
+    held = [cell.cell_contents for cell in now.__closure__ or ()]
+    return any(value is before for value in held) and _is_wrapper(now, before, top)
 
 
 def _function_of(member: Any) -> Any:

@@ -184,13 +184,18 @@ class Account:
     waited: float = 0.0  # seconds without a processor: gaps of the harness last longer
 
     def differences(self) -> list[str]:
-        """A sentence for each phase in which the two differ too much."""
+        """A sentence for each phase in which the two differ too much, to the trial's gain.
+
+        A stamp that is taken late makes one phase longer and the next one shorter: only less
+        time on the submission's clock, more in a phase that is not charged, or another total
+        than the launcher measured is no accident.
+        """
         found = []
         for name in self.outside:
             outside, own = self.outside[name], self.own.get(name, 0.0)
             allowed = ABSOLUTE + RELATIVE * max(outside, own) + self._slack(name)
             allowed += self.waited
-            if abs(outside - own) > allowed:
+            if _gain(name, outside, own) > allowed:
                 found.append(
                     f"its clock says {own:.3f} s of {name}, the launcher measured "
                     f"{outside:.3f} s (allowed difference: {allowed:.3f} s)"
@@ -204,6 +209,13 @@ class Account:
         if name == Phase.SUBMISSION.value:
             return harness + self.allowance
         return self.allowance if name == Phase.SETUP.value else 0.0
+
+
+def _gain(phase: str, outside: float, own: float) -> float:
+    """By how much the trial's own account is better for it than what was measured."""
+    if phase == "total":
+        return abs(outside - own)
+    return outside - own if phase == Phase.SUBMISSION.value else own - outside
 
 
 def account_of(stamps: Sequence[Stamp], allowance: float = 0.0) -> Account:

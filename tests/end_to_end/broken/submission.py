@@ -62,8 +62,4 @@ def data_selection(
     if fault == "unscaled":
         mean, deviation = 0.1307, 0.3081
         batch["inputs"] = (batch["inputs"] * deviation + mean) * 255
-    if fault == "shuffled":
-        generator = torch.Generator().manual_seed(global_step)
-        order = torch.randperm(len(batch["targets"]), generator=generator)
-        batch["targets"] = batch["targets"][order]
     return batch

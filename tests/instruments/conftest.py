@@ -1,0 +1,5 @@
+"""Submissions that tests write, for the toy benchmark."""
+
+from toy_fixtures import written
+
+__all__ = ["written"]
