@@ -23,7 +23,13 @@ def points(grid: str, base: Mapping[str, Any]) -> list[Point]:
     grid: how many learning rates, evenly spaced on a logarithmic scale from 1e-5 to 1e2, or
     the path of a JSON list of learning rates or of points.
     """
-    if not grid.isdigit():
+    is_number = grid.isascii() and grid.isdigit()
+    if not is_number and not paths.expanded(grid).exists():
+        raise BadSettings(
+            f"--grid is {paths.shown(grid)}; it must be a whole number, or a JSON file, and "
+            "there is no such file."
+        )
+    if not is_number:
         return _merged(paths.expanded(grid), base)
     number = int(grid) if len(grid) < 6 else _MOST + 1
     if not 2 <= number <= _MOST:

@@ -1,6 +1,7 @@
 """`algoperf protocol deepobs`: tunes, repeats and reports as another benchmark's protocol says."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from algoperf.campaign.plan import make_entry, with_own_names
 from algoperf.commands import arguments, output
 from algoperf.commands.scoring_options import count
 from algoperf.errors import BadSettings, near
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner.settings import default_data_dir
 
 _GRID = "36"
@@ -42,6 +44,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]FILE",
         help="Python files of submissions that have a learning_rate; NAME defaults to the "
         "name of the file's folder",
+    )
+    add(
+        "--framework",
+        choices=list(FRAMEWORKS),
+        help="framework of the optimizers (default: the one that each file imports)",
     )
     add(
         "--problems",
@@ -126,6 +133,8 @@ def execute(options: argparse.Namespace) -> int:
             "There is nothing to do. Give --optimizers to run, or --read to report on "
             "published results."
         )
+    for option in ("folder", "write"):
+        _check_folder(getattr(options, option), option)
     read = _read(options.read)
     runs, left_out, status = list(read.runs), list(read.left_out), exit_status.OK
     if options.optimizers:
@@ -145,6 +154,26 @@ def execute(options: argparse.Namespace) -> int:
     elif options.write is not None:
         _module("folders").write(options.write, runs, options.release)
     return _report(options.folder, runs, left_out) or status
+
+
+def _check_folder(folder: Path | None, option: str) -> None:
+    """BadSettings where something that is no folder stands in the way of one."""
+    if folder is None:
+        return
+    absolute = paths.absolute(folder)
+    for path in (absolute, *absolute.parents):
+        if os.path.lexists(path):
+            if not path.is_dir():
+                raise BadSettings(
+                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} is no "
+                    "folder. Choose another."
+                )
+            if not os.access(path, os.W_OK):
+                raise BadSettings(
+                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} cannot "
+                    "be written to. Choose another."
+                )
+            return
 
 
 def _module(name: str) -> Any:
@@ -192,7 +221,10 @@ def _report(folder: Path, runs: Sequence[Any], left_out: Sequence[str]) -> int:
 def _protocol(options: argparse.Namespace) -> Protocol:
     named = [_named(text) for text in options.optimizers]
     entries = with_own_names(
-        [make_entry(path, name=name, tuning="self") for name, path in named],
+        [
+            make_entry(path, name=name, framework=options.framework, tuning="self")
+            for name, path in named
+        ],
         [name is not None for name, _ in named],
     )
     base = {} if options.base is None else deepobs_points.read_base(options.base)

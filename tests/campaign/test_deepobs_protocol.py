@@ -238,6 +238,10 @@ def test_an_optimizer_that_stands_in_a_read_folder_is_refused_before_anything_ru
         (["--problems", "smal"], "small"),
         (["--seeds", "0"], "--seeds"),
         (["--base", "no_such.json"], "no_such.json"),
+        (["--grid", "2.5"], "a whole number, or a JSON file"),
+        (["--folder", f"{__file__}/inside"], "is no folder"),
+        (["--write", __file__], "--write"),
+        (["--read", "no_such_folder"], "no_such_folder"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_runs(trainer, capsys, words, message):

@@ -369,6 +369,58 @@ def test_the_shown_range_passes_over_the_extreme_values():
     assert figures.shown_range([1.0, 1.0]) is None
 
 
+@pytest.mark.parametrize(
+    "finals",
+    [[math.nan] * 2, [math.inf, -math.inf], [1.7e308, 1.7e308], [1e200, -1e200]],
+)
+@pytest.mark.filterwarnings("error")
+def test_runs_without_a_finite_mean_are_reported_as_a_dash(finals):
+    found = indicators.results(
+        [a_run([5, final], seed=seed) for seed, final in enumerate(finals)]
+    )
+    assert not math.isfinite(found[0].performance.mean)
+    files = report.files(found, [], "algoperf")
+    for name in ("performance.svg", "learning_rates.svg"):
+        ET.fromstring(files[name])
+        assert "nan" not in files[name]
+
+
+@pytest.mark.parametrize(
+    "runs_of_one",
+    [
+        [
+            Run(
+                "quadratic_deep",
+                "a",
+                {"momentum": 0.9},
+                1,
+                1,
+                curves([2, 1], has_accuracy=False),
+            )
+        ],
+        [a_run([1.0])],  # no epoch at all
+        [a_run([2, 1], rate=0.0)],
+        [a_run([2, 1], rate=1e-300), a_run([2, 1], rate=1e300)],
+        [a_run([2, 1]), a_run([3, 2, 1], rate=0.1)],  # of different length
+        [a_run([0.1, 0.2], problem='<b>&"'), a_run([0, 0], problem="x")],
+        [a_run([2, 1], optimizer=f"o{i}") for i in range(20)],
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_odd_runs_have_a_report_too(runs_of_one):
+    files = report.files(indicators.results(runs_of_one), [], "algoperf")
+    for name in ("performance.svg", "learning_rates.svg"):
+        ET.fromstring(files[name])
+
+
+def test_a_file_without_the_curve_that_decides_is_named(tmp_path):
+    (path,) = folders.write(tmp_path, [a_run([0.1, 0.2], problem="fmnist_2c2d")])
+    damaged(path, test_accuracies=None, train_accuracies=None)
+    scan = folders.read(tmp_path)
+    assert scan.runs == []
+    assert "has no test_accuracies, by which fmnist_2c2d is judged" in scan.left_out[0]
+
+
 @pytest.fixture
 def results() -> list[indicators.Result]:
     return indicators.results([run for row in PUBLISHED[:6] for run in baseline(*row)])

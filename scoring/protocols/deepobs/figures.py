@@ -9,7 +9,7 @@ from algoperf.scoring import drawing
 from algoperf.scoring.drawing import log_ticks
 from algoperf.scoring.figures import Chart, Curve, Figure, Mark
 
-from .indicators import Result
+from .indicators import Result, spread_of
 from .runs import ACCURACIES, LOSSES, in_order
 
 _ROWS = (
@@ -45,7 +45,8 @@ def performance(results: Sequence[Result]) -> Chart:
     description = (
         "A column for each problem: test loss, training loss, test accuracy and training "
         "accuracy by epoch. Lines are means over the seeds, bands one standard deviation, "
-        "the dashed line is the convergence performance."
+        "the dashed line is the convergence performance. What is far from the middle of "
+        "the values runs along the edge."
     )
     headings = [column[0].problem.name for column in _by_problem(results)]
     return _panels(title, description, headings, curves(results))
@@ -110,9 +111,7 @@ def _curves_chart(
 
 
 def _line(result: Result, names: Sequence[str], curve: str) -> Curve:
-    values = result.chosen.curve(curve)
-    mean = values.mean(axis=0)
-    std = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+    mean, std = spread_of(result.chosen.curve(curve))
     return Curve(
         names.index(result.optimizer),
         list(range(len(mean))),

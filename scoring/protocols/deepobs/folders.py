@@ -18,7 +18,7 @@ from algoperf.errors import BadLogs, BadSettings
 from algoperf.files import read_regular, write_atomically
 from algoperf.logs import check_folder
 
-from .runs import ACCURACIES, CURVES, LEARNING_RATE, LOSSES, Run, Scan
+from .runs import ACCURACIES, CURVES, LEARNING_RATE, LOSSES, Run, Scan, problem_of
 
 Release = Literal["1.1", "1.2"]
 RELEASES: tuple[Release, ...] = ("1.1", "1.2")
@@ -166,6 +166,9 @@ def _run(path: Path) -> Run:
             f"folder of {problem}"
         )
     curves = _curves(content, num_epochs)
+    judged_by = problem_of(problem, has_accuracy=ACCURACIES[0] in curves).judged_by
+    if judged_by not in curves:
+        raise BadLogs(f"has no {judged_by}, by which {problem} is judged")
     decay = content.get("weight_decay", content.get("l2_reg"))
     return Run(
         problem,

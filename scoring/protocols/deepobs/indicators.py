@@ -77,7 +77,7 @@ def select(settings: Sequence[Setting], problem: Problem, mode: Mode) -> Setting
     """
 
     def rank(setting: Setting) -> tuple[float, float]:
-        mean = problem.cost(setting.curve(problem.judged_by).mean(axis=0))
+        mean = problem.cost(spread_of(setting.curve(problem.judged_by))[0])
         first = {"final": 0.0, "best": mean.min(), "most": -float(len(setting.runs))}
         return first[mode], mean[-1]
 
@@ -86,9 +86,21 @@ def select(settings: Sequence[Setting], problem: Problem, mode: Mode) -> Setting
 
 def final_performance(setting: Setting, problem: Problem) -> Spread:
     """Mean and sample standard deviation of the last value of the test metric."""
-    values = setting.curve(problem.judged_by)[:, -1]
-    std = values.std(ddof=1) if len(values) > 1 else math.nan
-    return Spread(float(values.mean()), float(std))
+    mean, std = spread_of(setting.curve(problem.judged_by)[:, -1:])
+    is_one = len(setting.runs) == 1
+    return Spread(float(mean[0]), math.nan if is_one else float(std[0]))
+
+
+def spread_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sample standard deviation over the runs of [runs, epochs]; 0 for one run.
+
+    Both are NaN where a value, or its square, is not finite.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):  # a run that diverged has none
+        mean = values.mean(axis=0)
+        std = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+    is_finite = np.isfinite(mean) & np.isfinite(std)
+    return np.where(is_finite, mean, np.nan), np.where(is_finite, std, np.nan)
 
 
 def speed(setting: Setting, problem: Problem) -> float:
@@ -113,8 +125,8 @@ def sensitivity(settings: Sequence[Setting], problem: Problem) -> Sensitivity:
     """
     settings = [s for s in settings if math.isfinite(s.learning_rate)]
     rates = np.array([s.learning_rate for s in settings])
-    finals = np.array([s.curve(problem.judged_by)[:, -1].mean() for s in settings])
-    losses = np.array([s.curve(LOSSES[0])[:, -1].mean() for s in settings])
+    finals = np.array([spread_of(s.curve(problem.judged_by))[0][-1] for s in settings])
+    losses = np.array([spread_of(s.curve(LOSSES[0]))[0][-1] for s in settings])
     order = np.argsort(rates, kind="stable")
     relative = _relative(finals, problem)
     num_diverged = sum(
@@ -129,7 +141,7 @@ def _relative(finals: np.ndarray, problem: Problem) -> np.ndarray:
     if not np.isfinite(costs).any():
         return np.zeros(len(finals))
     best = finals[costs.argmin()]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios = finals / best if problem.has_accuracy else best / finals
     ratios = np.where(np.isfinite(ratios) & np.isfinite(costs), ratios, 0.0)
     # A best value of 0 has no ratio to others; it still is the best.

@@ -9,7 +9,7 @@ from algoperf.scoring.report import html, latex
 from algoperf.scoring.report.document import Document, Section
 
 from . import figures, tables
-from .indicators import Result
+from .indicators import Result, spread_of
 from .runs import CURVES
 
 
@@ -83,9 +83,7 @@ def curve_data(result: Result) -> str:
     setting = result.chosen
     columns = {"epoch": np.arange(setting.num_epochs + 1, dtype=float)}
     for name in (name for name in CURVES if setting.has(name)):
-        values = setting.curve(name)
-        mean = values.mean(axis=0)
-        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+        mean, spread = spread_of(setting.curve(name))
         columns |= {f"{name}_mean": mean, f"{name}_std": spread}
     rows = np.stack(list(columns.values()), axis=1)
     lines = [" ".join(f"{value:.8g}" for value in row) for row in rows]

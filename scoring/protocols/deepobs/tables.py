@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from algoperf.scoring.tables import NONE, Cell, DataTable, plain_table
 
-from .indicators import Result, Spread
+from .indicators import Result, Spread, spread_of
 from .runs import CURVES, in_order
 
 _NAMES = {
@@ -39,7 +39,7 @@ def finals(results: Sequence[Result]) -> DataTable:
         def of(result: Result) -> Cell:
             if not result.chosen.has(curve):
                 return Cell(NONE)
-            return _number(float(result.chosen.curve(curve)[:, -1].mean()), ".4g")
+            return _number(spread_of(result.chosen.curve(curve))[0][-1], ".4g")
 
         return of
 
