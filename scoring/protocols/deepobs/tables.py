@@ -26,8 +26,9 @@ def summary(results: Sequence[Result]) -> DataTable:
     ]
     note = (
         "Performance: mean of the final test accuracy in per cent, or of the final test loss, "
-        "with the sample standard deviation over the seeds. Speed: epochs until the published "
-        f"convergence performance; {NONE} where none was published."
+        "with the sample standard deviation over the seeds. Speed: epochs until the "
+        "convergence performance, which is the published one or, for a small form, its "
+        f"target; {NONE} where there is none."
     )
     return _table("deepobs_summary", "Performance, speed, tuning", results, rows, note)
 
