@@ -21,6 +21,10 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
         "campaign",
         "run many submissions and workloads from one plan, here or on a cluster",
     ),
+    "protocol": (
+        "protocol",
+        "tune, repeat and report as another benchmark's protocol says",
+    ),
     "verify": ("verify", "evaluate kept parameters again and compare with the logs"),
     "score": ("score", "rank submissions from their logs"),
     "report": ("report", "write a report on a leaderboard into one file"),

@@ -1,0 +1,1 @@
+"""Protocols of other benchmarks, each in a folder of its own."""

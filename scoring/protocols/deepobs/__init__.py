@@ -1,0 +1,1 @@
+"""The protocol of DeepOBS: result folders, indicators, tables and figures."""

@@ -1,0 +1,105 @@
+"""Our own folders of experiments, as runs of the protocol."""
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from algoperf import registry
+from algoperf.definition import WorkloadDefinition
+from algoperf.errors import UnknownName
+from algoperf.logs import Outcome, Trial
+
+from .runs import CURVES, Run, Scan, with_divergence
+
+_COLUMNS = {
+    "test_losses": "test/loss",
+    "train_losses": "train/loss",
+    "test_accuracies": "test/accuracy",
+    "train_accuracies": "train/accuracy",
+}
+
+
+def runs_of(trials: Iterable[Trial], *, seed: int | None = None) -> Scan:
+    """The runs that trials are; which of them are none, and why, is in `left_out`.
+
+    A run's seed is the number of its study, or `seed` for all of them.
+    """
+    scan = Scan()
+    for trial in trials:
+        place = f"{trial.id.submission}, {trial.id.workload}, study {trial.id.study}, trial "
+        problem = _why_not(trial)
+        if problem:
+            scan.left_out.append(f"{place}{trial.id.trial} {problem}")
+        else:
+            run = _run(trial)
+            scan.runs.append(run if seed is None else replace(run, seed=seed))
+    return scan
+
+
+def _definition(name: str) -> WorkloadDefinition | None:
+    try:
+        return registry.definition(name)
+    except UnknownName:
+        return None
+
+
+def _why_not(trial: Trial) -> str:
+    """Empty for a run that counts."""
+    definition = _definition(trial.id.workload)
+    if definition is None or definition.epochs is None:
+        return "is not of a problem that is trained by epochs"
+    if trial.is_unfinished:
+        return "has not ended"
+    if not trial.counts:
+        return f"counts for nothing: {trial.reason}"
+    expected = definition.epochs.number + 1
+    has_diverged = trial.outcome is Outcome.DIVERGED
+    found = trial.num_evaluations
+    if found == 0 or found > expected or (found < expected and not has_diverged):
+        return f"has {found} evaluations; {definition.epochs.number} epochs have {expected}"
+    missing = [column for column in _columns(definition) if column not in trial.columns]
+    return f"has no column {missing[0]}" if missing else ""
+
+
+def _columns(definition: WorkloadDefinition) -> list[str]:
+    has_accuracy = definition.target.metric == "accuracy"
+    names = CURVES if has_accuracy else CURVES[:2]
+    return [_COLUMNS[name] for name in names]
+
+
+def _run(trial: Trial) -> Run:
+    definition = registry.definition(trial.id.workload)
+    assert definition.epochs is not None
+    num_missing = definition.epochs.number + 1 - trial.num_evaluations
+    # What a run that diverged did not reach is not finite, which the rule replaces.
+    curves = {
+        name: np.pad(
+            trial.metric(column).astype(float),
+            (0, num_missing),
+            constant_values=np.nan,
+        )
+        for name, column in _COLUMNS.items()
+        if column in _columns(definition)
+    }
+    return with_divergence(
+        Run(
+            trial.id.workload,
+            trial.id.submission,
+            dict(trial.hyperparameters or {}),
+            trial.id.study,
+            trial.meta.batch_size or definition.default_batch_size,
+            curves,
+            ended=_time(trial),
+        )
+    )
+
+
+def _time(trial: Trial) -> str:
+    """When it ended, as names of published files have it; empty if that is not recorded."""
+    text = trial.ended.ended if trial.ended else None
+    try:
+        return datetime.datetime.fromisoformat(text or "").strftime("%Y-%m-%d-%H-%M-%S")
+    except ValueError:
+        return ""
