@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from algoperf import frameworks, registry
+from algoperf.runner.fairness import loaded_code
 from algoperf.runner.settings import Settings
 from tests import core_selection
 
@@ -86,6 +87,9 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settin
     monkeypatch.setitem(
         frameworks.FRAMEWORKS, "toy", frameworks.Framework("toy_backend", "toy")
     )
+    # A worker has loaded both frameworks and much else: looking through all of it at every
+    # evaluation takes most of a test. Tests of fairness look.
+    monkeypatch.setattr(loaded_code, "_watched_modules", lambda: iter(()))
     toy_workload.prepare(tmp_path / "data")
     space = tmp_path / "space.json"
     space.write_text('{"learning_rate": {"min": 0.05, "max": 0.5, "scaling": "log"}}')

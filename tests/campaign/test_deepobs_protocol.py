@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from algoperf import cli, logs
-from algoperf.campaign import deepobs, deepobs_points
+from algoperf.campaign import control, deepobs_points, stages
 from algoperf.errors import BadSettings
 from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.scoring.protocols.deepobs import experiments, folders, indicators
@@ -63,8 +63,8 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch) -> Trainer:
     made = Trainer()
-    monkeypatch.setattr(deepobs.control, "run", made.run)
-    monkeypatch.setattr(deepobs.stages, "check", lambda plan: [])
+    monkeypatch.setattr(control, "run", made.run)
+    monkeypatch.setattr(stages, "check", lambda plan: [])
     return made
 
 
