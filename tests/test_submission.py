@@ -264,7 +264,7 @@ return sizes[workload_name]
 
 
 def variant_of_mnist():
-    wide = {"wide": Variant(Target("accuracy", 0.9, 0.9), model={"hidden": 256})}
+    wide = {"wide": Variant(Target("accuracy", 0.9, 0.9), model={"hidden_dim": 256})}
     base = dataclasses.replace(registry.definition("mnist"), variants=wide)
     return base.named("mnist_wide")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from algoperf import cli
+from algoperf.campaign import single
 from algoperf.runner import door, experiment
 
 RUNNER = Path(__file__).parents[1] / "submission_runner.py"
@@ -214,6 +215,9 @@ def test_both_command_lines_make_the_same_settings(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(door, "check_before_start", lambda settings: None)
     monkeypatch.setattr(experiment, "run", lambda s: made.append(s.as_json()) or True)
+    monkeypatch.setattr(
+        single, "run", lambda all_, **_: made.extend(s.as_json() for s in all_) or True
+    )
     monkeypatch.chdir(tmp_path)
     words = "run s.py --framework pytorch --workload ogbg_mini --search-space t.json "
     words += "--tuning-ruleset external --trials 7 --studies 2 --ruleset v0.6 --seed 5 "

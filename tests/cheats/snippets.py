@@ -34,7 +34,7 @@ OF_BOTH = {
         "evaluation.SPLIT_PREFIX['validation'] = 'train'"
     ),
     "the evaluated splits": (
-        "from algoperf.runner import evaluation\nevaluation.EVALUATION_SPLITS = ('train',)"
+        "object.__setattr__(workload.definition, 'evaluated_splits', ('eval_train',))"
     ),
     "a column's name": "from algoperf import evaluations\nevaluations.STEP = 'score'",
     "a tolerance": (

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import traceback
+import warnings
 
 import pytest
 import snippets
@@ -48,7 +49,9 @@ def in_a_fork(act):
     if child == 0:
         send, end = REAL_WRITE, os._exit
         try:
-            text = "\n".join(act())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PyTorch warns of some of these itself
+                text = "\n".join(act())
         except BaseException:
             text = "error: " + traceback.format_exc()
         send(write, text.encode() or b"nothing")

@@ -219,6 +219,8 @@ def test_the_hessian_is_the_change_of_the_gradient(name, framework, probed):
     p = probed(name, framework)
     if p.workload.loss_type is spec.LossType.MEAN_ABSOLUTE_ERROR:
         pytest.skip("the gradient of an absolute error jumps, which no Hessian tells")
+    if name == "ogbg_mini":
+        pytest.skip("its ReLUs have kinks nearer than a difference of float32 resolves")
     try:
         curved = p.probe.hessian(p.point, p.sample)(p.direction)
     except NotMeasurable:

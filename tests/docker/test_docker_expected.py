@@ -80,7 +80,7 @@ def test_the_command_line_understands_the_recipes() -> None:
         options = _parser().parse_args(
             ["run", *BASELINES[name].run_arguments(framework)]
         )
-        assert options.workload == BASELINES[name].workload
+        assert options.workloads == [BASELINES[name].workload]
         _parser().parse_args(["score", "logs", *BASELINES[name].score_arguments()])
 
 

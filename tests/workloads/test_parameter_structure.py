@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from algoperf.reference_algorithms.muon.matrices import matrix_shape
 
 from algoperf import backend as backends
 from algoperf import registry
+from algoperf.reference_algorithms._shared.matrices import matrix_shape
 from tests.closeness import FLOAT32_SHORT, assert_close
 
 pytest.importorskip("flax")
