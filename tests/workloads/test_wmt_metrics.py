@@ -281,6 +281,7 @@ def test_the_harness_gives_the_metrics_their_data(folder, tokenizer):
 def test_a_missing_package_is_named(folder, monkeypatch):
     import sys
 
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(MissingDependency, match=r"'sacrebleu'.*algoperf\[data\]"):
