@@ -174,11 +174,14 @@ def process_settings(device: torch.device) -> dict[str, Any]:
 
 
 def _replaced_kernels() -> list[str]:
-    """Operators of PyTorch's own that `torch.library` gave other code to compute with."""
+    """Operators of PyTorch's own that `torch.library` gave other code to compute with.
+
+    Those of `prims` are for its compiler, which registers them when it is first used.
+    """
     return sorted(
         name
         for name in torch.library._impls
-        if name.startswith(("aten/", "prims/", "_/")) and name.endswith(_COMPUTING_KEYS)
+        if name.startswith(("aten/", "_/")) and name.endswith(_COMPUTING_KEYS)
     )
 
 
