@@ -7,6 +7,7 @@ only these are looked at one by one.
 
 import builtins
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -239,6 +240,8 @@ def _may_be_replaced(owner: str, before: Any, now: Any) -> bool:
     Modules that are loaded when first used take the place of what stood for them.
     """
     top = owner.partition(".")[0]
+    if type(now) is functools.partial and _holds_text_only(now):
+        now = now.func  # such as PyTorch's methods that say what is not there
     if isinstance(now, ModuleType):
         return sys.modules.get(now.__name__) is now and not is_submissions(now)
     if isinstance(now, type):
@@ -264,6 +267,11 @@ def _function_of(member: Any) -> Any:
         return member.fget
     is_method = type(member) in (staticmethod, classmethod)
     return member.__func__ if is_method else member
+
+
+def _holds_text_only(partial: functools.partial[Any]) -> bool:
+    held = (*partial.args, *partial.keywords.values())
+    return all(type(value) is str for value in held)
 
 
 def _is_code_of(function: FunctionType, top: str) -> bool:
