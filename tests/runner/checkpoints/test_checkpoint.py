@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from algoperf.errors import BadCheckpoint
@@ -308,7 +308,10 @@ def test_whatever_byte_of_the_json_is_damaged_the_one_before_is_used(data):
         path = checkpoint.save(Path(name), at(2)) / "meta.json"
         content = bytearray(path.read_bytes())
         position = data.draw(st.integers(0, len(content) - 1))
-        content[position] ^= data.draw(st.integers(1, 255))
+        change = data.draw(st.integers(1, 255))
+        # White space instead of white space is the same JSON.
+        assume(content[position] != ord(" ") or not chr(change ^ 0x20).isspace())
+        content[position] ^= change
         path.write_bytes(content)
         loaded, warnings = load(Path(name))
         assert loaded.step == 1
