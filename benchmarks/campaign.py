@@ -152,7 +152,7 @@ def kills(options: argparse.Namespace) -> None:
     print(
         f"{options.engine}: {options.trials} trials, {killed[0]} processes killed, "
         f"{watcher.num_attempts} attempts, {rounds} runs, {seconds:.0f} s; done {done}, "
-        f"trials in the logs {len(found)}, each once: {len(ids) == len(found) == done}"
+        f"trials in the logs {len(found)}, each once: {len(ids) == len(found) == options.trials}"
     )
 
 

@@ -245,3 +245,8 @@ def test_a_resumed_run_carries_on_as_if_it_had_not_stopped(toy, family, tmp_path
     rows = [trial_of(settings).columns for settings in (whole, parts)]
     for name in ("global_step", "validation/last", "test/loss"):
         np.testing.assert_array_equal(rows[0][name], rows[1][name])
+
+
+def test_a_step_limit_beyond_the_last_epoch_does_not_lengthen_it(toy, family, tmp_path):
+    settings = run(toy, tmp_path, max_global_steps=100)
+    assert int(trial_of(settings).columns["global_step"][-1]) == 10

@@ -9,6 +9,7 @@ from typing import Any
 from algoperf import registry, rulesets
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName, near
+from algoperf.frameworks import check_framework
 from algoperf.procedures import rehearsal
 from algoperf.rulesets import Ruleset, TuningRuleset
 from algoperf.runner import door
@@ -64,6 +65,7 @@ class Plan:
 
     def settings(self, entry: Entry, workload: str) -> Settings:
         """The settings of all trials of a submission on a workload."""
+        framework = check_framework(entry.framework)
         return Settings(
             submission_path=entry.path,
             framework=entry.framework,
@@ -81,8 +83,8 @@ class Plan:
             on_existing="resume",
             save_checkpoints=self.checkpoints,
             precision=self.precision,
-            torch_compile=self.torch_compile and entry.framework == "pytorch",
-            num_processes=self.processes if entry.framework == "pytorch" else 1,
+            torch_compile=self.torch_compile and framework.can_compile,
+            num_processes=self.processes if framework.uses_processes else 1,
             allow_partial_data=self.partial_data,
             eval_period_steps=self.eval_every_steps,
             hang_seconds=self.hang_seconds,

@@ -145,7 +145,9 @@ def watch_for_cheats(
     )
     stray_workers = StrayWorkers()
     places = Places.of(settings.submission_path)
-    compiles = settings.framework == "pytorch" and settings.torch_compile
+    compiles = (
+        check_framework(settings.framework).can_compile and settings.torch_compile
+    )
     workers = WorkersTime(
         tuple
         if compiles
@@ -200,6 +202,12 @@ def epochs_of(definition: WorkloadDefinition, batch_size: int) -> EpochSteps:
             "batches. Return a smaller one from get_batch_size."
         )
     return EpochSteps(steps, steps * definition.epochs.number)
+
+
+def last_step(settings: Settings, epochs: EpochSteps) -> int | None:
+    """After which step a run ends: the one that is asked for, or its last epoch's."""
+    limits = (settings.max_global_steps, epochs.num_steps)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def open_queue(

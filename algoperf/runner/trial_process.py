@@ -6,7 +6,6 @@ was given is wrong, 75 when SIGTERM stopped it.
 """
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -41,6 +40,7 @@ from algoperf.runner.outcomes import (
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.randomness import seed_for
 from algoperf.runner.setup import LoadedSubmission, Site, Watched
+from algoperf.runner.step_hooks import StepHook
 from algoperf.runner.supervision import processes
 from algoperf.runner.supervision.folder_lock import locked
 from algoperf.runner.supervision.heartbeat import Board
@@ -225,8 +225,7 @@ class _Run:
         with self.supervision.clock.setup():
             observers = self._observers(log)
             hook = self._step_hook(loaded, saved)
-        parts = self._parts(loaded, identity, log, observers)
-        trial = Trial(dataclasses.replace(parts, step_hook=hook))
+        trial = Trial(self._parts(loaded, identity, log, observers, hook))
         try:
             ending = self._looked_at(trial.run(saved))
         except BaseException as error:
@@ -259,6 +258,7 @@ class _Run:
         identity: Mapping[str, Any],
         log: TrialLog | None,
         observers: Observers,
+        hook: StepHook | None,
     ) -> TrialParts:
         plan, settings = self.plan, self.plan.settings
         point, site, supervision = plan.point, self.site, self.supervision
@@ -280,12 +280,13 @@ class _Run:
             identity=identity,
             max_global_steps=step_hint
             if settings.target_setting
-            else settings.max_global_steps or epochs.num_steps,
+            else setup.last_step(settings, epochs),
             save_checkpoints=settings.save_checkpoints,
             keep_evidence=settings.keep_evidence,
             stop_at_targets=not settings.target_setting
             and epochs.steps_of_each is None,
             steps_per_epoch=epochs.steps_of_each,
+            step_hook=hook,
             eval_period_steps=settings.eval_period_steps,
             find_breaches=self.watched.breaches,
             memory=Memory(self.backend),
@@ -293,7 +294,9 @@ class _Run:
             stop=supervision.stop,
         )
 
-    def _step_hook(self, loaded: LoadedSubmission, saved: Checkpoint | None) -> Any:
+    def _step_hook(
+        self, loaded: LoadedSubmission, saved: Checkpoint | None
+    ) -> StepHook | None:
         """The instruments that were asked for."""
         plan = self.plan
         return cockpit.recorder_of(

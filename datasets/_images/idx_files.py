@@ -1,5 +1,6 @@
 """The four IDX files of MNIST and of data sets that were made to replace it."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +64,10 @@ class IdxFiles:
         raise input_files.not_found(
             self.folder, lacks, self.raw_help, name=name, expected=_EXPECTED
         )
+
+
+def copy_embedded(embedded: Path, raw: Path) -> None:
+    """Copies the shipped files to where raw files are looked for."""
+    raw.mkdir(parents=True, exist_ok=True)
+    for path in embedded.glob("*.gz"):
+        shutil.copyfile(path, raw / path.name)

@@ -1,6 +1,6 @@
 """Raw labelled images in two files, train and test -> prepared data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from algoperf.definition import Split, Splits
-from algoperf.download import Progress
+from algoperf.download import Progress, no_progress
 from algoperf.errors import BadData
 from algoperf.prepared import Preparation
 
@@ -77,28 +77,48 @@ class RawImages(Protocol):
         ...
 
 
-def space_needed(raw: RawImages, subset: int | None = None) -> int:
-    """Bytes of the prepared data, at most."""
-    count = raw.count("train") + raw.count("test")
-    if subset is not None:
-        count = min(count, 3 * subset)
-    return raw.official.size_bytes(count)
+@dataclass(frozen=True)
+class Preparer:
+    """`space_needed` and `prepare` of a data set of two files of labelled images."""
+
+    official: Official
+    files_in: Callable[[Path], RawImages]
+
+    def space_needed(self, raw: Path | None, subset: int | None = None) -> int:
+        """Bytes of the prepared data, at most; those of the official data without `raw`."""
+        if raw is None:
+            return self.official.full_size_bytes
+        files = self.files_in(raw)
+        count = files.count("train") + files.count("test")
+        if subset is not None:
+            count = min(count, 3 * subset)
+        return self.official.size_bytes(count)
+
+    def prepare(
+        self,
+        raw: Path,
+        preparation: Preparation,
+        *,
+        splits: Splits,
+        subset: int | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Writes images and labels of each split as `.npy` files.
+
+        The train file's first `splits.train` images are train, those after them validation.
+        Where the definition trains on what would be validation, as protocols without a
+        validation split do, validation is the test file.
+        """
+        _prepare(self.files_in(raw), preparation, splits, subset, progress)
 
 
-def prepare(
+def _prepare(
     raw: RawImages,
     preparation: Preparation,
-    *,
     splits: Splits,
     subset: int | None,
     progress: Progress,
 ) -> None:
-    """Writes images and labels of each split as `.npy` files.
-
-    The train file's first `splits.train` images are train, those after them validation.
-    Where the definition trains on what would be validation, as protocols without a
-    validation split do, validation is the test file.
-    """
     preparation.identify(
         raw_bytes=dict(raw.sizes()), train=splits.train, validation=splits.validation
     )

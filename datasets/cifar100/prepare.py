@@ -6,10 +6,8 @@ The names that every data set's `prepare.py` has are explained in `datasets/mnis
 from pathlib import Path
 
 from algoperf.datasets._images import cifar, stored_tfds, tiles, writing
-from algoperf.definition import Splits
 from algoperf.download import Progress, no_progress
 from algoperf.downloads import OfficialFile, fetch_all
-from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
@@ -78,26 +76,10 @@ def expand_embedded(raw: Path) -> None:
         cifar.write_binary(folder, _LAYOUT.files[file], images, coarse)
 
 
-def space_needed(raw: Path | None, subset: int | None = None) -> int:
-    """Bytes of the prepared data."""
-    if raw is None:
-        return _OFFICIAL.full_size_bytes
-    return writing.space_needed(_files(raw), subset)
-
-
-def prepare(
-    raw: Path,
-    preparation: Preparation,
-    *,
-    splits: Splits,
-    subset: int | None = None,
-    progress: Progress = no_progress,
-) -> None:
-    """Writes images and labels of each split as `.npy` files."""
-    files = _files(raw)
-    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
-
-
 def _files(raw: Path) -> writing.RawImages:
     stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (cifar.SIDE, cifar.SIDE, 3))
     return stored or cifar.CifarFiles(raw, _OFFICIAL, _LAYOUT, RAW_HELP)
+
+
+_PREPARER = writing.Preparer(_OFFICIAL, _files)
+space_needed, prepare = _PREPARER.space_needed, _PREPARER.prepare

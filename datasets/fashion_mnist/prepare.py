@@ -3,16 +3,13 @@
 The names that every data set's `prepare.py` has are explained in `datasets/mnist`.
 """
 
-import shutil
 from pathlib import Path
 
 from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
-from algoperf.datasets._images.idx_files import IdxFiles
-from algoperf.definition import Splits
+from algoperf.datasets._images.idx_files import IdxFiles, copy_embedded
 from algoperf.download import Progress, no_progress
 from algoperf.downloads import OfficialFile, fetch_all, mirrored
-from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
@@ -71,31 +68,13 @@ def expand_embedded(raw: Path) -> None:
 
     See embedded/NOTICE for their source and licence.
     """
-    raw.mkdir(parents=True, exist_ok=True)
-    for path in _EMBEDDED.glob("*.gz"):
-        shutil.copyfile(path, raw / path.name)
-
-
-def space_needed(raw: Path | None, subset: int | None = None) -> int:
-    """Bytes of the prepared data, from the headers of the raw files."""
-    if raw is None:
-        return _OFFICIAL.full_size_bytes
-    return writing.space_needed(_files(raw), subset)
-
-
-def prepare(
-    raw: Path,
-    preparation: Preparation,
-    *,
-    splits: Splits,
-    subset: int | None = None,
-    progress: Progress = no_progress,
-) -> None:
-    """Writes images and labels of each split as `.npy` files."""
-    files = _files(raw)
-    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
+    copy_embedded(_EMBEDDED, raw)
 
 
 def _files(raw: Path) -> writing.RawImages:
     stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
     return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)
+
+
+_PREPARER = writing.Preparer(_OFFICIAL, _files)
+space_needed, prepare = _PREPARER.space_needed, _PREPARER.prepare

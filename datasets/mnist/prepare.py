@@ -29,16 +29,13 @@ data set if `raw` is None.
 `reader.py` beside it opens what was written, and exports `FORMAT_VERSION` on to it.
 """
 
-import shutil
 from pathlib import Path
 
 from algoperf.datasets._images import stored_tfds, writing
 from algoperf.datasets._images.idx import SIDE
-from algoperf.datasets._images.idx_files import IdxFiles
-from algoperf.definition import Splits
+from algoperf.datasets._images.idx_files import IdxFiles, copy_embedded
 from algoperf.download import Progress, no_progress
 from algoperf.downloads import OfficialFile, fetch_all, mirrored
-from algoperf.prepared import Preparation
 
 from .reader import FORMAT_VERSION
 
@@ -94,33 +91,7 @@ def expand_embedded(raw: Path) -> None:
 
     See embedded/NOTICE for their source and licence.
     """
-    raw.mkdir(parents=True, exist_ok=True)
-    for path in _EMBEDDED.glob("*.gz"):
-        shutil.copyfile(path, raw / path.name)
-
-
-def space_needed(raw: Path | None, subset: int | None = None) -> int:
-    """Bytes of the prepared data, from the headers of the raw files."""
-    if raw is None:
-        return _OFFICIAL.full_size_bytes
-    return writing.space_needed(_files(raw), subset)
-
-
-def prepare(
-    raw: Path,
-    preparation: Preparation,
-    *,
-    splits: Splits,
-    subset: int | None = None,
-    progress: Progress = no_progress,
-) -> None:
-    """Writes images and labels of each split as `.npy` files.
-
-    The train file's first `splits.train` examples are train, the rest validation, as in
-    the published benchmark; the t10k file is test.
-    """
-    files = _files(raw)
-    writing.prepare(files, preparation, splits=splits, subset=subset, progress=progress)
+    copy_embedded(_EMBEDDED, raw)
 
 
 def embedded_files() -> IdxFiles:
@@ -131,3 +102,7 @@ def embedded_files() -> IdxFiles:
 def _files(raw: Path) -> writing.RawImages:
     stored = stored_tfds.find(raw, TFDS[0], _OFFICIAL, (SIDE, SIDE))
     return stored or IdxFiles(raw, _OFFICIAL, RAW_HELP)
+
+
+_PREPARER = writing.Preparer(_OFFICIAL, _files)
+space_needed, prepare = _PREPARER.space_needed, _PREPARER.prepare
