@@ -10,7 +10,7 @@ LEARNING_RATE = "learning_rate"
 class Range:
     """Where a hyperparameter is drawn from: evenly in its logarithm, or an integer evenly."""
 
-    low: float
+    low: float  # the decimal logarithm; of an integer, the number itself
     high: float
     is_one_minus: bool = False  # 1 minus what is drawn is the value
     is_integer: bool = False  # `high` is exclusive then
@@ -25,15 +25,16 @@ class Member:
     tuned: tuple[str, ...]
 
 
-# The generator's upper end of k is exclusive, so 20 never comes.
+# The study's exponents are rounded: 0.5 to 0.999 for beta1, 0.8 to 0.999 for beta2. The
+# generator's upper end of k is exclusive, so 20 never comes.
 RANGES: Mapping[str, Range] = {
-    LEARNING_RATE: Range(1e-4, 1.0),
-    "rho": Range(1e-4, 1.0, is_one_minus=True),
-    "beta1": Range(0.5, 0.999),
-    "beta2": Range(0.8, 0.999),
-    "final_lr": Range(1e-3, 0.5),
-    "gamma": Range(1e-4, 1e-1),
-    "alpha": Range(1e-4, 1.0),
+    LEARNING_RATE: Range(-4, 0),
+    "rho": Range(-4, 0, is_one_minus=True),
+    "beta1": Range(-0.301, -0.00043),
+    "beta2": Range(-0.0969, -0.00043),
+    "final_lr": Range(-3, -0.301),
+    "gamma": Range(-4, -1),
+    "alpha": Range(-4, 0),
     "k": Range(1, 20, is_integer=True),
 }
 
