@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from algoperf import registry
+from algoperf.campaign import deepobs_points
 from algoperf.errors import BadSettings, near
 
 TUNING_SEED = 42  # of the published draws, and of the runs that try them
@@ -63,9 +64,7 @@ def _as_drawn(value: float, span: Any) -> float:
     return math.log10(1 - value if span.is_one_minus else value)
 
 
-def _drawn(
-    name: str, ranges: Mapping[str, Any], number: int, seed: int
-) -> list[Point]:
+def _drawn(name: str, ranges: Mapping[str, Any], number: int, seed: int) -> list[Point]:
     chosen, random = member(name), np.random.RandomState(seed)
     points = []
     for _ in range(number):
@@ -79,6 +78,11 @@ def _draw(span: Any, random: np.random.RandomState) -> float | int:
         return int(random.randint(int(span.low), int(span.high)))
     value = float(10 ** (span.low + (span.high - span.low) * random.uniform()))
     return 1 - value if span.is_one_minus else value
+
+
+def sweep() -> list[Point]:
+    """The learning rates of the seed study: DeepOBS's grid of 36."""
+    return deepobs_points.points("36", {})
 
 
 def complete(
