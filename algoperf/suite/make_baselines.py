@@ -9,15 +9,17 @@ compiled once; steps to target do not depend on that. `JAX_COMPILATION_CACHE_DIR
 
 import argparse
 import dataclasses
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from algoperf import logs, paths
+from algoperf import exit_status, logs, paths
 from algoperf.campaign.plan import Plan
 from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner import experiment
+from algoperf.runner.plan import FINAL_OUTCOMES, TrialPlan
 from algoperf.runner.settings import default_data_dir
 from algoperf.suite import baselines, design
 from algoperf.suite.plans import make_plan
@@ -64,8 +66,13 @@ def pairs_left(
             ):
                 continue
             trials = plan_of(options, name, workload).trial_plans()
-            if any(logs.read_outcome(trial.folder) is None for trial in trials):
+            if not all(map(_is_done, trials)):
                 yield name, workload
+
+
+def _is_done(trial: TrialPlan) -> bool:
+    record = logs.read_outcome(trial.folder)
+    return record is not None and record.outcome in FINAL_OUTCOMES
 
 
 def packed_and(found: Sequence[Results], framework: str) -> list[Results]:
@@ -123,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workloads = design.chosen(options.workloads, is_quick=options.quick)
     if options.here:
         return _run_here(options)
+    # Ends the child too: `subprocess.run` kills it when an exception passes through.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exit_status.PREEMPTED))
+    _pack(options)  # what an earlier call was stopped before
     for workload in workloads:
         if any(pairs_left(options, [workload])):
             subprocess.run(_command(options, workload))

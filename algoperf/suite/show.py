@@ -42,6 +42,10 @@ def _ratio_cell(comparison: Comparison | None) -> Any:
     return tables.Cell(f"{found.ratio:.3f}", found.ratio, interval=found.interval)
 
 
+def _interval_name(board: Board) -> str:
+    return f"{100 * board.level:.4g}% interval"
+
+
 def _interval_words(interval: tuple[float, float]) -> str:
     low, high = interval
     return f"[{low:.2f}, {high:.2f}]" if math.isfinite(high) else "unknown"
@@ -53,7 +57,7 @@ def baselines_table(board: Board) -> Any:
     header = [
         "against",
         "steps",
-        f"{board.level:.3g} interval",
+        _interval_name(board),
         "P(fewer)",
         "p",
         "verdict",
@@ -139,7 +143,7 @@ def _steps_cells(results: Results, workload: str) -> list[Any]:
 def standings_table(board: Board) -> Any:
     """All that ran on every workload, best first."""
     rows = [
-        _standing_row(number, standing, board.own)
+        _standing_row(number, standing, board)
         for number, standing in enumerate(board.standings, start=1)
     ]
     return _tables().plain_table(
@@ -149,7 +153,7 @@ def standings_table(board: Board) -> Any:
             "rank",
             "submission",
             "steps",
-            f"{board.level:.3g} interval",
+            _interval_name(board),
             "missed",
             "runs",
         ],
@@ -159,13 +163,13 @@ def standings_table(board: Board) -> Any:
     )
 
 
-def _standing_row(number: int, standing: Standing, own: Results) -> list[Any]:
+def _standing_row(number: int, standing: Standing, board: Board) -> list[Any]:
     tables = _tables()
     results, comparison = standing.results, standing.against_reference
-    count = sum(map(len, results.runs.values()))
+    count = sum(map(results.num_seeds, board.workloads))
     return [
         tables.count_cell(number),
-        results.name + (" (yours)" if results is own else ""),
+        results.name + (" (yours)" if results is board.own else ""),
         _ratio_cell(comparison),
         _interval_words(comparison.found.interval) if comparison else tables.NONE,
         tables.count_cell(standing.misses),
@@ -176,11 +180,13 @@ def _standing_row(number: int, standing: Standing, own: Results) -> list[Any]:
 def remarks(board: Board) -> list[str]:
     """What a reader must know: gaps, misses, what is not known."""
     lines = list(board.notes)
-    if board.not_run:
-        lines += [
-            f"not run: {name} on {', '.join(names)}"
-            for name, names in board.not_run.items()
-        ]
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name, workloads in board.not_run.items():
+        lacking.setdefault(tuple(workloads), []).append(name)
+    lines += [
+        f"not run on {', '.join(workloads)}: {', '.join(names)}"
+        for workloads, names in lacking.items()
+    ]
     if any(sum(comparison.misses) for comparison in board.comparisons):
         lines.append(
             f"a miss counts as {MISS_FACTOR:g} times the step hint; a verdict stands only if it "
@@ -188,7 +194,7 @@ def remarks(board: Board) -> list[str]:
         )
     if board.level != LEVEL:
         lines.append(
-            f"intervals have level {board.level:.3g}, so that all looks together have {LEVEL:.0%}"
+            f"intervals of {100 * board.level:.4g}%, so that all looks together have {LEVEL:.0%}"
         )
     return lines
 
@@ -226,7 +232,9 @@ def badge(comparison: Comparison) -> str:
     found = comparison.found
     low, high = found.interval
     words = f"{found.ratio:.2f}x the steps of {comparison.second.name} [{low:.2f}, {high:.2f}]"
-    label = f"algoperf suite, {len(comparison.workloads)} workloads, {comparison.first.framework}"
+    count = len(comparison.workloads)
+    workloads = f"{count} workload{'s' if count > 1 else ''}"
+    label = f"algoperf suite, {workloads}, {comparison.first.framework}"
     colour = _COLOURS.get(comparison.verdict, "lightgrey")
     parts = (part.replace("-", "--").replace("_", "__") for part in (label, words))
     path = "-".join(urllib.parse.quote(part, safe="") for part in (*parts, colour))

@@ -7,8 +7,9 @@ import math
 import pytest
 from made_runs import FOUR, even, results
 
-from algoperf import frameworks, registry
+from algoperf import frameworks, logs, registry
 from algoperf.errors import BadLogs, UnknownName
+from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.runner.tuning import load_search_space
 from algoperf.suite import baselines, design, make_baselines
 
@@ -167,3 +168,14 @@ def test_packed_baselines_are_not_run_again(monkeypatch, tmp_path):
     ]
     options = make_baselines._parser().parse_args(words)
     assert list(make_baselines.pairs_left(options, FOUR[:1])) == [("muon", FOUR[0])]
+
+
+def test_a_run_that_was_stopped_is_run_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(baselines, "shipped", lambda framework: [])
+    words = ["--framework", "jax", "--folder", str(tmp_path), "--baselines", "lion"]
+    options = make_baselines._parser().parse_args([*words, "--seeds", "1"])
+    (trial,) = make_baselines.plan_of(options, "lion", FOUR[0]).trial_plans()
+    trial.folder.mkdir(parents=True)
+    for outcome, is_left in ((Outcome.PREEMPTED, True), (Outcome.NOT_REACHED, False)):
+        logs.write_outcome(trial.folder, OutcomeRecord(outcome))
+        assert any(make_baselines.pairs_left(options, FOUR[:1])) is is_left

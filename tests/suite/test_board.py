@@ -43,7 +43,7 @@ def test_a_baseline_that_lacks_a_workload_is_compared_on_the_others_and_not_rank
     lion = next(c for c in found.comparisons if c.second.name == "lion")
     assert lion.workloads == FOUR[:1]
     assert found.not_run["lion"] == list(FOUR[1:])
-    assert f"not run: lion on {', '.join(FOUR[1:])}" in show.text(found)
+    assert f"not run on {', '.join(FOUR[1:])}: lion" in show.text(found)
 
 
 def test_without_baselines_nothing_is_invented():
@@ -51,7 +51,7 @@ def test_without_baselines_nothing_is_invented():
     assert found.comparisons == found.standings == ()
     text = show.text(found)
     assert "Nothing to compare mine with" in text
-    assert "not run: nadamw" in text
+    assert f"not run on {', '.join(FOUR)}: nadamw, adamw, " in text
     assert show.as_json(found)["badge"] is None
 
 
