@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory containing prepared data (default: where the trial read it)",
     )
+    add("--quiet", action="store_true", help="print the last line alone: the counts")
     add(
         "--json",
         type=Path,
@@ -70,7 +71,7 @@ def execute(options: argparse.Namespace) -> int:
     for trial in trials:
         found = verification.verify(trial, options.data_dir)
         results[str(trial.folder)] = found
-        if options.json != output.STDOUT:
+        if options.json != output.STDOUT and not options.quiet:
             output.say(verification.words(trial, found))
     statuses = [found.status for found in results.values()]
     if options.json:
