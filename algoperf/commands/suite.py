@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from algoperf import paths, registry
+from algoperf import exit_status, paths, registry
 from algoperf.campaign.plan import Entry, make_entry, with_own_names
 from algoperf.commands import output
 from algoperf.commands.scoring_options import count
@@ -76,9 +76,8 @@ def _add_options_of_runs(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--reference",
-        default=design.REFERENCE,
         metavar="NAME",
-        help="baseline of the headline and of --early-stop (default: %(default)s)",
+        help=f"baseline of the headline and of --early-stop (default: {design.REFERENCE})",
     )
     add(
         "--rerun",
@@ -149,7 +148,7 @@ def execute(options: argparse.Namespace) -> int:
     )
     if options.output is not None:
         output.write(options.output, render(board), "Report")
-    return 0
+    return exit_status.FAILED if board.own.name in board.not_run else exit_status.OK
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -159,6 +158,9 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.name is not None and options.compare:
         raise BadSettings("--name is for one submission; with --compare leave it out.")
+    if options.reference is not None and options.compare:
+        raise BadSettings("--reference is a baseline; with --compare leave it out.")
+    baselines.point(_reference(options))
     spaces = len(options.search_space or ())
     allowed = (0, 1, 2) if options.compare else (0, 1)
     if spaces not in allowed:
@@ -172,6 +174,10 @@ def _check(options: argparse.Namespace) -> None:
             f"--early-stop looks first after {rounds.FIRST_LOOK} seeds, and --seeds is "
             f"{options.seeds}. Give more seeds, or leave --early-stop out."
         )
+
+
+def _reference(options: argparse.Namespace) -> str:
+    return options.reference or design.REFERENCE
 
 
 def _renderer(path: Path | None) -> Callable[[Board], str]:
@@ -239,20 +245,20 @@ def _verdict(
 ) -> Callable[[Sequence[Results]], str]:
     """What `--early-stop` looks at: against the other submission, or the reference."""
     level = rounds.level_of(options.seeds, is_sequential=True)
-    if not options.compare and options.reference not in options.rerun:
-        known = {results.name for results in baselines.shipped(entries[0].framework)}
-        if options.reference not in known:
+    name = entries[1].name if options.compare else _reference(options)
+    if not options.compare and name not in options.rerun:
+        shipped = baselines.shipped(entries[0].framework)
+        if not any(r.name == name and any(map(r.has, workloads)) for r in shipped):
             raise BadSettings(
-                f"--early-stop compares with {options.reference!r}, of which no runs in "
-                f"{entries[0].framework} are shipped. Run it here with --rerun "
-                f"{options.reference}, or choose another --reference."
+                f"--early-stop compares with {name!r}, of which no runs in "
+                f"{entries[0].framework} are shipped for these workloads. Run it here with "
+                f"--rerun {name}, or choose another --reference."
             )
 
     def verdict(found: Sequence[Results]) -> str:
         own = _named(found, entries[0])
         others = [results for results in found if results is not own]
         others += baselines.merged(baselines.shipped(own.framework), found)
-        name = entries[1].name if options.compare else options.reference
         other = next(results for results in others if results.name == name)
         return compare(own, other, workloads, level).verdict
 
@@ -291,7 +297,7 @@ def _board(
         own,
         [*here, *shipped],
         workloads,
-        reference=options.reference,
+        reference=_reference(options),
         level=level,
         notes=_notes(own.framework, options),
     )

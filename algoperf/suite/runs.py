@@ -79,7 +79,7 @@ def from_trials(trials: Sequence[Trial], *, is_measured_here: bool) -> list[Resu
 
 
 def _check(trial: Trial) -> None:
-    if trial.flags.get("by_steps") is not True:
+    if trial.flags and trial.flags.get("by_steps") is not True:
         raise BadLogs(
             f"{trial.folder} was not run by steps, so it evaluated at other steps and ended "
             "by other rules than runs of the suite. Run the submission with `algoperf suite`."
@@ -109,9 +109,10 @@ def _results(
 
 
 def _run(trial: Trial) -> Run:
-    target, hint = trial.meta.target, trial.meta.step_hint
-    if target is None or hint is None:
-        raise BadLogs(f"{trial.meta_path} records no target or no step hint.")
+    # A submission that crashed at once has recorded nothing.
+    definition = registry.definition(trial.id.workload)
+    target = trial.meta.target or definition.target
+    hint = trial.meta.step_hint or definition.limits_of(design.rules()).step_hint
     curve = _curve(trial, target)
     hits = [
         i for i, (_, v) in enumerate(curve) if target.is_better(v, target.validation)

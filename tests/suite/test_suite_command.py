@@ -91,6 +91,8 @@ def test_a_report_is_written_in_the_format_of_its_name(suite, tmp_path):
         (["SUB", "--rerun", "nadmw"], "nadamw"),
         (["SUB", "-o", "report.xyz"], ".xyz"),
         (["--compare", "SUB", "SUB", "--name", "x"], "--name"),
+        (["--compare", "SUB", "SUB", "--reference", "lion"], "--reference"),
+        (["SUB", "--reference", "lionn"], "lion"),
         (["SUB", "--search-space", "a", "b"], "--search-space"),
     ],
 )
@@ -101,6 +103,17 @@ def test_what_is_wrong_is_said_before_anything_runs(suite, words, message, tmp_p
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "suite").exists() or "reached" not in out
+
+
+def test_a_submission_that_crashes_misses_every_target(suite, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    text = suite.submission.read_text().replace("rate =", "rate = 1 / 0  #", 1)
+    (broken / "submission.py").write_text(text)
+    status, out, _ = suite(broken / "submission.py", "--seeds", 2, "--json")
+    assert status == 0
+    runs = json.loads(out)["runs"]["blobs"]
+    assert [run["missed"] for run in runs.values()] == [True, True]
 
 
 def order(tmp_path, seeds=4):
