@@ -21,6 +21,7 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
         "campaign",
         "run many submissions and workloads from one plan, here or on a cluster",
     ),
+    "suite": ("suite", "compare training algorithms by steps on the mini workloads"),
     "protocol": (
         "protocol",
         "tune, repeat and report as another benchmark's protocol says",
