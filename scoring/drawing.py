@@ -109,10 +109,13 @@ def text(
     )
 
 
-def path(corners: str, series: int, kind: str, *, dashed: bool = False) -> str:
-    """A curve of a submission; `dashed`: as `dash` always does."""
+def path(
+    corners: str, series: int, kind: str, *, dashed: bool = False, label: str = ""
+) -> str:
+    """A curve of a submission; `dashed`: as `dash` always does; `label`: what it is."""
     pattern = dash(series, always=dashed)
-    return f'<path class="{kind} {colour(series)}" d="{corners}"{pattern}/>'
+    named = f' data-l="{escape(label)}"' if label else ""
+    return f'<path class="{kind} {colour(series)}" d="{corners}"{pattern}{named}/>'
 
 
 def dot(x: float, y: float, series: int, tip: str, kind: str = "dot") -> str:
@@ -175,7 +178,7 @@ def y_axis(
     for value, words in named or _numbered(scale, wanted):
         y = scale.at(value)
         parts.append(line(left, y, right, y, "grid"))
-        parts.append(text(left - 7, y + 4, words, anchor="end", kind="tick"))
+        parts.append(text(left - 6, y + 4, words, anchor="end", kind="tick"))
     return "".join(parts)
 
 

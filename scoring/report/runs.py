@@ -16,7 +16,7 @@ from .document import (
     DataTable,
     Section,
     count_cell,
-    number_cell,
+    duration_cell,
     percent_cell,
     text_cell,
 )
@@ -132,12 +132,12 @@ def _failures_table(failures: list[tuple[str, Trial, str]]) -> DataTable:
 
 
 def cost_section(board: Leaderboard) -> Section:
-    """Node-hours, and what more trials buy."""
+    """Time of machines, and what more trials buy."""
     rows = [
         [
             text_cell(name),
-            number_cell(spent.node_hours, 1),
-            number_cell(spent.submission_hours, 1),
+            duration_cell(spent.total_seconds),
+            duration_cell(spent.submission_seconds),
             percent_cell(spent.evaluation_share, is_shaded=False),
             percent_cell(spent.logging_share, is_shaded=False),
         ]
@@ -145,8 +145,8 @@ def cost_section(board: Leaderboard) -> Section:
     ]
     columns = [
         _SUBMISSION,
-        Column("node-hours"),
-        Column("training, hours"),
+        Column("machine time"),
+        Column("of it training"),
         Column("evaluation"),
         Column("logging"),
     ]
@@ -156,7 +156,7 @@ def cost_section(board: Leaderboard) -> Section:
     return Section(
         "cost",
         "Cost",
-        "Machine hours until each trial's last evaluation, and the share of them spent on "
+        "Time of one machine until each trial's last evaluation, and the share of it spent on "
         "evaluation and logging, which is not charged to submissions.",
         blocks,
     )
