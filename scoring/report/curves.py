@@ -171,7 +171,8 @@ class _Panel:
         """All finite values that lie on the shown part of the axis, and the target's."""
         shown = [of.values[of.x <= end] for runs in self.curves.values() for of in runs]
         values = np.concatenate([*shown, [self.target.validation]])
-        return values[np.isfinite(values)]
+        finite: np.ndarray = values[np.isfinite(values)]
+        return finite
 
     def _lines(self, x: Scale, values: "_Values", unit: _Unit) -> str:
         """Nested in an element of its own that cuts off what is out of range."""
@@ -252,7 +253,7 @@ class _Values:
         """Fits values; linear where no logarithm of the target exists."""
         if is_log and target.validation > 0:
             return cls._logarithmic(values[values > 0])
-        low, high = _near(values, target)
+        low, high = range_near(values, target)
         return cls(Scale(low, high, _PANEL_BOTTOM, _PANEL_TOP), False)
 
     @classmethod
@@ -260,7 +261,7 @@ class _Values:
         low, high = math.log10(values.min()), math.log10(values.max())
         space = 0.06 * (high - low) or 0.02
         y = Scale(low - space, high + space, _PANEL_BOTTOM, _PANEL_TOP)
-        return cls(y, True, drawing.log_ticks(10**y.low, 10**y.high, 5))
+        return cls(y, True, drawing.exponent_ticks(y.low, y.high, 5))
 
     def at(self, value: float) -> float:
         """The place of a value."""
@@ -275,7 +276,7 @@ class _Values:
         return logarithms
 
 
-def _near(values: np.ndarray, target: Target) -> tuple[float, float]:
+def range_near(values: np.ndarray, target: Target) -> tuple[float, float]:
     """A range around the target: early or diverging values would flatten the rest."""
     distance = float(np.median(np.abs(values - target.validation)))
     reach = _SHOWN_DISTANCE * distance or 0.05 * abs(target.validation) or 1.0

@@ -21,6 +21,7 @@ from .document import (
 )
 from .style import NUM_HEATS
 
+_SHORT = 24  # characters
 _TALL = 12  # rows; longer tables keep their head in sight
 
 
@@ -84,9 +85,10 @@ def _table(table: DataTable) -> Iterator[str]:
     header = next((i for i, c in enumerate(table.columns) if not c.is_numeric), 0)
     heads = (_head(c, is_first=i == header) for i, c in enumerate(table.columns))
     yield f"<thead><tr>{''.join(heads)}</tr></thead><tbody>"
+    short = _short_columns(table)
     for row in table.rows:
         cells = (
-            _cell(column, cell, is_header=i == header)
+            _cell(column, cell, is_header=i == header, is_short=i in short)
             for i, (column, cell) in enumerate(zip(table.columns, row, strict=True))
         )
         yield f"<tr>{''.join(cells)}</tr>"
@@ -96,6 +98,16 @@ def _table(table: DataTable) -> Iterator[str]:
     yield closed
 
 
+def _short_columns(table: DataTable) -> set[int]:
+    """Columns of texts that are short enough to stand on one line."""
+    return {
+        i
+        for i, column in enumerate(table.columns)
+        if not column.is_numeric
+        and all(len(row[i].text) <= _SHORT and not row[i].links for row in table.rows)
+    }
+
+
 def _head(column: Column, *, is_first: bool) -> str:
     classes = (["n"] if column.is_numeric else []) + (["first"] if is_first else [])
     kind = f' class="{" ".join(classes)}"' if classes else ""
@@ -103,8 +115,10 @@ def _head(column: Column, *, is_first: bool) -> str:
     return f'<th scope="col"{kind}{first}>{breakable(column.name)}</th>'
 
 
-def _cell(column: Column, cell: Cell, *, is_header: bool) -> str:
-    classes = ["n"] if column.is_numeric else []
+def _cell(column: Column, cell: Cell, *, is_header: bool, is_short: bool) -> str:
+    classes = (
+        ["n"] if column.is_numeric else ["s"] if is_short and not is_header else []
+    )
     if cell.share is not None:
         heat = math.ceil(min(1.0, cell.share) * NUM_HEATS - 1e-9)
         classes += [f"h{heat}"] if heat > 0 else []

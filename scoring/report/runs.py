@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from algoperf.logs import Outcome, Trial
+from algoperf.logs import Trial
 
 from .. import cost
 from ..leaderboard import Leaderboard
-from ..outcomes import UNFINISHED, outcome_name
+from ..outcomes import ORDINARY, UNFINISHED, outcome_name
 from ..tables import duration
 from .document import (
     NONE,
@@ -29,7 +29,6 @@ _OF_TRIAL = (
     Column("trial"),
 )
 _REASON = Column("reason", is_numeric=False)
-_NO_FAILURE = (Outcome.REACHED.value, Outcome.NOT_REACHED.value)
 _MAX_FAILURES = 200
 _TRIAL_COUNTS = (1, 2, 3, 5, 10, 20, 50)
 
@@ -102,7 +101,7 @@ def _failures(board: Leaderboard) -> Iterator[tuple[str, Trial, str]]:
         for trial in board.pool.trials(entry.submission):
             hit = board.hits.validation[trial.id]
             name = outcome_name(trial, board.pool.workloads[trial.id.workload], hit)
-            if name not in _NO_FAILURE:
+            if name not in ORDINARY:
                 yield entry.submission, trial, name
 
 

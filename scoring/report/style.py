@@ -114,9 +114,11 @@ tbody th{font-weight:500;position:sticky;left:0;z-index:1;background:var(--page)
 thead th.first{left:0;z-index:3}
 .n{text-align:right}
 td.n{white-space:nowrap}
-td:not(.n){min-width:6rem;overflow-wrap:anywhere}
+td:not(.n){min-width:11rem;overflow-wrap:anywhere}
+td.s:not(.n){min-width:0;white-space:nowrap}
+td.s small{white-space:normal;min-width:11rem}
 small{display:block;font-size:13px;line-height:18px;color:var(--quiet)}
-tbody tr:hover>th,tbody tr:hover>td:not([class*=h]){background:var(--raised)}
+tbody tr:hover>th,tbody tr:hover>td:not([class*=" h"],[class^=h]){background:var(--raised)}
 [class*=" h"] small,td[class^=h] small{color:var(--ink)}
 th button{all:unset;cursor:pointer;color:inherit;font:inherit;text-align:inherit}
 th button:focus-visible{outline:2px solid var(--link);outline-offset:3px;border-radius:2px}
@@ -127,7 +129,7 @@ th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
 th[aria-sort=ascending],th[aria-sort=descending]{color:var(--ink)}
 details.block{margin:0 0 10px}
 summary{cursor:pointer;color:var(--link);font-size:.95rem;padding:6px 0;overflow-wrap:anywhere}
-caption button{float:right;margin:-3px 0 -3px 12px}
+caption button{float:right;position:sticky;right:14px;margin:-3px 0 -3px 12px}
 details[open]>summary{margin-bottom:6px}
 .measure{display:flex;justify-content:flex-end;align-items:center;gap:16px}
 .whisker{flex:0 0 auto;width:150px;height:18px}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from algoperf.scoring.drawing import Scale, curve_path, thinned
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.report import provenance
 from algoperf.scoring.report.content import make_document
-from algoperf.scoring.report.curves import chosen_trials
+from algoperf.scoring.report.curves import chosen_trials, workload_chart
 from algoperf.scoring.report.document import DataTable, Document, time_unit
 from algoperf.scoring.tables import NONE, duration, probability_cell
 
@@ -279,3 +280,13 @@ def test_targets_name_their_split(rules: str, split: str):
     board = score(trials, rules, targets=targets("w"))
     (row,) = table_of(make_document(board), "times").rows
     assert row[0].detail.startswith(f"{split} accuracy > 0.5")
+
+
+@pytest.mark.parametrize(
+    "values", [(5e-324, 0.9), (-3.0, 0.9), (0.0, 0.9), (1e308, 0.9)]
+)
+def test_logarithmic_views_take_any_values(values):
+    rows = [(float(i + 1), value) for i, value in enumerate(values)]
+    board = score([trial("a", "w", rows)], "v0.5", targets=targets("w"))
+    views = workload_chart(board, "w").views
+    assert not re.search("nan|inf", "".join(views.values()))
