@@ -52,6 +52,7 @@ class Plan:
     processes: int = 1  # per PyTorch trial
     torch_compile: bool = False
     checkpoints: bool = True
+    checkpoint_every: str = "auto"
     partial_data: bool = False
     max_steps: int | None = None
     eval_every_steps: int | None = None
@@ -82,6 +83,7 @@ class Plan:
             max_global_steps=self.max_steps,
             on_existing="resume",
             save_checkpoints=self.checkpoints,
+            checkpoint_every=self.checkpoint_every,
             precision=self.precision,
             torch_compile=self.torch_compile and framework.can_compile,
             num_processes=self.processes if framework.uses_processes else 1,
