@@ -12,6 +12,7 @@ from algoperf.definition import WorkloadDefinition, in_steps
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.frameworks import check_framework
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner.checkpoints.schedule import AUTO, Period
 from algoperf.runner.fairness import environment
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
@@ -79,6 +80,7 @@ class Settings:
     max_global_steps: int | None = None
     on_existing: OnExisting = "refuse"
     save_checkpoints: bool = True
+    checkpoint_every: str = AUTO  # see `Period.parse`
     # The parameters of the first evaluations at the targets, for `algoperf verify`.
     keep_evidence: bool = True
     precision: str = "float32"
@@ -130,6 +132,7 @@ class Settings:
                 f"Self-tuning takes no search space, but got {self.search_space}. Leave it "
                 "out, or choose --tuning-ruleset external."
             )
+        Period.parse(self.checkpoint_every)
         self._check_counts()
         self._check_name()
         if self.by_steps:
