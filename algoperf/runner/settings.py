@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import platformdirs
+
 from algoperf import paths, registry, rulesets
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings, UnknownName
@@ -34,14 +36,20 @@ _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "eval_period_steps": ("--eval-every-steps", _MAX_STEPS),
     "num_processes": ("--num-processes", _MAX_PROCESSES),
 }
-_PATHS = ("submission_path", "experiment_dir", "data_dir", "search_space")
+_PATHS = (
+    "submission_path",
+    "experiment_dir",
+    "data_dir",
+    "search_space",
+    "profile_dir",
+)
 
 
 def default_data_dir() -> Path:
-    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache."""
+    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache, wherever the system keeps that."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     try:
-        return paths.expanded(given or "~/.cache/algoperf")
+        return paths.expanded(given or platformdirs.user_cache_dir("algoperf", False))
     except BadSettings as error:
         cause = f"{DATA_DIR_VARIABLE}: {error}" if given else str(error)
         raise BadSettings(
@@ -84,7 +92,7 @@ class Settings:
     torch_compile: bool = False
     num_processes: int = 1  # PyTorch: started under torchrun, one per GPU
     allow_partial_data: bool = False
-    tensorboard: bool = False
+    log_to: tuple[str, ...] = ()  # names of loggers, or MODULE:FUNCTION of an observer
     target_setting: bool = False  # shorter, and does not stop at the targets
     isolate: bool = True  # a process of its own for each trial
     # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
@@ -100,6 +108,10 @@ class Settings:
     cockpit_every: str = "10"
     cockpit_curvature: str = "ggn_mc"
     cockpit_batch_norm: str = "refuse"
+    # Trials with these are never scored: where to write profiles of which steps; a debugger.
+    profile_dir: Path | None = None
+    profile_steps: str = "10:20"
+    pdb: bool = False
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -128,6 +140,11 @@ class Settings:
             )
         self._check_counts()
         self._check_name()
+
+    @property
+    def is_unscored(self) -> bool:
+        """Whether trials are slowed down on purpose, so that they must not be ranked."""
+        return self.profile_dir is not None or self.pdb
 
     def _check_counts(self) -> None:
         for name, (option, largest) in _COUNTS.items():
@@ -198,10 +215,11 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for logs and for the process that runs a trial."""
-        return {
+        values = {
             name: str(value) if isinstance(value, Path) else value
             for name, value in dataclasses.asdict(self).items()
         }
+        return {**values, "log_to": list(self.log_to)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
@@ -210,4 +228,7 @@ class Settings:
             name: Path(value) if name in _PATHS and value is not None else value
             for name, value in values.items()
         }
+        if converted.pop("tensorboard", False):  # as logs of version 0.1 have it
+            converted["log_to"] = ("tensorboard",)
+        converted["log_to"] = tuple(converted.get("log_to", ()))
         return cls(**converted)
