@@ -33,6 +33,10 @@ _GROUPS = {  # title: {name: (module under algoperf.commands, what it does)}
     "Compare results": {
         "score": ("score", "Rank submissions from their logs."),
         "report": ("report", "Write a report on a leaderboard into one file."),
+        "suite": (
+            "suite",
+            "Compare training algorithms by steps on the mini workloads.",
+        ),
         "analyze": (
             "analyze",
             "Run an analysis of the benchmark paper, or another, on logs.",

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="Directory containing prepared data (default: where the trial read it).",
     )
+    add("--quiet", action="store_true", help="Print the last line alone: the counts.")
     output.add_json(parser, "all comparisons")
 
 
@@ -73,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     for trial in trials:
         found = verification.verify(trial, options.data_dir)
         results[str(trial.folder)] = found
-        if options.json != output.STDOUT:
+        if options.json != output.STDOUT and not options.quiet:
             output.say(verification.words(trial, found))
     statuses = [found.status for found in results.values()]
     if options.json:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from algoperf import logs, paths, prepared, submission
+from algoperf import logs, paths, prepared, registry, submission
 from algoperf.errors import BadData, BadSettings, MissingDependency
 from algoperf.frameworks import check_framework
 from algoperf.runner import loggers, profiling
@@ -120,6 +120,7 @@ def _check_data(settings: Settings) -> None:
         prepared.PreparedData.open(
             settings.data_folder,
             dataset=definition.dataset,
+            format_version=registry.format_version(definition.dataset),
             splits=definition.splits,
             allow_partial=settings.allow_partial_data,
         )

@@ -111,10 +111,12 @@ class Office:
         ]
         return sorted(words, key=lambda word: float(word["at"]))
 
-    def caches(self) -> dict[str, str]:
-        """Variables that give compilers a folder of this trial."""
+    def own_folders(self) -> dict[str, str]:
+        """Variables that give compilers and temporary files folders of this trial."""
         optional = [name for name in _OPTIONAL_CACHE_VARIABLES if name in os.environ]
-        return {
+        temporary = self.folder / "tmp"
+        temporary.mkdir()
+        return {"TMPDIR": str(temporary)} | {
             name: str(self.folder / "caches" / name.lower())
             for name in (*_CACHE_VARIABLES, *optional)
         }
@@ -184,7 +186,7 @@ def environment(plan: TrialPlan, office: Office) -> dict[str, str]:
     return {
         **plan.settings.environment,
         **os.environ,
-        **office.caches(),
+        **office.own_folders(),
         "PYTHONSAFEPATH": "1",
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import platformdirs
 
 from algoperf import paths, registry, rulesets
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import WorkloadDefinition, in_steps
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.frameworks import check_framework
 from algoperf.rulesets import Ruleset, TuningRuleset
@@ -25,6 +25,7 @@ _MAX_STEPS = 1_000_000_000
 _MAX_PROCESSES = 4_096
 _MAX_SEED = 2**63 - 1
 _MAX_SECONDS = 31_536_000.0  # a year
+EVALUATIONS_BY_STEPS = 50  # of a run by steps that misses the target: a grid of 2 %
 _MAX_NAME_BYTES = 255  # of a file or folder, on all usual file systems
 _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "num_trials": ("--trials", _MAX_TRIALS),
@@ -94,6 +95,9 @@ class Settings:
     allow_partial_data: bool = False
     log_to: tuple[str, ...] = ()  # names of loggers, or MODULE:FUNCTION of an observer
     target_setting: bool = False  # shorter, and does not stop at the targets
+    # Ends at the validation target or the step hint, whatever the time it takes, and evaluates
+    # nothing but the validation split: for comparisons of steps; see `definition.in_steps`.
+    by_steps: bool = False
     isolate: bool = True  # a process of its own for each trial
     # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
     # exactly, since seconds differ from run to run.
@@ -140,6 +144,16 @@ class Settings:
             )
         self._check_counts()
         self._check_name()
+        if self.by_steps:
+            self._limit_steps()
+
+    def _limit_steps(self) -> None:
+        """Fills in where a run by steps ends, and after how many steps it is evaluated."""
+        hint = self.definition.limits_of(self.rules).step_hint
+        last = min(hint, self.max_global_steps or hint)
+        period = self.eval_period_steps or max(1, hint // EVALUATIONS_BY_STEPS)
+        object.__setattr__(self, "max_global_steps", last)
+        object.__setattr__(self, "eval_period_steps", period)
 
     @property
     def is_unscored(self) -> bool:
@@ -194,8 +208,9 @@ class Settings:
 
     @property
     def definition(self) -> WorkloadDefinition:
-        """The workload's definition."""
-        return registry.definition(self.workload)
+        """The workload's definition, in the form in which it is run."""
+        definition = registry.definition(self.workload)
+        return in_steps(definition) if self.by_steps else definition
 
     @property
     def environment(self) -> Mapping[str, str]:
