@@ -27,35 +27,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="SUBMISSION",
-        help="Python file of the submission, compared with the shipped baselines",
+        help="Python file of the submission, compared with the shipped baselines.",
     )
     add(
         "--compare",
         nargs=2,
         type=Path,
         metavar=("A", "B"),
-        help="run two submissions with the same seeds and compare them instead",
+        help="Run two submissions with the same seeds and compare them instead.",
     )
-    add("--framework", choices=list(FRAMEWORKS), help="default: what the file imports")
+    add("--framework", choices=list(FRAMEWORKS), help="Default: what the file imports.")
     add(
         "--search-space",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="search space or list of points; with --compare one for both, or one for each "
-        "(default: the file beside a submission, else self-tuning)",
+        help="Search space or list of points; with --compare one for both, or one for each "
+        "(default: the file beside a submission, else self-tuning).",
     )
-    add("--name", help="name of the submission in the results (default: its folder's)")
-    add("--quick", action="store_true", help=f"run only {', '.join(design.QUICK)}")
-    add("--workloads", nargs="+", metavar="NAME", help="run only these workloads")
+    add("--name", help="Name of the submission in the results (default: its folder's).")
+    add("--quick", action="store_true", help=f"Run only {', '.join(design.QUICK)}.")
+    add("--workloads", nargs="+", metavar="NAME", help="Run only these workloads.")
     _add_options_of_runs(parser)
-    add("--json", action="store_true", help="print JSON")
+    add("--json", action="store_true", help="Print JSON.")
     add(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="also write a report; its format is that of the name's extension",
+        help="Also write a report; its format is that of the name's extension.",
     )
 
 
@@ -66,54 +66,58 @@ def _add_options_of_runs(parser: argparse.ArgumentParser) -> None:
         type=count(design.MOST_SEEDS),
         default=design.SEEDS,
         metavar="N",
-        help="runs of every workload, each with another seed (default: %(default)s)",
+        help="Runs of every workload, each with another seed (default: %(default)s).",
     )
     add(
         "--early-stop",
         action="store_true",
-        help="look after each seed from the second on, and stop once it is decided; intervals "
-        "are wider for it",
+        help="Look after each seed from the second on, and stop once it is decided; intervals "
+        "are wider for it.",
     )
     add(
         "--reference",
         metavar="NAME",
-        help=f"baseline of the headline and of --early-stop (default: {design.REFERENCE})",
+        help=f"Baseline of the headline and of --early-stop (default: {design.REFERENCE}).",
     )
     add(
         "--rerun",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="run these baselines here too, instead of taking the shipped runs",
+        help="Run these baselines here too, instead of taking the shipped runs.",
     )
     add(
         "--trials",
         type=count(1_000),
         metavar="N",
-        help="points of a search space per seed",
+        help="Points of a search space per seed.",
     )
     add(
-        "--seed", type=int, default=0, metavar="N", help="seed of all runs (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Seed of all runs (default: 0).",
     )
     add(
         "--jobs",
         type=count(1_000),
         metavar="N",
-        help="concurrent runs (default: one per core; seconds are compared with 1 only)",
+        help="Concurrent runs (default: one per core; seconds are compared with 1 only).",
     )
     add(
         "--folder",
         type=Path,
         default=Path("experiments/suite"),
         metavar="DIR",
-        help="directory to write logs to (default: %(default)s)",
+        help="Directory to write logs to (default: %(default)s).",
     )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="directory of prepared data; what is missing is prepared (default: %(default)s)",
+        help="Directory of prepared data; what is missing is prepared (default: %(default)s).",
     )
 
 

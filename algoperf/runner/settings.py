@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import platformdirs
+
 from algoperf import paths, registry, rulesets
 from algoperf.definition import WorkloadDefinition, in_steps
 from algoperf.errors import BadSettings, UnknownName
@@ -36,14 +38,20 @@ _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "eval_period_steps": ("--eval-every-steps", _MAX_STEPS),
     "num_processes": ("--num-processes", _MAX_PROCESSES),
 }
-_PATHS = ("submission_path", "experiment_dir", "data_dir", "search_space")
+_PATHS = (
+    "submission_path",
+    "experiment_dir",
+    "data_dir",
+    "search_space",
+    "profile_dir",
+)
 
 
 def default_data_dir() -> Path:
-    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache."""
+    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache, wherever the system keeps that."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     try:
-        return paths.expanded(given or "~/.cache/algoperf")
+        return paths.expanded(given or platformdirs.user_cache_dir("algoperf", False))
     except BadSettings as error:
         cause = f"{DATA_DIR_VARIABLE}: {error}" if given else str(error)
         raise BadSettings(
@@ -87,7 +95,7 @@ class Settings:
     torch_compile: bool = False
     num_processes: int = 1  # PyTorch: started under torchrun, one per GPU
     allow_partial_data: bool = False
-    tensorboard: bool = False
+    log_to: tuple[str, ...] = ()  # names of loggers, or MODULE:FUNCTION of an observer
     target_setting: bool = False  # shorter, and does not stop at the targets
     # Ends at the validation target or the step hint, whatever the time it takes, and evaluates
     # nothing but the validation split: for comparisons of steps; see `definition.in_steps`.
@@ -106,6 +114,10 @@ class Settings:
     cockpit_every: str = "10"
     cockpit_curvature: str = "ggn_mc"
     cockpit_batch_norm: str = "refuse"
+    # Trials with these are never scored: where to write profiles of which steps; a debugger.
+    profile_dir: Path | None = None
+    profile_steps: str = "10:20"
+    pdb: bool = False
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -145,6 +157,11 @@ class Settings:
         period = self.eval_period_steps or max(1, hint // EVALUATIONS_BY_STEPS)
         object.__setattr__(self, "max_global_steps", last)
         object.__setattr__(self, "eval_period_steps", period)
+
+    @property
+    def is_unscored(self) -> bool:
+        """Whether trials are slowed down on purpose, so that they must not be ranked."""
+        return self.profile_dir is not None or self.pdb
 
     def _check_counts(self) -> None:
         for name, (option, largest) in _COUNTS.items():
@@ -216,10 +233,11 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for logs and for the process that runs a trial."""
-        return {
+        values = {
             name: str(value) if isinstance(value, Path) else value
             for name, value in dataclasses.asdict(self).items()
         }
+        return {**values, "log_to": list(self.log_to)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
@@ -228,4 +246,7 @@ class Settings:
             name: Path(value) if name in _PATHS and value is not None else value
             for name, value in values.items()
         }
+        if converted.pop("tensorboard", False):  # as logs of version 0.1 have it
+            converted["log_to"] = ("tensorboard",)
+        converted["log_to"] = tuple(converted.get("log_to", ()))
         return cls(**converted)
