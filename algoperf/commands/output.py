@@ -1,7 +1,11 @@
 """Where a command's results go: standard output or files, with one sentence if they cannot."""
 
+import argparse
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from algoperf import files, paths
 from algoperf.errors import BadSettings
@@ -21,6 +25,36 @@ def write(path: Path, content: str, what: str, *, more: str = "") -> None:
         return
     files.write_output(path, content)
     say(f"{what}: {path}{more}")
+
+
+def add_json(parser: argparse._ActionsContainer, what: str) -> None:
+    """Adds `--json FILE`; - stands for standard output.
+
+    what: what is written, such as "the leaderboard".
+    """
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help=f"Write {what} to FILE as JSON; - prints it instead of the text.",
+    )
+
+
+def write_json(path: Path, content: object, what: str) -> None:
+    """Writes a value as JSON; numbers that JSON lacks are null."""
+    write(path, json.dumps(_strict(content), indent=2), what)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
 
 
 def check(*paths: Path | None) -> None:

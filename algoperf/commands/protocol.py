@@ -57,32 +57,32 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="[NAME=]FILE",
         help="Python files of submissions that have a learning_rate; NAME defaults to the "
-        "name of the file's folder",
+        "name of the file's folder.",
     )
     add(
         "--framework",
         choices=list(FRAMEWORKS),
-        help="framework of the optimizers (default: the one that each file imports)",
+        help="Framework of the optimizers (default: the one that each file imports).",
     )
     add(
         "--problems",
         nargs="+",
         default=["mini"],
         metavar="NAME",
-        help="test problems, or the sets small, large, mini (default: mini)",
+        help="Test problems, or the sets small, large, mini (default: mini).",
     )
     add(
         "--grid",
         default=_GRID,
         metavar="N|FILE",
         help="N learning rates from 1e-5 to 1e2, or a JSON list of learning rates or of "
-        "points (default: %(default)s)",
+        "points (default: %(default)s).",
     )
     add(
         "--base",
         type=Path,
         metavar="FILE",
-        help="JSON object with the other hyperparameters of each optimizer, by name",
+        help="JSON object with the other hyperparameters of each optimizer, by name.",
     )
     add(
         "--read",
@@ -90,7 +90,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR",
-        help="published result folders to report beside the runs, or alone",
+        help="Published result folders to report beside the runs, or alone.",
     )
 
 
@@ -100,43 +100,43 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--select",
         choices=_MODES,
         default="final",
-        help="choose a setting by its final or by its best test metric (default: final)",
+        help="Choose a setting by its final or by its best test metric (default: final).",
     )
     add(
         "--seeds",
         type=limited,
         default=10,
         metavar="N",
-        help="number of runs of the chosen setting (default: %(default)s)",
+        help="Number of runs of the chosen setting (default: %(default)s).",
     )
     add(
         "--folder",
         type=Path,
         default=Path("experiments/deepobs"),
         metavar="DIR",
-        help="directory for logs and report (default: %(default)s)",
+        help="Directory for logs and report (default: %(default)s).",
     )
-    add("--write", type=Path, metavar="DIR", help="write published result folders too")
+    add("--write", type=Path, metavar="DIR", help="Write published result folders too.")
     add(
         "--release",
         choices=_RELEASES,
         default="1.2",
-        help="release of DeepOBS whose keys are written (default: %(default)s)",
+        help="Release of DeepOBS whose keys are written (default: %(default)s).",
     )
-    add("--seed", type=int, default=0, metavar="N", help="seed (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="Seed (default: 0).")
     add(
         "--jobs",
         type=limited,
         default=1,
         metavar="N",
-        help="number of concurrent runs (default: %(default)s)",
+        help="Number of concurrent runs (default: %(default)s).",
     )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s)",
+        help="Directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s).",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from algoperf import logs, pipeline, registry
 from algoperf.campaign import shared
+from algoperf.errors import BadData
 from algoperf.outcome import Outcome
 from algoperf.procedures import shared_runs
 from algoperf.runner import setup
@@ -129,6 +130,8 @@ class Data:
 
 
 class Numbers:
+    is_at_hand = False
+
     def __init__(self, num_batches):
         self.num_batches = num_batches
 
@@ -186,6 +189,6 @@ def test_a_queue_without_threads_ends_and_fails_like_one_with_them():
 
     batches.batch = fail
     queue = pipeline.InputQueue(batches, dict)
-    with pytest.raises(pipeline.BadData, match="Batch 0 could not be read"):
+    with pytest.raises(BadData, match="Batch 0 could not be read"):
         next(queue)
-    assert isinstance(queue.failure, pipeline.BadData)
+    assert isinstance(queue.failure, BadData)
