@@ -28,6 +28,7 @@ _COMMANDS = {  # name: (module under algoperf.commands, what it does)
     "verify": ("verify", "evaluate kept parameters again and compare with the logs"),
     "score": ("score", "rank submissions from their logs"),
     "report": ("report", "write a report on a leaderboard into one file"),
+    "site": ("site", "write leaderboards as a static web site"),
     "watch": ("watch", "follow running trials in the terminal"),
     "cockpit": ("cockpit", "show what a trial's instruments measured"),
     "analyze": ("analyze", "run one of the benchmark paper's analyses on logs"),
