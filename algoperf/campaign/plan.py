@@ -56,6 +56,7 @@ class Plan:
     partial_data: bool = False
     max_steps: int | None = None
     eval_every_steps: int | None = None
+    by_steps: bool = False
     hang_seconds: float | None = None
     notice_seconds: float = 30.0
 
@@ -83,6 +84,8 @@ class Plan:
             max_global_steps=self.max_steps,
             on_existing="resume",
             save_checkpoints=self.checkpoints,
+            keep_evidence=not self.by_steps,
+            by_steps=self.by_steps,
             checkpoint_every=self.checkpoint_every,
             precision=self.precision,
             torch_compile=self.torch_compile and framework.can_compile,

@@ -73,6 +73,11 @@ KEYS = (
     Key("partial_data", "flag", "Whether to accept data prepared with --subset."),
     Key("max_steps", "count", "End each trial after so many steps."),
     Key("eval_every_steps", "count", "Evaluate by steps instead of by time."),
+    Key(
+        "by_steps",
+        "flag",
+        "Compare by steps: end at the validation target or the step hint.",
+    ),
     Key("hang_seconds", "number", "Abort a trial that makes no progress for so long."),
     Key("notice_seconds", "number", "How long a step may take after SIGTERM."),
 )

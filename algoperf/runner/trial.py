@@ -102,8 +102,10 @@ class Trial:
 
     def _step(self) -> Ending | None:
         p, state = self._p, self.state
-        select_key, update_key, _ = self._keys(state.global_step)
         before = self._clock.submission_seconds
+        # On the submission's clock: a device may make keys only after all it has been given.
+        with self._clock.submission():
+            select_key, update_key, _ = self._keys(state.global_step)
         hook = p.step_hook
         try:
             if hook is not None and hook.wants(state.global_step):

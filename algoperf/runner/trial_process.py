@@ -22,7 +22,7 @@ from algoperf.backend import Backend
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import Outcome, TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner import cockpit, outcomes, setup
+from algoperf.runner import cockpit, debugging, outcomes, profiling, setup
 from algoperf.runner.checkpoints import rows
 from algoperf.runner.checkpoints.background import BackgroundWriter
 from algoperf.runner.checkpoints.files import Checkpoint
@@ -237,6 +237,8 @@ class _Run:
                 raise  # Ctrl-C of the user's
             ending = ending_of(error)
             self._keep_traceback(error)
+            if self.plan.settings.pdb:
+                debugging.post_mortem(error)
         finally:
             self._say("ended")
             writer.close()
@@ -305,8 +307,10 @@ class _Run:
     def _step_hook(
         self, loaded: LoadedSubmission, saved: Checkpoint | None
     ) -> StepHook | None:
-        """The instruments that were asked for."""
+        """The instruments or the profiler that were asked for."""
         plan = self.plan
+        if plan.settings.profile_dir is not None:
+            return profiling.profiler_of(plan) if self.backend.rank == 0 else None
         return cockpit.recorder_of(
             plan.settings,
             self.site.workload,

@@ -147,6 +147,23 @@ def test_device_work_enqueued_and_left_is_charged_to_the_submission(harness, fak
     assert h.rows()[0]["accumulated_submission_time"] == 50
 
 
+def test_keys_that_wait_for_the_device_let_the_submissions_clock_run(
+    harness, fake_time, monkeypatch
+):
+    def enqueue(current_param_container, **kwargs):
+        toy_backend.DEVICE.enqueue(lambda: fake_time.advance(1))
+        return {}, current_param_container, None
+
+    def keys(self, numbers):
+        toy_backend.DEVICE.wait()
+        return list(numbers)
+
+    monkeypatch.setattr(toy_backend.ToyBackend, "keys", keys)
+    h = harness(max_global_steps=40, update_params=enqueue)
+    h.run()
+    assert h.parts.clock.submission_seconds == 40
+
+
 def test_nothing_is_synchronised_between_evaluations(harness):
     h = harness(max_global_steps=9, definition={"eval_period_seconds": 1_000})
     h.run()
