@@ -14,7 +14,6 @@ from algoperf.outcome import Outcome
 from algoperf.runner import experiment
 from algoperf.runner.outcomes import Ending
 
-
 _WIDE = 100  # columns of a terminal that shows everything
 _FOR_WIDE = {5}  # the time that is spent
 
