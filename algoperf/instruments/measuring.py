@@ -23,6 +23,7 @@ from algoperf.probe import (
 
 _T = TypeVar("_T")
 Coupled = Literal["refuse", "coupled"]
+_ALONG_GRADIENT = {"NormTest", "InnerTest", "OrthoTest", "CABS"}
 _LARGEST_STORED = 10_000  # parameters that are written out at each step
 _SMALLEST_FIT = 1e-3  # relative difference from a step of plain SGD
 _COUPLED = (
@@ -95,17 +96,23 @@ class Step:
 
     def observed(self, direction: str) -> tuple[np.ndarray, np.ndarray]:
         """Losses and slopes of all examples along one of the directions."""
+        column = list(self._all_directions()).index(direction)
         if self._is_individual:
             sums = self._sums()
-            column = list(self._directions).index(direction)
             return sums.losses, sums.products[:, column]
-        return self._timed(
-            "slopes",
-            direction,
-            lambda: self._probe.slopes(
-                self._point, self._sample, self._directions[direction]
-            ),
-        )
+        losses, slopes = self._timed("slopes", "", self._slopes)
+        return losses, slopes[:, column]
+
+    def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        directions = tuple(self._all_directions().values())
+        return self._probe.slopes(self._point, self._sample, directions)
+
+    def _all_directions(self) -> dict[str, Vector]:
+        """Those that were given, and the gradient where it is needed."""
+        is_needed = any(name in _ALONG_GRADIENT for name in self._names)
+        if is_needed and "gradient" not in self._directions:
+            self._directions["gradient"] = self._gradient()[1]
+        return self._directions
 
     @property
     def _is_individual(self) -> bool:
@@ -145,11 +152,9 @@ class Step:
 
     def _sums(self) -> Sums:
         def compute() -> Sums:
-            if "gradient" in self._needs:
-                self._directions["gradient"] = self._gradient()[1]
             pairs = (GRADIENT_2D, PARAMETER_2D) if "GradHist2d" in self._names else None
             wanted = Wanted(
-                directions=tuple(self._directions.values()),
+                directions=tuple(self._all_directions().values()),
                 squares="squares" in self._needs,
                 bins=GRADIENT_1D if "GradHist1d" in self._names else None,
                 pair_bins=pairs,
@@ -160,7 +165,6 @@ class Step:
 
     def _products(self) -> np.ndarray:
         """g_i . g of all examples."""
-        self._directions.setdefault("gradient", self._gradient()[1])
         return self.observed("gradient")[1]
 
     def _squares(self) -> dict[str, np.ndarray]:

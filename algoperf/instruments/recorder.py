@@ -70,7 +70,7 @@ class _Pending:
     """A step whose Alpha awaits the next batch."""
 
     step: int
-    direction: Vector  # of length 1
+    direction: Vector  # not yet divided by its length
     length: float
     start: End
 
@@ -129,8 +129,7 @@ class Recorder:
             directions[_END] = pending.direction
         # A length that is not a number gives an alpha that is none either.
         if "Alpha" in names and update is not None and length != 0:
-            unit = self._probe.combine(1 / length, update, 0.0, update)
-            directions[_START] = unit
+            directions[_START] = update
         options = Options(
             self._options.proxy,
             self._options.coupled,
@@ -154,8 +153,7 @@ class Recorder:
 
     def _update(self, view: View, point: Point) -> Vector:
         self._check(view.step, view.params)
-        after = self._probe.copy(view.params, view.model_state)
-        return self._probe.combine(1.0, after.values, -1.0, point.values)
+        return self._probe.change(view.params, point)
 
     def _add_norms(
         self,
@@ -188,7 +186,8 @@ class Recorder:
             found.values["Alpha"] = alpha(0.0, _NOWHERE, _NOWHERE)
             return None
         try:
-            start = End.of(*step.observed(_START))
+            losses, slopes = step.observed(_START)
+            start = End.of(losses, slopes / length)
         except NotMeasurable as error:
             found.refused["Alpha"] = str(error)
             return None
@@ -198,7 +197,8 @@ class Recorder:
         """Alpha of the step before, with this step's batch at its end."""
         if pending is None:
             return
-        end = End.of(*step.observed(_END))
+        losses, slopes = step.observed(_END)
+        end = End.of(losses, slopes / pending.length)
         value = alpha(pending.length, pending.start, end)
         if self._log is not None:
             self._log.add(pending.step, at, {"Alpha": value})
