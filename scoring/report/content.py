@@ -9,18 +9,26 @@ from algoperf.errors import BadLogs
 from ..analysis import frameworks, grid, power, relax
 from ..leaderboard import Leaderboard
 from ..uncertainty import Uncertainty, bootstrap
-from . import provenance, results, robustness, runs
+from . import dates, entrants, provenance, results, robustness, runs, trials
 from .document import Document, Section
 
 _FEW_STUDIES = 3
 
 
+_TITLE = "Training-algorithm benchmark report"
+
+
 def make_document(
-    board: Leaderboard, *, command: str = "", targets_file: Path | None = None
+    board: Leaderboard,
+    *,
+    title: str = "",
+    command: str = "",
+    targets_file: Path | None = None,
 ) -> Document:
     """Everything that a report says about a leaderboard.
 
-    command: what was typed to write it. targets_file: the file of targets that was used.
+    title: of the board. command: what was typed to write the report. targets_file: the file of
+    targets that was used.
     """
     pool = board.pool
     can_resample = pool.num_studies * pool.num_trials > 1
@@ -31,7 +39,10 @@ def make_document(
         *([results.certainty_section(found)] if found and _is_race(board) else []),
         *([robustness.pool_section(board)] if _is_race(board) else []),
         results.workloads_section(board, found),
+        *_present(entrants.entrants_section(board)),
         runs.outcomes_section(board),
+        trials.trials_section(board),
+        *_present(trials.tuning_section(board)),
         runs.cost_section(board),
         robustness.sensitivity_section(board),
         *(_analyses(board) if _is_race(board) else []),
@@ -40,7 +51,7 @@ def make_document(
         provenance.reproduce_section(board, command, targets_file),
     ]
     return Document(
-        title="Training-algorithm benchmark report",
+        title=title or _TITLE,
         summary=_summary(board),
         sections=sections,
         banner=_banner(board),
@@ -49,6 +60,10 @@ def make_document(
         leaderboard=board.as_dict(),
         generator=f"algoperf {algoperf.__version__}",
     )
+
+
+def _present(section: Section | None) -> list[Section]:
+    return [] if section is None else [section]
 
 
 def _analyses(board: Leaderboard) -> list[Section]:
@@ -88,6 +103,7 @@ def _summary(board: Leaderboard) -> list[tuple[str, str]]:
     workloads = f"{len(pool.bases)} base"
     if pool.held_out:
         workloads += f" + {len(pool.held_out)} held out"
+    ran = dates.span(t for e in board.entries for t in pool.trials(e.submission))
     return [
         ("rules", pool.ruleset.name),
         ("tuning", pool.tuning),
@@ -95,6 +111,7 @@ def _summary(board: Leaderboard) -> list[tuple[str, str]]:
         ("workloads", workloads),
         ("studies", str(pool.num_studies)),
         ("trials", f"{num_trials:,}"),
+        *([("ran", ran)] if ran else []),
     ]
 
 

@@ -9,7 +9,8 @@ from ..leaderboard import Entry, Leaderboard, Speedup
 from ..tables import Interval
 from ..times import Measure
 from ..uncertainty import Uncertainty
-from .charts import profile_chart, workload_chart
+from .charts import profile_chart
+from .curves import SWITCHES, workload_chart
 from .document import (
     NONE,
     TIMES,
@@ -21,7 +22,7 @@ from .document import (
     TimeUnit,
     interval_words,
     number_cell,
-    percent_cell,
+    probability_cell,
     text_cell,
     time_unit,
 )
@@ -175,13 +176,7 @@ def _ratios_table(board: Leaderboard, measure: Measure) -> DataTable:
 
 def workloads_section(board: Leaderboard, found: Uncertainty | None) -> Section:
     """Median times with intervals, and a chart of each workload."""
-    table = board.hits.table("seconds", compat=board.compat)
-    order = [table.submissions.index(entry.submission) for entry in board.entries]
-    study_times = table.study_times()[order]  # [submission, workload, study]
-    names = board.pool.scored_workloads
-    charts = [
-        workload_chart(board, name, study_times[:, w]) for w, name in enumerate(names)
-    ]
+    charts = [workload_chart(board, name) for name in board.pool.scored_workloads]
     split = board.pool.ruleset.scored_split
     return Section(
         "workloads",
@@ -200,6 +195,7 @@ def workloads_section(board: Leaderboard, found: Uncertainty | None) -> Section:
                     "missed the target. Curves are shown until half as long again as the "
                     "slowest study took to the target."
                 ),
+                switches=SWITCHES,
             ),
         ],
     )
@@ -224,15 +220,17 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
 
 
 def _workload_cell(board: Leaderboard, workload: str) -> Cell:
-    """The name, and what must be reached."""
+    """The name, and what must be reached on which split."""
     target = board.pool.target(workload)
-    bound = target.bound(board.pool.ruleset.scored_split)
-    bound = target.validation if bound is None else bound
+    split = board.pool.ruleset.scored_split
+    bound = target.bound(split)
+    if bound is None:  # the workload has no test target
+        split, bound = "validation", target.validation
     held_out = "\nheld out" if workload in board.pool.held_out else ""
     return Cell(
         workload,
         workload,
-        detail=f"{target.metric} {target.comparison} {bound:.5g}{held_out}",
+        detail=f"{split} {target.metric} {target.comparison} {bound:.5g}{held_out}",
     )
 
 
@@ -251,8 +249,7 @@ def _time_cell(
         details.append("not counted")
     if not math.isfinite(seconds):
         return Cell(NONE, None, interval, "\n".join(details))
-    words = f"{seconds / unit.seconds:.{unit.digits}f} {unit.name}"
-    return Cell(words, seconds, interval, "\n".join(details))
+    return Cell(unit.words(seconds), seconds, interval, "\n".join(details))
 
 
 def certainty_section(found: Uncertainty) -> Section:
@@ -261,7 +258,7 @@ def certainty_section(found: Uncertainty) -> Section:
     off_diagonal = ~np.eye(len(names), dtype=bool)
     has_ties = bool((found.ties[off_diagonal] >= 0.005).any())
     ranks = [
-        [text_cell(name), *(percent_cell(float(p)) for p in found.ranks[i])]
+        [text_cell(name), *(probability_cell(float(p)) for p in found.ranks[i])]
         for i, name in enumerate(names)
     ]
     wins = [
@@ -285,14 +282,16 @@ def certainty_section(found: Uncertainty) -> Section:
                 "Probability of each rank",
                 [_SUBMISSION, *(Column(str(r + 1)) for r in range(len(names)))],
                 ranks,
-                "Submissions with equal scores share the better rank.",
+                "Submissions with equal scores share the better rank. Blank: in none of the "
+                "resamples.",
             ),
             DataTable(
                 "wins",
                 "Probability that the row scores higher than the column",
                 [_SUBMISSION, *(Column(name) for name in names)],
                 wins,
-                "=: share of resamples with equal scores." if has_ties else "",
+                "Blank: in none of the resamples."
+                + (" =: share of resamples with equal scores." if has_ties else ""),
             ),
         ],
     )
@@ -300,7 +299,8 @@ def certainty_section(found: Uncertainty) -> Section:
 
 def _win_cell(found: Uncertainty, row: int, column: int) -> Cell:
     win, tie = float(found.wins[row, column]), float(found.ties[row, column])
-    cell = percent_cell(win)
+    cell = probability_cell(win)
     if tie < 0.005:
         return cell
-    return Cell(cell.text, win, detail=f"= {tie:.0%}", share=win)
+    ties = probability_cell(tie).text
+    return Cell(cell.text, win, detail=f"= {ties}", share=cell.share)
