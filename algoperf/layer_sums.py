@@ -83,6 +83,7 @@ class LayerSums:
         self.squared_norms = np.zeros(len(weights))
         self.products = np.zeros((len(weights), len(wanted.directions)))
         self.squares: dict[str, Any] = {}
+        self.largest = 0.0
         self.counts: np.ndarray | None = None
         self.pair_counts: dict[str, np.ndarray] = {}
         self._add_common_products(shares)
@@ -135,6 +136,8 @@ class LayerSums:
         if self._wanted.bins is not None:
             kept = self._kept[part]
             left, right = self._host(slopes)[kept], self._host(inputs)[kept]
+            both = (np.abs(x).max(1, initial=0.0) for x in (left, right))
+            self._note_largest(np.multiply(*both))
             self._add_counts(histograms.count_outer(left, right, self._wanted.bins))
 
     def _add_written(self, layer: Layer, part: slice, inputs: Any, slopes: Any) -> None:
@@ -191,12 +194,16 @@ class LayerSums:
         if wanted.bins is not None or wanted.pair_bins is not None:
             rows, kept = self._host(grads), self._kept[part]
             rows = rows if kept.all() else rows[kept]
+            self._note_largest(rows)
             if wanted.bins is not None:
                 self._add_counts(histograms.count(rows, wanted.bins))
             if wanted.pair_bins is not None and parameter is not None:
                 pairs = histograms.count_pairs(rows, parameter, wanted.pair_bins)
                 self.pair_counts[name] = self.pair_counts.get(name, 0) + pairs
         return self._arrays.compiled(_squares)(grads) if wanted.squares else None
+
+    def _note_largest(self, elements: np.ndarray) -> None:
+        self.largest = max(self.largest, histograms.largest(elements))
 
     def _add_squares(self, name: str, squares: Any) -> None:
         before = self.squares.get(name)

@@ -62,6 +62,7 @@ class Sums:
     squared_norms: np.ndarray  # |g_i|^2, float64 [examples]
     products: np.ndarray  # g_i . direction, float64 [examples, directions]
     squares: Vector | None = None  # the sum of g_i^2
+    largest: float = 0.0  # of all |g_ij|, where elements are counted
     counts: np.ndarray | None = None  # int64 [bins]
     pair_counts: Mapping[str, np.ndarray] | None = None  # by parameter: [bins, bins]
 
@@ -90,8 +91,8 @@ class Probe(Protocol):
         """Copies of what a submission holds, read from and never changed again."""
         ...
 
-    def change(self, params: Any, point: Point) -> Vector:
-        """What a submission holds now minus what it held then."""
+    def held(self, params: Any) -> Vector:
+        """What a submission holds now, not copied: to be read at once."""
         ...
 
     def losses(self, point: Point, sample: Sample) -> np.ndarray:

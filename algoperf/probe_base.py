@@ -27,6 +27,7 @@ from algoperf.probe_chunks import (
     ChunkRequest,
     Parts,
     Rows,
+    largest_of_all,
     over_processes,
 )
 
@@ -215,6 +216,7 @@ class ProbeBase(abc.ABC):
             self.gathered(found.squared_norms[counted]),
             self.gathered(found.products[counted]),
             squares=self.added(found.squares) if wanted.squares else None,
+            largest=largest_of_all(self, found.largest),
             counts=over_processes(self, found.counts),
             pair_counts={
                 name: over_processes(self, pairs)

@@ -77,6 +77,7 @@ class Parts:
         self._total: Vector | None = None
         self._squares: Vector | None = None
         self._counts: np.ndarray | None = None
+        self._largest = 0.0
         self._pairs: dict[str, np.ndarray] = {}
 
     def add(self, probe: Processes, found: Chunk, kept: np.ndarray) -> None:
@@ -93,6 +94,7 @@ class Parts:
         bins, pair_bins = self._wanted.bins, self._wanted.pair_bins
         for name, array in gradients.items():
             rows = array if kept.all() else array[kept]
+            self._largest = max(self._largest, histograms.largest(rows))
             if bins is not None:
                 counts = histograms.count(rows, bins)
                 self._counts = counts if self._counts is None else self._counts + counts
@@ -113,6 +115,7 @@ class Parts:
             columns[1],
             columns[2],
             squares=squares,
+            largest=largest_of_all(probe, self._largest),
             counts=over_processes(probe, self._counts),
             pair_counts={n: over_processes(probe, p) for n, p in self._pairs.items()}
             if self._pairs
@@ -123,6 +126,11 @@ class Parts:
 
 def _sum(probe: Processes, total: Vector | None, more: Vector) -> Vector:
     return more if total is None else probe.combine(1.0, total, 1.0, more)
+
+
+def largest_of_all(probe: Processes, number: float) -> float:
+    """The largest of all processes."""
+    return float(probe.gathered(np.array([number])).max())
 
 
 def over_processes(probe: Processes, counts: Any) -> Any:

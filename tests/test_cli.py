@@ -287,6 +287,7 @@ RUN_OPTIONS = {
     "--allow-partial-data": False,
     "--calibrate": None,
     "--cockpit": None,
+    "--cockpit-adapt-bins": None,
     "--cockpit-batch-norm": "refuse",
     "--cockpit-curvature": "ggn_mc",
     "--cockpit-every": "10",

@@ -102,9 +102,9 @@ class JaxProbe(ProbeBase):
 
         return jax.jit(combine)
 
-    def change(self, params: Any, point: Point) -> Vector:
+    def held(self, params: Any) -> Vector:
         """See `algoperf.probe.Probe`."""
-        return self.combine(1.0, _flat(params), -1.0, point.values)
+        return _flat(params)
 
     def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""

@@ -109,10 +109,10 @@ class TorchProbe(ProbeBase):
             return {name: torch.add(x[name], y[name], alpha=b) for name in x}
         return {name: torch.add(b * y[name], x[name], alpha=a) for name in x}
 
-    def change(self, params: Any, point: Point) -> Vector:
+    def held(self, params: Any) -> Vector:
         """See `algoperf.probe.Probe`."""
         named = dict(nn.Module.named_parameters(unwrap(params)))
-        return {n: named[n].detach() - point.values[n] for n in self.names}
+        return {name: named[name].detach() for name in self.names}
 
     def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""

@@ -21,8 +21,8 @@ class ToyProbe(ProbeBase):
     def copy(self, params, model_state):
         return Point({name: np.array(params[name]) for name in self.names}, model_state)
 
-    def change(self, params, point):
-        return self.combine(1.0, params, -1.0, point.values)
+    def held(self, params):
+        return {name: params[name] for name in self.names}
 
     def copy_sample(self, sample):
         return Sample({k: np.array(v) for k, v in sample.batch.items()}, sample.key)
