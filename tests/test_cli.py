@@ -303,6 +303,7 @@ RUN_OPTIONS = {
     "--calibrate": None,
     "--checkpoint-every": "auto",
     "--cockpit": None,
+    "--cockpit-adapt-bins": None,
     "--cockpit-batch-norm": "refuse",
     "--cockpit-curvature": "ggn_mc",
     "--cockpit-every": "10",

@@ -321,6 +321,12 @@ def _add_instruments(parser: argparse.ArgumentParser) -> None:
         help="Measure every N steps, or at log:START,END[,STEPS[,BASE]] (default: %(default)s).",
     )
     add(
+        "--cockpit-adapt-bins",
+        metavar="N",
+        help="Every N steps, or at log:…, fit the histograms' ranges to the largest elements; "
+        "from the next measurement on (default: the ranges stay as they are).",
+    )
+    add(
         "--cockpit-curvature",
         default="ggn_mc",
         choices=PROXIES,
