@@ -16,6 +16,7 @@ demo: $(READY)
 	    --data-dir demo/data --experiment-dir demo/logs --overwrite \
 	    --experiment-name $${algorithm}_$$framework || exit 1; \
 	done; done
+	$(BIN)/algoperf verify demo/logs --quiet
 	$(BIN)/algoperf score demo/logs --studies 2 --figure demo/performance_profiles.svg
 	$(BIN)/algoperf report demo/logs --studies 2 -o demo/report.html
 

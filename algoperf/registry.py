@@ -150,6 +150,13 @@ def dataset_module(name: str, part: str) -> ModuleType:
     return module("datasets", name, part)
 
 
+def format_version(dataset: str) -> int | None:
+    """The version of prepared data that is read; None for a data set from elsewhere."""
+    if not has_module("datasets", dataset, "reader"):
+        return None
+    return cast(int, dataset_module(dataset, "reader").FORMAT_VERSION)
+
+
 def prepare_module(name: str) -> plugins.PrepareModule:
     """`prepare` of a data set."""
     return cast(plugins.PrepareModule, dataset_module(name, "prepare"))

@@ -149,11 +149,31 @@ def kills(options: argparse.Namespace) -> None:
         done = sum(s.verdict.state is State.DONE for s in states)
         found = logs.read(campaign.folder)
         ids = {trial.id for trial in found}
-    print(
-        f"{options.engine}: {options.trials} trials, {killed[0]} processes killed, "
-        f"{watcher.num_attempts} attempts, {rounds} runs, {seconds:.0f} s; done {done}, "
-        f"trials in the logs {len(found)}, each once: {len(ids) == len(found) == options.trials}"
-    )
+        print(
+            f"{options.engine}: {options.trials} trials, {killed[0]} processes killed, "
+            f"{watcher.num_attempts} attempts, {rounds} runs, {seconds:.0f} s; done {done}, "
+            f"trials in the logs {len(found)}, each once: "
+            f"{len(ids) == len(found) == options.trials}"
+        )
+        quiet = make_campaign(folder / "quiet", options.trials)
+        Drive(quiet, engine_of("local", quiet, 2), Silent(), is_scored=False).run()
+        same = measured(campaign) == measured(quiet)
+    print(f"steps and metrics of every trial as in a run without kills: {same}")
+
+
+def measured(campaign) -> dict[str, dict[str, list[float]]]:  # type: ignore[no-untyped-def]
+    """What was measured in each trial, except times."""
+    from algoperf import logs
+    from algoperf.evaluations import STEP
+
+    return {
+        str(trial.id): {
+            name: list(map(repr, values.tolist()))
+            for name, values in trial.columns.items()
+            if name == STEP or "/" in name
+        }
+        for trial in logs.read(campaign.folder)
+    }
 
 
 def kill(is_over: threading.Event, mark: str, every: float, killed: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ from tests import core_selection
 
 TOY_FOLDER = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY_FOLDER))
+
+
+# Processes that are started in the background ignore it, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

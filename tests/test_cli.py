@@ -92,7 +92,7 @@ def test_a_wrong_ruleset_is_refused(run):
     assert "v0.7" in err and "paper" in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["lst"], ["list", "--no-such-option"]])
+@pytest.mark.parametrize("arguments", [["lst"], ["list", "--no-such-option"]])
 def test_a_command_line_that_cannot_be_understood_shows_the_usage(run, arguments):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
@@ -149,6 +149,9 @@ def test_a_good_submission_is_found_ok(run, tmp_path):
     status, out, _ = run("check", write_submission(tmp_path, space), "--static")
     assert status == 0
     assert "rate=0.5" in out
+    assert "from the submission (--verbose lists them)." in out
+    assert "mnist_mini: batch size" not in out
+    _, out, _ = run("check", tmp_path / "submission.py", "--static", "--verbose")
     assert "mnist_mini: batch size 8 (submission)." in out
     assert out.endswith("verdict: ok\n")
 
@@ -295,20 +298,25 @@ RUN_OPTIONS = {
     "--first-trial": 1,
     "--framework": None,
     "--hang-seconds": None,
+    "--json": None,
     "--keep-evidence": True,
     "--last-trial": None,
+    "--log-to": None,
     "--max-steps": None,
     "--no-checkpoints": True,
     "--notice-seconds": 30.0,
     "--num-processes": 1,
     "--overwrite": "refuse",
+    "--pdb": False,
     "--precision": "float32",
+    "--profile": None,
+    "--profile-steps": "10:20",
     "--resume": "refuse",
     "--ruleset": "paper",
     "--search-space": None,
     "--seed": 0,
     "--studies": None,
-    "--tensorboard": False,
+    "--tensorboard": None,
     "--torch-compile": False,
     "--trials": None,
     "--tuning-ruleset": None,  # inferred from the search space

@@ -47,6 +47,7 @@ _MAY_CHANGE = {
     "hang_seconds",
     "notice_seconds",
     "checkpoints",
+    "checkpoint_every",
 }
 
 

@@ -126,7 +126,8 @@ def sentence(state: TrialState, *, is_left: bool) -> str:
     again = " It will run again." if is_left else ""
     if state.outcome is not None and verdict.state is not State.RUNNING:
         ending = Ending(state.outcome, verdict.reason)
-        return f"{experiment.sentence(plan, ending)}{again}"
+        caveats = state.record.caveats if state.record else ()
+        return f"{experiment.sentence(plan, ending, caveats)}{again}"
     s = plan.settings
     what = verdict.cause or verdict.state
     reason = f": {verdict.reason}" if verdict.reason else ""

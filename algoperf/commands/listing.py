@@ -2,10 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from algoperf import registry, rulesets
+from algoperf.commands import output
 from algoperf.definition import Tier, WorkloadDefinition
+
+EXAMPLES = """\
+examples:
+  algoperf list
+  algoperf list --tier mini
+  algoperf list --variants --json workloads.json"""
 
 _HEADER = (
     "workload",
@@ -23,23 +30,25 @@ _HEADER = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument(
-        "--variants", action="store_true", help="also list the variants"
+        "--variants", action="store_true", help="Also list the variants."
     )
     parser.add_argument(
         "--ruleset",
         default=rulesets.DEFAULT_RULESET,
         choices=list(rulesets.RULESETS),
-        help="ruleset whose budgets are shown (default: %(default)s)",
+        help="Ruleset whose budgets are shown (default: %(default)s).",
     )
     parser.add_argument(
         "--tier",
         choices=get_args(Tier),
-        help="only workloads of this tier; deepobs is shown where it is asked for",
+        help="Only workloads of this tier; deepobs is shown where it is asked for.",
     )
+    output.add_json(parser, "the workloads")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Prints a table of workloads."""
+    output.check(options.json)
     rules = rulesets.ruleset(options.ruleset)
     shown = [
         definition
@@ -51,8 +60,30 @@ def execute(options: argparse.Namespace) -> int:
             else definition.tier != "deepobs"
         )
     ]
-    print(table([_HEADER, *(_row(definition, rules) for definition in shown)]))
+    if options.json is not None:
+        content = {"workloads": [_facts(definition, rules) for definition in shown]}
+        output.write_json(options.json, content, "Workloads")
+    if options.json != output.STDOUT:
+        output.say(table([_HEADER, *(_row(d, rules) for d in shown)]))
     return 0
+
+
+def _facts(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> dict[str, Any]:
+    """For programs; null for what the ruleset or the workload does not have."""
+    target, limits = definition.target, definition.limits.get(rules.limits)
+    return {
+        "workload": definition.name,
+        "base_workload": definition.base_name,
+        "tier": definition.tier,
+        "title": definition.title,
+        "metric": target.metric,
+        "comparison": target.comparison,
+        "validation_target": target.validation,
+        "test_target": target.test,
+        "budget_seconds": limits.budget_seconds if limits else None,
+        "step_hint": limits.step_hint if limits else None,
+        "eval_period_seconds": definition.eval_period_for(rules) if limits else None,
+    }
 
 
 def _row(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> tuple[str, ...]:

@@ -8,6 +8,11 @@ from typing import Any
 from algoperf import registry
 from algoperf.commands import output, scoring_options
 
+EXAMPLES = """\
+examples:
+  algoperf report experiments -o report.html
+  algoperf report experiments --format md -o -"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
@@ -18,19 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="file to write, or - for standard output (default: report.EXT, where EXT is the "
-        "format's extension)",
+        help="File to write, or - for standard output (default: report.EXT, where EXT is the "
+        "format's extension).",
     )
     parser.add_argument(
         "--title",
         type=str,
         metavar="TEXT",
-        help="title of the report, such as the board's name",
+        help="Title of the report, such as the board's name.",
     )
     parser.add_argument(
         "--format",
         choices=list(formats.FORMATS),
-        help="report format (default: by the extension of the output, else html)",
+        help="Report format (default: by the extension of the output, else html).",
     )
 
 

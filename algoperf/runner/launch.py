@@ -23,6 +23,7 @@ from algoperf import exit_status, logs
 from algoperf.errors import AlgoPerfError
 from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
+from algoperf.runner import loggers
 from algoperf.runner.checkpoints import files as checkpoint_files
 from algoperf.runner.fairness import judgement
 from algoperf.runner.fairness.stamps import STAMPS_FILE, Recorder
@@ -37,6 +38,7 @@ from algoperf.runner.supervision.watchdog import (
     outlasted_notice,
     spent_in_step,
 )
+from algoperf.runner.trial_observers import Audience, TrialObserver
 
 TRIAL_MODULE = "algoperf.runner.trial_process"
 _LOOK_SECONDS = 1.0
@@ -109,43 +111,63 @@ class Office:
         ]
         return sorted(words, key=lambda word: float(word["at"]))
 
-    def caches(self) -> dict[str, str]:
-        """Variables that give compilers a folder of this trial."""
+    def own_folders(self) -> dict[str, str]:
+        """Variables that give compilers and temporary files folders of this trial."""
         optional = [name for name in _OPTIONAL_CACHE_VARIABLES if name in os.environ]
-        return {
+        temporary = self.folder / "tmp"
+        temporary.mkdir()
+        return {"TMPDIR": str(temporary)} | {
             name: str(self.folder / "caches" / name.lower())
             for name in (*_CACHE_VARIABLES, *optional)
         }
 
 
-def launch(plan: TrialPlan) -> Ending:
-    """Runs the trial to its end; raises `WrongInput` if it could not even begin."""
+def launch(plan: TrialPlan, observers: Sequence[TrialObserver] = ()) -> Ending:
+    """Runs the trial to its end; raises `WrongInput` if it could not even begin.
+
+    Also tells `observers`, and the loggers that the settings name, how it goes.
+    """
     with tempfile.TemporaryDirectory(
         prefix="algoperf-", ignore_cleanup_errors=True
     ) as folder:
         office = Office(Path(folder))
-        stop = StopRequest()
-        office.plan_file.write_text(plan.dumps())
-        launch = {"launcher": os.getpid(), "at": time.perf_counter()}
-        office.launch_file.write_text(json.dumps(launch))
-        recorder = Recorder(office.pipe) if hasattr(os, "mkfifo") else None
-        before = judgement.rows_before(plan.folder)
-        is_resumed = (plan.folder / checkpoint_files.FOLDER).is_dir()
-        part = len(list(plan.folder.glob("meta_data_*.json")))
-        tree = ProcessTree(_command(plan.settings, office), environment(plan, office))
+        variables = environment(plan, office)  # before a logger sets any
+        audience = Audience(plan, [*loggers.make(plan.settings.log_to), *observers])
+        audience.start()
+        record = None
         try:
-            with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
-                death = _wait(tree, office, plan.settings, stop)
-        finally:
-            tree.end()
-            if recorder is not None:
-                recorder.close()
-        ending = _ending(plan, office, death, stop)
-        if recorder is None or not plan.folder.is_dir():
+            ending = _launch(plan, office, variables, audience)
+            record = logs.read_outcome(plan.folder) or ending.record()
             return ending
-        logs.write_json(plan.folder / STAMPS_FILE.format(part=part), recorder.to_json())
-        found = judgement.breaches(recorder, before, plan.folder, is_resumed=is_resumed)
-        return _judged(plan, ending, found, judgement.long_phases(recorder.stamps))
+        finally:
+            audience.end(record)
+
+
+def _launch(
+    plan: TrialPlan, office: Office, variables: Mapping[str, str], audience: Audience
+) -> Ending:
+    stop = StopRequest()
+    office.plan_file.write_text(plan.dumps())
+    launch = {"launcher": os.getpid(), "at": time.perf_counter()}
+    office.launch_file.write_text(json.dumps(launch))
+    recorder = Recorder(office.pipe) if hasattr(os, "mkfifo") else None
+    before = judgement.rows_before(plan.folder)
+    is_resumed = (plan.folder / checkpoint_files.FOLDER).is_dir()
+    part = len(list(plan.folder.glob("meta_data_*.json")))
+    tree = ProcessTree(_command(plan.settings, office), variables)
+    try:
+        with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
+            death = _wait(tree, office, plan.settings, stop, audience)
+    finally:
+        tree.end()
+        if recorder is not None:
+            recorder.close()
+    ending = _ending(plan, office, death, stop)
+    if recorder is None or not plan.folder.is_dir():
+        return ending
+    logs.write_json(plan.folder / STAMPS_FILE.format(part=part), recorder.to_json())
+    found = judgement.breaches(recorder, before, plan.folder, is_resumed=is_resumed)
+    return _judged(plan, ending, found, judgement.long_phases(recorder.stamps))
 
 
 def _command(settings: Settings, office: Office) -> list[str]:
@@ -164,7 +186,7 @@ def environment(plan: TrialPlan, office: Office) -> dict[str, str]:
     return {
         **plan.settings.environment,
         **os.environ,
-        **office.caches(),
+        **office.own_folders(),
         "PYTHONSAFEPATH": "1",
     }
 
@@ -180,7 +202,11 @@ class _Death:
 
 
 def _wait(
-    tree: ProcessTree, office: Office, settings: Settings, stop: StopRequest
+    tree: ProcessTree,
+    office: Office,
+    settings: Settings,
+    stop: StopRequest,
+    audience: Audience,
 ) -> _Death:
     """Waits for the end, and looks whether it has to be brought about from here."""
     board, stopped_at = office.board_file(0), None
@@ -190,6 +216,7 @@ def _wait(
             status = tree.process.wait(_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             sign, now = read_sign(board), time.perf_counter()
+            audience.heartbeat(sign)
             if stop.is_set and stopped_at is None:
                 stopped_at = now
             is_late = stopped_at is not None and now - stopped_at > allowed

@@ -399,7 +399,7 @@ def test_devices_and_processes_change_nothing_but_the_order_of_sums(
 ):
     load(framework)
     prepared(name)
-    one = run_report(name, framework, data_dir)
+    one = both.report(name, framework, data_dir)
     many = run_report(name, framework, data_dir, **more)
     assert many["num_devices"] == next(iter(more.values()))
     assert_close(many["summed"], one["summed"], "summed")

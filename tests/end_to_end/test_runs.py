@@ -16,7 +16,7 @@ from algoperf.runner.trial_parts import TrialParts
 
 ROOT = Path(__file__).parents[2]
 # The others' ten steps on every small workload are slow contract tests.
-_FAST = ("adamw", "nadamw", "distributed_shampoo", "schedule_free_adamw")
+_FAST = ("adamw", "nadamw", "schedule_free_adamw")
 ALGORITHMS = [
     name if name in _FAST else pytest.param(name, marks=pytest.mark.slow)
     for name in registry.folders("reference_algorithms")

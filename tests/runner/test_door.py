@@ -1,7 +1,9 @@
 """What is wrong is found before anything starts: no process, no folder."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -142,8 +144,11 @@ def without(monkeypatch, *packages):
 
 
 def test_a_missing_package_of_an_option_is_named(toy, refused, monkeypatch):
-    without(monkeypatch, "tensorboardX")
-    refused(toy(tensorboard=True), r"--tensorboard needs .*'algoperf\[report\]'")
+    without(monkeypatch, "tensorboard")
+    refused(
+        toy(log_to=("tensorboard",)),
+        r"--log-to tensorboard needs .*'algoperf\[tensorboard\]'",
+    )
     door.check_before_start(toy())
 
 
@@ -248,3 +253,15 @@ def test_checking_imports_no_framework(shared):
         text=True,
     )
     assert result.stdout == "[]\n", result.stderr
+
+
+def test_data_of_another_format_are_refused(shared, refused, tmp_path):
+    settings = shared()
+    folder = tmp_path / "data" / "mnist_mini"
+    shutil.copytree(settings.data_folder, folder)
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "format_version": 0}))
+    settings = dataclasses.replace(settings, data_dir=tmp_path / "data")
+    text = refused(settings, "has format version 0 of mnist")
+    assert "Delete the folder and run `algoperf prepare mnist_mini --data-dir" in text

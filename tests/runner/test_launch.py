@@ -1,7 +1,9 @@
 """Whose fault it is when a trial's process ends as no trial should, in real processes."""
 
 import json
+import os
 import signal
+import tempfile
 
 import pytest
 from processes import start, wait_until
@@ -138,6 +140,26 @@ def test_a_folder_named_algoperf_in_the_current_one_is_not_ours(
     monkeypatch.chdir(tmp_path / "clone")
     is_good, *_ = run(settings)
     assert is_good
+
+
+def test_temporary_files_and_compiled_programs_go_with_their_trial(
+    toy_in_processes, written, tmp_path
+):
+    where = tmp_path / "where.txt"
+    settings = toy_in_processes(
+        submission_path=written(
+            top=f"""
+import os, pathlib, tempfile
+names = [tempfile.gettempdir(), os.environ["TORCHINDUCTOR_CACHE_DIR"]]
+pathlib.Path(tempfile.gettempdir(), "for_the_next_trial").touch()
+pathlib.Path({str(where)!r}).write_text("\\n".join(names))
+"""
+        )
+    )
+    assert run(settings)[0]
+    folders = where.read_text().splitlines()
+    assert len(set(folders)) == 2 and tempfile.gettempdir() not in folders
+    assert not any(map(os.path.exists, folders))
 
 
 def test_overwrite_leaves_a_trial_that_runs_untouched(

@@ -12,6 +12,8 @@ from algoperf import rulesets, spec
 from algoperf.errors import BadCheckpoint
 from algoperf.logs import Outcome, TrialLog, read_outcome
 from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.runner.checkpoints.background import BackgroundWriter
+from algoperf.runner.checkpoints.schedule import Period, Schedule
 from algoperf.runner.clock import Clock, Phase
 from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
@@ -143,6 +145,23 @@ def test_device_work_enqueued_and_left_is_charged_to_the_submission(harness, fak
     h.run()
     assert h.parts.clock.submission_seconds == 50
     assert h.rows()[0]["accumulated_submission_time"] == 50
+
+
+def test_keys_that_wait_for_the_device_let_the_submissions_clock_run(
+    harness, fake_time, monkeypatch
+):
+    def enqueue(current_param_container, **kwargs):
+        toy_backend.DEVICE.enqueue(lambda: fake_time.advance(1))
+        return {}, current_param_container, None
+
+    def keys(self, numbers):
+        toy_backend.DEVICE.wait()
+        return list(numbers)
+
+    monkeypatch.setattr(toy_backend.ToyBackend, "keys", keys)
+    h = harness(max_global_steps=40, update_params=enqueue)
+    h.run()
+    assert h.parts.clock.submission_seconds == 40
 
 
 def test_nothing_is_synchronised_between_evaluations(harness):
@@ -424,6 +443,31 @@ def test_a_request_to_stop_ends_the_trial_after_the_step(harness):
     ending = h.run()
     assert ending.outcome is Outcome.PREEMPTED and "after step 4" in ending.reason
     assert (h.folder / "checkpoints" / "ckpt-4").is_dir()
+
+
+@pytest.mark.parametrize(("every", "steps"), [("0", [5, 9, 10]), ("1h", [1, 10])])
+def test_the_first_and_the_last_evaluation_have_a_checkpoint(harness, every, steps):
+    saved, schedule = [], Schedule(Period.parse(every))
+    h = harness(
+        max_global_steps=10,
+        eval_period_steps=4,
+        save_checkpoints=True,
+        checkpoint_schedule=schedule,
+    )
+    h.run()
+    saved = [int(p.name[5:]) for p in (h.folder / "checkpoints").glob("ckpt-*")]
+    assert sorted(saved) == steps[-2:]
+
+
+def test_the_clock_books_a_slow_disk_at_the_end_as_logging(harness, fake_time):
+    class SlowDisk(BackgroundWriter):
+        def wait(self):
+            fake_time.advance(7)
+
+    h = harness(max_global_steps=1, save_checkpoints=True, checkpoint_writer=SlowDisk())
+    before = h.parts.clock.seconds(Phase.LOGGING)
+    h.run()
+    assert h.parts.clock.seconds(Phase.LOGGING) - before == 7
 
 
 def test_all_processes_stop_when_one_is_asked_to(harness):

@@ -12,7 +12,7 @@ from algoperf.runner.randomness import key_numbers
 from algoperf.workload import Workload
 
 FRAMEWORK_PACKAGES = {"jax": "flax", "pytorch": "torch"}
-SLOW = {"mnist_vae", "cifar100_allcnnc", "svhn_wrn164"}  # a minute to compile
+SLOW = {"mnist_vae", "cifar10_3c3d", "cifar100_allcnnc", "svhn_wrn164"}  # to compile
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 PARAMETERS = {
     "quadratic_deep": 100,
