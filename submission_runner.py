@@ -67,7 +67,7 @@ flags.DEFINE_integer("hparam_end_index", None, "Trial to stop before, counted fr
 flags.DEFINE_integer("rng_seed", 0, "Seed that the seeds of all trials derive from.")
 flags.DEFINE_bool("overwrite", False, "Delete existing trials and run them again.")
 flags.DEFINE_bool("resume_last_run", False, "Resume unfinished trials.")
-flags.DEFINE_bool("save_checkpoints", True, "Save a checkpoint at every evaluation.")
+flags.DEFINE_bool("save_checkpoints", True, "Save checkpoints at evaluations.")
 flags.DEFINE_bool("torch_compile", False, "Compile PyTorch models.")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "Compute precision.")
 flags.DEFINE_bool("allow_partial_data", False, "Accept data prepared with --subset.")

@@ -34,6 +34,7 @@ _GROUPS = {  # title: {name: (module under algoperf.commands, what it does)}
     "Compare results": {
         "score": ("score", "Rank submissions from their logs."),
         "report": ("report", "Write a report on a leaderboard into one file."),
+        "site": ("site", "Write leaderboards as a static web site."),
         "suite": (
             "suite",
             "Compare training algorithms by steps on the mini workloads.",

@@ -301,7 +301,9 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 RUN_OPTIONS = {
     "--allow-partial-data": False,
     "--calibrate": None,
+    "--checkpoint-every": "auto",
     "--cockpit": None,
+    "--cockpit-adapt-bins": None,
     "--cockpit-batch-norm": "refuse",
     "--cockpit-curvature": "ggn_mc",
     "--cockpit-every": "10",

@@ -69,6 +69,7 @@ KEYS = (
     Key("processes", "count", "Processes that share a PyTorch trial, one per GPU."),
     Key("torch_compile", "flag", "Whether to compile PyTorch models."),
     Key("checkpoints", "flag", "Whether to save checkpoints."),
+    Key("checkpoint_every", "text", "How often: auto, a time, or a size per hour."),
     Key("partial_data", "flag", "Whether to accept data prepared with --subset."),
     Key("max_steps", "count", "End each trial after so many steps."),
     Key("eval_every_steps", "count", "Evaluate by steps instead of by time."),
@@ -319,6 +320,7 @@ _OPTION_OF = {  # as the settings of a run name a value -> key of a plan
     "--eval-every-steps": "eval_every_steps",
     "--hang-seconds": "hang_seconds",
     "--notice-seconds": "notice_seconds",
+    "--checkpoint-every": "checkpoint_every",
     "--num-processes": "processes",
 }
 _NAME_OPTION = "--experiment-name"

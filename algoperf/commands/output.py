@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from algoperf import files
+from algoperf import files, paths
 from algoperf.errors import BadSettings
 
 STDOUT = Path("-")
@@ -72,3 +72,23 @@ def check(*paths: Path | None) -> None:
             f"Two outputs would go to the same place: {', '.join(map(str, given))}. Give "
             "each a path of its own."
         )
+
+
+def check_folder(folder: Path | None, option: str) -> None:
+    """BadSettings where something that is no folder stands in the way of one."""
+    if folder is None:
+        return
+    absolute = paths.absolute(folder)
+    for path in (absolute, *absolute.parents):
+        if os.path.lexists(path):
+            if not path.is_dir():
+                raise BadSettings(
+                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} is no "
+                    "folder. Choose another."
+                )
+            if not os.access(path, os.W_OK):
+                raise BadSettings(
+                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} cannot "
+                    "be written to. Choose another."
+                )
+            return

@@ -1,7 +1,9 @@
-"""`algoperf protocol deepobs`: tunes, repeats and reports as another benchmark's protocol says."""
+"""`algoperf protocol`: tunes, repeats and reports as another benchmark's protocol says.
+
+`deepobs` is here; `crowded-valley` in `crowded_valley.py`.
+"""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from algoperf import exit_status, files, paths, registry
 from algoperf.campaign import deepobs, deepobs_points
 from algoperf.campaign.deepobs import Optimizer, Protocol
 from algoperf.campaign.plan import make_entry, with_own_names
-from algoperf.commands import arguments, output
+from algoperf.commands import arguments, crowded_valley, output
 from algoperf.commands.scoring_options import count
 from algoperf.errors import BadSettings, near
 from algoperf.frameworks import FRAMEWORKS
@@ -33,6 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.register("type", int, arguments.whole_number)
     _add_inputs(action)
     _add_conditions(action)
+    action.set_defaults(run_protocol=_execute_deepobs)
+    summary = crowded_valley.SUMMARY
+    action = protocols.add_parser(
+        "crowded-valley", help=summary, description=summary.capitalize() + "."
+    )
+    crowded_valley.add_arguments(action)
+    action.set_defaults(run_protocol=crowded_valley.execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs what is missing of the protocol, and reports on all that is there."""
+    return int(options.run_protocol(options))
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -126,15 +140,14 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Runs what is missing, and reports on all that is there."""
+def _execute_deepobs(options: argparse.Namespace) -> int:
     if not options.optimizers and not options.read:
         raise BadSettings(
             "There is nothing to do. Give --optimizers to run, or --read to report on "
             "published results."
         )
     for option in ("folder", "write"):
-        _check_folder(getattr(options, option), option)
+        output.check_folder(getattr(options, option), option)
     read = _read(options.read)
     runs, left_out, status = list(read.runs), list(read.left_out), exit_status.OK
     if options.optimizers:
@@ -154,26 +167,6 @@ def execute(options: argparse.Namespace) -> int:
     elif options.write is not None:
         _module("folders").write(options.write, runs, options.release)
     return _report(options.folder, runs, left_out) or status
-
-
-def _check_folder(folder: Path | None, option: str) -> None:
-    """BadSettings where something that is no folder stands in the way of one."""
-    if folder is None:
-        return
-    absolute = paths.absolute(folder)
-    for path in (absolute, *absolute.parents):
-        if os.path.lexists(path):
-            if not path.is_dir():
-                raise BadSettings(
-                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} is no "
-                    "folder. Choose another."
-                )
-            if not os.access(path, os.W_OK):
-                raise BadSettings(
-                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} cannot "
-                    "be written to. Choose another."
-                )
-            return
 
 
 def _module(name: str) -> Any:

@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "format's extension).",
     )
     parser.add_argument(
+        "--title",
+        type=str,
+        metavar="TEXT",
+        help="title of the report, such as the board's name",
+    )
+    parser.add_argument(
         "--format",
         choices=list(formats.FORMATS),
         help="Report format (default: by the extension of the output, else html).",
@@ -40,7 +46,10 @@ def execute(options: argparse.Namespace) -> int:
     output.check(path)
     board = scoring_options.leaderboard(options)
     document = registry.scoring_module("report.content").make_document(
-        board, command=command(options, name, path), targets_file=options.targets
+        board,
+        title=options.title or "",
+        command=command(options, name, path),
+        targets_file=options.targets,
     )
     text = formats.FORMATS[name].render(document)
     output.write(path, text, "Report", more=f" ({len(text) / 1e6:.2f} MB)")
@@ -74,6 +83,7 @@ def command(options: argparse.Namespace, format_name: str, path: Path) -> str:
         ("--held-out", held_out),
         ("--studies", options.num_studies),
         ("--reference", options.reference),
+        ("--title", options.title),
     ):
         words += [flag, str(value)] if value is not None else []
     words += ["--compat"] if options.compat else []

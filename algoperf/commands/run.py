@@ -228,6 +228,14 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         help="Save no checkpoints; trials cannot be resumed.",
     )
     add(
+        "--checkpoint-every",
+        metavar="TIME|SIZE",
+        default="auto",
+        help="save a checkpoint at an evaluation if so much time has passed since the last "
+        "(600, 10min, 1h; 0: at every evaluation), or so often that no more than a size is "
+        "written per hour (20GB); by default, as often as costs 1%% of the run's time",
+    )
+    add(
         "--keep-evidence",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -311,6 +319,12 @@ def _add_instruments(parser: argparse.ArgumentParser) -> None:
         default="10",
         metavar="N",
         help="Measure every N steps, or at log:START,END[,STEPS[,BASE]] (default: %(default)s).",
+    )
+    add(
+        "--cockpit-adapt-bins",
+        metavar="N",
+        help="Every N steps, or at log:…, fit the histograms' ranges to the largest elements; "
+        "from the next measurement on (default: the ranges stay as they are).",
     )
     add(
         "--cockpit-curvature",

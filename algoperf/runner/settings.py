@@ -14,6 +14,7 @@ from algoperf.definition import WorkloadDefinition, in_steps
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.frameworks import check_framework
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner.checkpoints.schedule import AUTO, Period
 from algoperf.runner.fairness import environment
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
@@ -87,6 +88,7 @@ class Settings:
     max_global_steps: int | None = None
     on_existing: OnExisting = "refuse"
     save_checkpoints: bool = True
+    checkpoint_every: str = AUTO  # see `Period.parse`
     # The parameters of the first evaluations at the targets, for `algoperf verify`.
     keep_evidence: bool = True
     precision: str = "float32"
@@ -110,6 +112,7 @@ class Settings:
     # Instruments: a configuration or a list of quantities, and their schedule; see `cockpit`.
     cockpit: str | None = None
     cockpit_every: str = "10"
+    cockpit_adapt_bins: str | None = None  # a schedule; None: histograms' ranges stay
     cockpit_curvature: str = "ggn_mc"
     cockpit_batch_norm: str = "refuse"
     # Trials with these are never scored: where to write profiles of which steps; a debugger.
@@ -142,6 +145,7 @@ class Settings:
                 f"Self-tuning takes no search space, but got {self.search_space}. Leave it "
                 "out, or choose --tuning-ruleset external."
             )
+        Period.parse(self.checkpoint_every)
         self._check_counts()
         self._check_name()
         if self.by_steps:

@@ -9,6 +9,7 @@ from typing import Any
 
 from algoperf import backend as backends
 from algoperf import registry
+from algoperf.about import read_about
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
@@ -289,6 +290,7 @@ def describe(
         host=machine.host(),
         versions=machine.versions(),
         commit=machine.commit(),
+        about=read_about(settings.submission_path.parent).to_json() or None,
     )
 
 

@@ -1,5 +1,6 @@
 """Shows a board: in a terminal, as JSON, as a report's section, as a line for a README."""
 
+import dataclasses
 import math
 import urllib.parse
 from collections.abc import Sequence
@@ -42,6 +43,20 @@ def _ratio_cell(comparison: Comparison | None) -> Any:
     return tables.Cell(f"{found.ratio:.3f}", found.ratio, interval=found.interval)
 
 
+def _drawn(table: Any) -> Any:
+    """The table with the intervals of its ratios drawn, where a format draws."""
+    cells = [cell for row in table.rows for cell in row if cell.interval is not None]
+    ends = [end for cell in cells for end in cell.interval if math.isfinite(end)]
+    if not ends:
+        return table
+    scale = min(1.0, *ends), max(1.0, *ends)
+    columns = [
+        dataclasses.replace(column, scale=scale) if column.name == "steps" else column
+        for column in table.columns
+    ]
+    return dataclasses.replace(table, columns=columns)
+
+
 def _interval_name(board: Board) -> str:
     return f"{100 * board.level:.4g}% interval"
 
@@ -63,7 +78,7 @@ def baselines_table(board: Board) -> Any:
         "verdict",
     ]
     header += ["missed, own", "missed, other", "workloads", "seeds", "seconds"]
-    return _tables().plain_table(
+    table = _tables().plain_table(
         "comparisons",
         f"Steps to target of {board.own.name}, as multiples",
         header,
@@ -72,6 +87,7 @@ def baselines_table(board: Board) -> Any:
         "the bootstrap. p: permutation test on these workloads. Seconds: as a multiple, where "
         "both ran here, one at a time.",
     )
+    return _drawn(table)
 
 
 def _comparison_row(comparison: Comparison) -> list[Any]:
@@ -146,7 +162,7 @@ def standings_table(board: Board) -> Any:
         _standing_row(number, standing, board)
         for number, standing in enumerate(board.standings, start=1)
     ]
-    return _tables().plain_table(
+    table = _tables().plain_table(
         "leaderboard",
         f"Steps to target as multiples of those of {board.reference}",
         [
@@ -161,6 +177,7 @@ def standings_table(board: Board) -> Any:
         f"Geometric mean over {len(board.workloads)} workloads. Neighbours whose intervals "
         "overlap are not told apart.",
     )
+    return _drawn(table)
 
 
 def _standing_row(number: int, standing: Standing, board: Board) -> list[Any]:

@@ -90,6 +90,11 @@ def test_every_format_of_a_report_takes_it():
         assert "nadamw" in known.render(document)
 
 
+def test_the_report_draws_intervals():
+    document = show.as_document(board())
+    assert formats.FORMATS["html"].render(document).count('class="whisker"') == 4
+
+
 def test_the_report_says_that_it_is_no_score():
     assert "no score of the benchmark" in show.as_document(board()).banner
 

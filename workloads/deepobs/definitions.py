@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algoperf.definition import (
+    EVALUATION_SPLITS,
     Epochs,
     Limits,
     Modules,
@@ -126,6 +127,7 @@ def _problem(
     modules: Modules,
     metric: str = "accuracy",
     dataset: str = "",
+    evaluated_splits: tuple[Split, ...] = _EVALUATED,
     **fields: Any,
 ) -> WorkloadDefinition:
     better, worst = ("higher", 1.0) if metric == "accuracy" else ("lower", 0.0)
@@ -148,7 +150,7 @@ def _problem(
         tier="deepobs",
         epochs=Epochs(run.epochs),
         drop_last_batch=True,
-        evaluated_splits=_EVALUATED,
+        evaluated_splits=evaluated_splits,
         **fields,
     )
 
@@ -344,6 +346,8 @@ def _points() -> list[WorkloadDefinition]:
         loss_type=LossType.MODEL_DEFINED,
         data="quadratic_deep",
         environment=_ONE_THREAD,
+        # Its validation examples are drawn, not taken from the training examples.
+        evaluated_splits=EVALUATION_SPLITS,
     )
     others = [
         _problem(

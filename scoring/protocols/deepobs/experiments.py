@@ -19,6 +19,10 @@ _COLUMNS = {
     "test_accuracies": "test/accuracy",
     "train_accuracies": "train/accuracy",
 }
+_OPTIONAL = {
+    "valid_losses": "validation/loss",
+    "valid_accuracies": "validation/accuracy",
+}
 
 
 def runs_of(trials: Iterable[Trial], *, seed: int | None = None) -> Scan:
@@ -80,8 +84,9 @@ def _run(trial: Trial) -> Run:
             (0, num_missing),
             constant_values=np.nan,
         )
-        for name, column in _COLUMNS.items()
+        for name, column in {**_COLUMNS, **_OPTIONAL}.items()
         if column in _columns(definition)
+        or (name in _OPTIONAL and column in trial.columns)
     }
     return with_divergence(
         Run(
