@@ -231,9 +231,9 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every",
         metavar="TIME|SIZE",
         default="auto",
-        help="save a checkpoint at an evaluation if so much time has passed since the last "
+        help="Save a checkpoint at an evaluation if so much time has passed since the last "
         "(600, 10min, 1h; 0: at every evaluation), or so often that no more than a size is "
-        "written per hour (20GB); by default, as often as costs 1%% of the run's time",
+        "written per hour (20GB); by default, as often as costs 1%% of the run's time.",
     )
     add(
         "--keep-evidence",

@@ -18,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="SITE",
-        help="folder for the site; an earlier site in it is replaced",
+        help="Folder for the site; an earlier site in it is replaced.",
     )
     parser.add_argument(
         "--title",
         type=str,
         default="Leaderboards",
         metavar="TEXT",
-        help="title of the first page (default: %(default)s)",
+        help="Title of the first page (default: %(default)s).",
     )
 
 
