@@ -364,14 +364,14 @@ def execute(options: argparse.Namespace) -> int:
     except (Preempted, KeyboardInterrupt):
         _tell_hints(settings)
         raise
-    if options.json is not None:
+    if options.json is not None and experiment.is_first_process():
         output.write_json(options.json, run_text.as_json(settings), "Outcomes")
     _tell_hints(settings)
     return exit_status.OK if is_good else exit_status.FAILED
 
 
 def _tell_hints(settings: Sequence[Settings]) -> None:
-    if text := run_text.hints(settings):
+    if experiment.is_first_process() and (text := run_text.hints(settings)):
         console.tell(text)
 
 
