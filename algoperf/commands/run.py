@@ -231,9 +231,9 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every",
         metavar="TIME|SIZE",
         default="auto",
-        help="save a checkpoint at an evaluation if so much time has passed since the last "
+        help="Save a checkpoint at an evaluation if so much time has passed since the last "
         "(600, 10min, 1h; 0: at every evaluation), or so often that no more than a size is "
-        "written per hour (20GB); by default, as often as costs 1%% of the run's time",
+        "written per hour (20GB); by default, as often as costs 1%% of the run's time.",
     )
     add(
         "--keep-evidence",
@@ -364,14 +364,14 @@ def execute(options: argparse.Namespace) -> int:
     except (Preempted, KeyboardInterrupt):
         _tell_hints(settings)
         raise
-    if options.json is not None:
+    if options.json is not None and experiment.is_first_process():
         output.write_json(options.json, run_text.as_json(settings), "Outcomes")
     _tell_hints(settings)
     return exit_status.OK if is_good else exit_status.FAILED
 
 
 def _tell_hints(settings: Sequence[Settings]) -> None:
-    if text := run_text.hints(settings):
+    if experiment.is_first_process() and (text := run_text.hints(settings)):
         console.tell(text)
 
 
