@@ -13,11 +13,11 @@ from algoperf.logs import Outcome, Trial
 
 from .runs import CURVES, Run, Scan, with_divergence
 
-_COLUMNS = {
-    "test_losses": "test/loss",
-    "train_losses": "train/loss",
-    "test_accuracies": "test/accuracy",
-    "train_accuracies": "train/accuracy",
+_QUANTITIES = {
+    "test_losses": "loss",
+    "train_losses": "loss",
+    "test_accuracies": "accuracy",
+    "train_accuracies": "accuracy",
 }
 
 
@@ -59,14 +59,21 @@ def _why_not(trial: Trial) -> str:
     found = trial.num_evaluations
     if found == 0 or found > expected or (found < expected and not has_diverged):
         return f"has {found} evaluations; {definition.epochs.number} epochs have {expected}"
-    missing = [column for column in _columns(definition) if column not in trial.columns]
+    columns = _columns(definition).values()
+    missing = [column for column in columns if column not in trial.columns]
     return f"has no column {missing[0]}" if missing else ""
 
 
-def _columns(definition: WorkloadDefinition) -> list[str]:
+def _columns(definition: WorkloadDefinition) -> dict[str, str]:
+    """The column of the logs that each curve is in."""
     has_accuracy = definition.target.metric == "accuracy"
-    names = CURVES if has_accuracy else CURVES[:2]
-    return [_COLUMNS[name] for name in names]
+    # Of ImageNet the original's test split is what everybody calls validation.
+    is_tested = "test" in definition.evaluated_splits
+    test = "test" if is_tested else "validation"
+    return {
+        name: f"{'train' if name.startswith('train') else test}/{_QUANTITIES[name]}"
+        for name in (CURVES if has_accuracy else CURVES[:2])
+    }
 
 
 def _run(trial: Trial) -> Run:
@@ -80,8 +87,7 @@ def _run(trial: Trial) -> Run:
             (0, num_missing),
             constant_values=np.nan,
         )
-        for name, column in _COLUMNS.items()
-        if column in _columns(definition)
+        for name, column in _columns(definition).items()
     }
     return with_divergence(
         Run(
