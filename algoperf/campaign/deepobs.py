@@ -20,9 +20,9 @@ from algoperf.campaign.plan import Entry, Plan
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.prepared import MANIFEST
 from algoperf.procedures import rehearsal
+from algoperf.runner.randomness import seed_for
 
 _TUNING, _REPEATS, _POINTS = "tuning", "repeats", "points"
-_TUNING_SEED = 0  # studies, which are the seeds of the repeats, begin at 1
 
 Point = Mapping[str, Any]
 
@@ -90,7 +90,7 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
     """Runs what is missing of both stages; what is there already is left as it is."""
     found = Progress()
     plan = _tuning(protocol)
-    tuning = _runs(plan, protocol, say, found, seed=_TUNING_SEED)
+    tuning = _runs(plan, protocol, say, found)
     found.runs = tuning
     if found.is_stopped:
         return found
@@ -98,9 +98,7 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
         chosen = _chosen(protocol, problem, tuning, found)
         if not chosen:
             continue
-        repeats = _runs(
-            _repeating(protocol, problem, chosen), protocol, say, found, seed=None
-        )
+        repeats = _runs(_repeating(protocol, problem, chosen), protocol, say, found)
         found.runs = _with_repeats(found.runs, repeats)
         if found.is_stopped:
             break
@@ -123,7 +121,9 @@ def _tuning(protocol: Protocol) -> Plan:
     ]
     # A study has as many trials as the longest list has points; shorter lists end sooner.
     longest = max(len(optimizer.points) for optimizer in protocol.optimizers)
-    return _plan(protocol, folder, protocol.problems, entries, 1, longest)
+    return _plan(
+        protocol, folder, protocol.problems, entries, 1, longest, protocol.seed
+    )
 
 
 def _repeating(
@@ -142,7 +142,9 @@ def _repeating(
         )
         for optimizer, point in chosen
     ]
-    return _plan(protocol, folder, [problem], entries, protocol.num_seeds, 1)
+    # Seeds of its own: a repeat must never be the very run that was chosen.
+    seed, studies = seed_for("repeats", protocol.seed), protocol.num_seeds
+    return _plan(protocol, folder, [problem], entries, studies, 1, seed)
 
 
 def _plan(
@@ -152,6 +154,7 @@ def _plan(
     entries: Sequence[Entry],
     studies: int,
     trials: int,
+    seed: int,
 ) -> Plan:
     return Plan(
         folder.name,
@@ -161,7 +164,7 @@ def _plan(
         protocol.data_dir,
         studies=studies,
         trials=trials,
-        seed=protocol.seed,
+        seed=seed,
     )
 
 
@@ -189,8 +192,6 @@ def _runs(
     protocol: Protocol,
     say: Callable[[str], None],
     found: Progress,
-    *,
-    seed: int | None,
 ) -> list[Any]:
     """Runs a stage's campaign, and reads what its folder holds then."""
     ledger = Campaign(plan)
@@ -204,9 +205,7 @@ def _runs(
     for state in states:
         if (state.plan.folder / logs.HYPERPARAMETERS_FILE).exists():
             trials.append(logs.read_trial(state.plan.id, state.plan.folder))
-    scan = registry.scoring_module("protocols.deepobs.experiments").runs_of(
-        trials, seed=seed
-    )
+    scan = registry.scoring_module("protocols.deepobs.experiments").runs_of(trials)
     found.left_out += scan.left_out
     runs: list[Any] = scan.runs
     return runs

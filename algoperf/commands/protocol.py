@@ -18,7 +18,7 @@ from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner.settings import default_data_dir
 
 _GRID = "36"
-_MODES = ("final", "best")
+_MODES = ("final", "best", "most")
 _RELEASES = ("1.1", "1.2")
 
 
@@ -60,15 +60,16 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add(
         "--grid",
         default=_GRID,
-        metavar="N|FILE",
-        help="N learning rates from 1e-5 to 1e2, or a JSON list of learning rates or of "
-        "points (default: %(default)s)",
+        metavar="N|random:N|FILE",
+        help="N learning rates from 1e-5 to 1e2, N random points, or a JSON list of learning "
+        "rates or of points, or one for each optimizer by name (default: %(default)s)",
     )
     add(
         "--base",
         type=Path,
         metavar="FILE",
-        help="JSON object with the other hyperparameters of each optimizer, by name",
+        help="JSON object with the other hyperparameters of each optimizer, by name; with "
+        "--grid random:N also ranges",
     )
     add(
         "--read",
@@ -86,7 +87,8 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--select",
         choices=_MODES,
         default="final",
-        help="choose a setting by its final or by its best test metric (default: final)",
+        help="choose a setting by its final or its best test metric, or by its number of "
+        "seeds (default: final)",
     )
     add(
         "--seeds",
@@ -237,7 +239,13 @@ def _protocol(options: argparse.Namespace) -> Protocol:
     return Protocol(
         [
             Optimizer(
-                entry, deepobs_points.points(options.grid, base.get(entry.name, {}))
+                entry,
+                deepobs_points.points(
+                    options.grid,
+                    base.get(entry.name, {}),
+                    optimizer=entry.name,
+                    seed=options.seed,
+                ),
             )
             for entry in entries
         ],
