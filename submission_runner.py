@@ -15,6 +15,7 @@ import psutil
 from absl import app, flags
 
 from algoperf import console, exit_status, paths
+from algoperf.campaign import run_progress
 from algoperf.errors import BadSettings, near
 from algoperf.frameworks import FRAMEWORKS
 from algoperf.procedures import calibration
@@ -66,11 +67,12 @@ flags.DEFINE_integer("hparam_end_index", None, "Trial to stop before, counted fr
 flags.DEFINE_integer("rng_seed", 0, "Seed that the seeds of all trials derive from.")
 flags.DEFINE_bool("overwrite", False, "Delete existing trials and run them again.")
 flags.DEFINE_bool("resume_last_run", False, "Resume unfinished trials.")
-flags.DEFINE_bool("save_checkpoints", True, "Save a checkpoint at every evaluation.")
+flags.DEFINE_bool("save_checkpoints", True, "Save checkpoints at evaluations.")
 flags.DEFINE_bool("torch_compile", False, "Compile PyTorch models.")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "Compute precision.")
 flags.DEFINE_bool("allow_partial_data", False, "Accept data prepared with --subset.")
 flags.DEFINE_bool("tensorboard", False, "Also write TensorBoard event files.")
+flags.DEFINE_bool("use_wandb", False, "Also log to Weights & Biases.")
 flags.DEFINE_string(
     "calibrate", None, "File to compare the speed of this machine with first."
 )
@@ -94,18 +96,12 @@ _WITHOUT_EFFECT: Mapping[str, tuple[bool | int | str | None, str]] = {
         "",
         "`algoperf prepare librispeech` puts the tokenizer beside the data in --data_dir",
     ),
-    "use_wandb": (
-        False,
-        "Weights & Biases is not supported; --tensorboard writes TensorBoard event files",
-    ),
     "profile": (
         False,
-        "the runner has no profiler; meta_data_0.json and outcome.json say where time went",
+        "`algoperf run --profile DIR` profiles; meta_data_0.json and outcome.json say where "
+        "time went",
     ),
-    "capture_jax_trace": (
-        False,
-        "no trace is captured; call jax.profiler in a copy of the submission",
-    ),
+    "capture_jax_trace": (False, "`algoperf run --profile DIR` captures a trace"),
     "save_intermediate_checkpoints": (
         False,
         "the latest checkpoints are kept, and older ones are removed",
@@ -278,8 +274,13 @@ def settings_from_flags() -> Settings:
         precision=_FLAGS.precision,
         torch_compile=_FLAGS.torch_compile,
         allow_partial_data=_FLAGS.allow_partial_data,
-        tensorboard=_FLAGS.tensorboard,
+        log_to=_loggers(),
     )
+
+
+def _loggers() -> tuple[str, ...]:
+    given = {"tensorboard": _FLAGS.tensorboard, "wandb": _FLAGS.use_wandb}
+    return tuple(name for name, is_given in given.items() if is_given)
 
 
 def _path(name: str) -> Path | None:
@@ -342,7 +343,11 @@ def execute() -> int:
     reference = _path("calibrate")
     if reference is not None:
         calibration.check(settings, reference)
-    is_good = experiment.run(settings, lambda text: print(in_published_words(text)))
+    is_good = experiment.run(
+        settings,
+        lambda text: print(in_published_words(text)),
+        observe=run_progress.progress_of,
+    )
     return exit_status.OK if is_good else exit_status.FAILED
 
 

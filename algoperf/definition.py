@@ -267,3 +267,26 @@ class WorkloadDefinition:
             mini=None,
             **fields,
         )
+
+
+# Of a run by steps: enough for a machine that is shared by many.
+_PATIENCE = 100.0
+
+
+def in_steps(definition: WorkloadDefinition) -> WorkloadDefinition:
+    """The form in which runs are compared by steps: it ends at the validation target alone.
+
+    Nothing but the validation split is evaluated, since evaluations of mini workloads cost as
+    much as many steps. The budget in seconds is so large that only what hangs reaches it.
+    """
+    return dataclasses.replace(
+        definition,
+        target=dataclasses.replace(definition.target, test=None),
+        evaluated_splits=("validation",),
+        limits={
+            name: dataclasses.replace(
+                limits, budget_seconds=_PATIENCE * limits.budget_seconds
+            )
+            for name, limits in definition.limits.items()
+        },
+    )

@@ -22,6 +22,23 @@ class Signs:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Modules of a framework, by what the rules of a trial must know of their code."""
+
+    packages: tuple[
+        str, ...
+    ] = ()  # with native code that opens files and starts threads
+    functions: tuple[
+        str, ...
+    ] = ()  # where models get their functions from; "x." is all below x
+    compilers: tuple[str, ...] = ()  # they start programs and write files
+    self_changing: tuple[str, ...] = ()  # they replace their own functions as they work
+    # Of the compiler that keeps threads and processes waiting, as paths below the package.
+    helper_threads: tuple[str, str] | None = None
+    helper_program: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Framework:
     """Facts of one framework."""
 
@@ -38,6 +55,7 @@ class Framework:
     # Variables with which another framework, imported for a schedule or a table, leaves the
     # devices' memory to this one.
     restrains_others: Mapping[str, str] = field(default_factory=dict)
+    code: Code = field(default_factory=Code)
 
     @property
     def uses_processes(self) -> bool:
@@ -57,6 +75,11 @@ FRAMEWORKS = {
             frozenset({"optax"}),
         ),
         restrains_others={"TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+        code=Code(
+            packages=("jax", "jaxlib"),
+            functions=("jax.numpy", "jax.nn", "jax.lax", "flax.linen"),
+            compilers=("jax", "jaxlib"),
+        ),
     ),
     "pytorch": Framework(
         module="algoperf.pytorch_backend",
@@ -70,8 +93,26 @@ FRAMEWORKS = {
             "JAX_PLATFORMS": "cpu",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         },
+        code=Code(
+            packages=("torch", "triton"),
+            functions=("torch.nn.functional", "torch.nn.modules", "torch.nn.modules."),
+            compilers=("torch._inductor", "torch._dynamo", "triton"),
+            self_changing=(
+                "torch.compiler",
+                "torch._dynamo",
+                "torch._inductor",
+                "torch._functorch",
+            ),
+            helper_threads=("torch", "_inductor"),
+            helper_program=("torch", "_inductor/compile_worker/__main__.py"),
+        ),
     ),
 }
+
+
+def code_of_all(what: str) -> tuple[str, ...]:
+    """The modules of all frameworks that a field of `Code` names."""
+    return tuple(name for f in FRAMEWORKS.values() for name in getattr(f.code, what))
 
 
 def check_framework(name: str) -> Framework:

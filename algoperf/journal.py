@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: a second writer is not noticed
-    fcntl = None  # type: ignore[assignment]
+from filelock import lock_descriptor
 
 from algoperf import input_files
 from algoperf.download import writing_to
@@ -69,13 +66,9 @@ def _open_locked(path: Path) -> BinaryIO:
     input_files.look_up(path)  # refuses pipes and devices, which would be waited for
     with writing_to(path.parent):
         file = path.open("a+b")
-    if fcntl is None:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock_descriptor(file.fileno(), blocking=False):
         file.close()
         raise BadData(
             f"{path.parent} is being prepared by another process: wait or end it."
-        ) from None
+        )
     return file

@@ -152,10 +152,19 @@ class TrialLog:
     """Writes the logs of one trial; also the `metrics_logger` that a submission sees."""
 
     def __init__(
-        self, folder: Path, *, preemptions: int = 0, keep_steps: int = 0
+        self,
+        folder: Path,
+        *,
+        preemptions: int = 0,
+        keep_steps: int = 0,
+        writes_at_end: bool = False,
     ) -> None:
-        """`keep_steps`: rows up to this step are kept from an earlier part of the trial."""
+        """`keep_steps`: rows up to this step are kept from an earlier part of the trial.
+
+        `writes_at_end`: evaluations are written once, when the trial finishes.
+        """
         self.folder = folder
+        self._writes_at_end = writes_at_end
         self._preemptions = preemptions
         self._evaluations = self._kept(EVALUATIONS_FILE, keep_steps)
         self._scalars = self._kept(SCALARS_FILE, keep_steps)
@@ -194,8 +203,9 @@ class TrialLog:
         """Appends one evaluation."""
         cells = {"preemption_count": self._preemptions, **row.to_json()}
         self._evaluations.append(cells)
-        self._write(EVALUATIONS_FILE, self._evaluations)
-        self.flush_scalars()
+        if not self._writes_at_end:
+            self._write(EVALUATIONS_FILE, self._evaluations)
+            self.flush_scalars()
 
     def append_scalar_metrics(
         self, metrics: Mapping[str, float], global_step: int
@@ -212,6 +222,8 @@ class TrialLog:
 
     def finish(self, record: OutcomeRecord) -> None:
         """Records how the trial ended."""
+        if self._writes_at_end and self._evaluations:
+            self._write(EVALUATIONS_FILE, self._evaluations)
         self.flush_scalars()
         write_outcome(self.folder, record)
 

@@ -53,7 +53,7 @@ class Batches(Protocol):
     """What `data.open_batches(request)` of a workload returns.
 
     Batches that share their work among threads of their own have `threads`, a set, and
-    `close()`, which ends them.
+    `close()`, which ends them. Those with `is_at_hand` are not worth a thread that reads ahead.
     """
 
     num_batches: int | None  # of one pass; None for endless training batches
@@ -177,12 +177,27 @@ def pad_rows(batch: Arrays, num_rows: int) -> dict[str, np.ndarray]:
     }
 
 
+class _AtOnce(concurrent.futures.Executor):
+    """Does what it is given before it returns, in the thread that asks."""
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[Any]:
+        """See `Executor.submit`."""
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class InputQueue(Iterator[Any]):
     """Draws placed batches in order while a small pool reads the next ones.
 
-    `position` is the number of batches drawn: saving it and opening a queue at `start` with
-    it continues exactly. `wait_seconds` adds up how long somebody waited for a batch that was
-    not read yet.
+    Batches that are at hand are read when they are drawn, without a pool. `position` is the
+    number of batches drawn: saving it and opening a queue at `start` with it continues
+    exactly. `wait_seconds` adds up how long somebody waited for a batch that was not read yet.
     """
 
     def __init__(
@@ -199,14 +214,19 @@ class InputQueue(Iterator[Any]):
         self.failure: BaseException | None = None  # what reading has raised
         self._batches = batches
         self._place = place
-        self._num_ahead = num_ahead
+        is_at_hand = getattr(batches, "is_at_hand", False)
+        self._num_ahead = 1 if is_at_hand else num_ahead
         self._next = start
         self._pending: deque[concurrent.futures.Future[Any]] = deque()
         self._threads: set[threading.Thread] = set()
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            num_workers,
-            thread_name_prefix="algoperf-input",
-            initializer=lambda: self._threads.add(threading.current_thread()),
+        self._pool: concurrent.futures.Executor = (
+            _AtOnce()
+            if is_at_hand
+            else concurrent.futures.ThreadPoolExecutor(
+                num_workers,
+                thread_name_prefix="algoperf-input",
+                initializer=lambda: self._threads.add(threading.current_thread()),
+            )
         )
 
     @property

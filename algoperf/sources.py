@@ -14,10 +14,10 @@ from algoperf.tfds import TfdsFolder, default_root
 
 KINDS = ("tfds", "tfds-download", "published")
 HELP = (
-    "use data that you already have instead of the official raw files: tfds[:DIR] reads a "
+    "Use data that you already have instead of the official raw files: tfds[:DIR] reads a "
     "folder of tensorflow-datasets (default: $TFDS_DATA_DIR or ~/tensorflow_datasets), "
     "published[:DIR] the published benchmark's data folder (default: ~/data); "
-    "tfds-download[:DIR] lets tensorflow-datasets download and prepare first"
+    "tfds-download[:DIR] lets tensorflow-datasets download and prepare first."
 )
 _PUBLISHED_ROOT = "~/data"
 _DEEPEST = 3  # <name>/<config>/<version>

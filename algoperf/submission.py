@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from algoperf import spec
+from algoperf.about import read_about
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import AlgoPerfError, BadSubmission, MissingDependency, near
 from algoperf.loading import places, published, requirements
@@ -127,12 +128,14 @@ def check_source(path: Path) -> Source:
     """What can be said about a submission without running it; raises what is wrong.
 
     `BadSubmission`: no such file, no Python, a file of its own or of the benchmark that does not
-    exist. `MissingDependency`: a package that is not installed. Needs no framework.
+    exist, a wrong `submission.toml`. `MissingDependency`: a package that is not installed. Needs
+    no framework.
     """
     path = Path(path)
     _check_path(path)
     source = Source(path)
     requirements.check(source.path.parent)
+    read_about(source.path.parent)
     missing = source.missing_imports()
     if missing:
         raise _missing_problem(missing, source)

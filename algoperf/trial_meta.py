@@ -125,6 +125,7 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "devices": Devices.from_json,
     "host": Host.from_json,
     "versions": dict,
+    "about": dict,
 }
 _TEXTS = (
     "workload",
@@ -168,6 +169,7 @@ class TrialMeta:
     host: Host | None = None
     versions: Mapping[str, Any] | None = None
     commit: str | None = None
+    about: Mapping[str, Any] | None = None  # what `submission.toml` says
     others: Mapping[str, Any] = field(default_factory=dict)  # of other harnesses
 
     @property

@@ -16,6 +16,7 @@ from algoperf.verification_record import Status
 from . import published
 from .targets import ScoredWorkload, TargetSet
 
+_MOST_NAMES = 6  # of submissions in a warning
 # Their runs say nothing about the submission; they are to be rerun.
 _TO_REPEAT = (Outcome.INFRASTRUCTURE_CRASHED, Outcome.PREEMPTED)
 
@@ -33,6 +34,12 @@ def uncomparable(trials: Sequence[Trial], rules: Ruleset) -> list[str]:
             f"{partial[0].meta_path}: the trial ran on a partial copy of its data "
             f"(partial_data){_and_others(partial)}; such trials are never scored. Prepare "
             "the whole data set, or remove the trial."
+        )
+    slowed = [t for t in trials if t.flags.get("profile_dir") or t.flags.get("pdb")]
+    if slowed:
+        raise BadLogs(
+            f"{slowed[0].folder}: the trial was run with --profile or --pdb"
+            f"{_and_others(slowed)}; such trials are never scored. Remove it."
         )
     hardware = _counted(map(hardware_words, trials))
     if len(hardware) > 1:
@@ -80,9 +87,9 @@ def incomplete(
     rules: Ruleset,
     tuning: TuningRuleset,
 ) -> list[str]:
-    """Missing or surplus studies and trials, a line per submission and kind."""
+    """Missing or surplus studies and trials, a line for all submissions with the same lack."""
     wanted, trials = rules.studies(tuning), rules.trials(tuning)
-    warnings = []
+    lacking: dict[str, list[str]] = {}  # submissions by what each lacks
     for submission in submissions:
         absent, empty, few, short, extra = [], [], [], [], []
         for workload in workloads:
@@ -105,8 +112,17 @@ def incomplete(
             (f"more than {wanted} studies of {trials} trials on", extra),
         ):
             if names:
-                warnings.append(f"{submission}: {what} {', '.join(names)}")
-    return warnings
+                lack = f"{what} {', '.join(names)}"
+                lacking.setdefault(lack, []).append(submission)
+    return [f"{_subjects(names)}: {lack}" for lack, names in lacking.items()]
+
+
+def _subjects(names: Sequence[str]) -> str:
+    """One submission by its name, several by their number and the first names."""
+    if len(names) == 1:
+        return names[0]
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return f"{len(names)} submissions ({', '.join(names[:_MOST_NAMES])}{more})"
 
 
 def unfinished(trials: Sequence[Trial]) -> list[str]:
@@ -155,11 +171,12 @@ def is_verified(trial: Trial) -> bool:
 
 
 def _by_submission(trials: Sequence[Trial], what: str) -> list[str]:
-    counts = Counter(t.id.submission for t in trials)
-    first = {t.id.submission: t for t in reversed(trials)}
+    """One line; which submissions, how many trials, and the first of them."""
+    if not trials:
+        return []
+    names = sorted({t.id.submission for t in trials})
     return [
-        f"{name}: {n} trials {what} (such as {first[name].folder})"
-        for name, n in sorted(counts.items())
+        f"{_subjects(names)}: {len(trials)} trials {what} (such as {trials[0].folder})"
     ]
 
 

@@ -20,10 +20,10 @@ from .times import median, study_times
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of one machine and shares that were not training; NaN if not logged."""
+    """Time of one machine and shares that were not training; NaN if not logged."""
 
-    node_hours: float
-    submission_hours: float
+    total_seconds: float
+    submission_seconds: float
     evaluation_share: float
     logging_share: float
 
@@ -51,8 +51,8 @@ def cost(trials: Sequence[Trial]) -> Cost:
 
     submission = math.fsum(last(trial, SUBMISSION_SECONDS) for trial in started)
     return Cost(
-        seconds / 3600,
-        submission / 3600,
+        seconds,
+        submission,
         share(EVALUATION_SECONDS),
         share(LOGGING_SECONDS),
     )

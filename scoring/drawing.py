@@ -11,6 +11,10 @@ from html import escape
 import numpy as np
 
 NUM_COLOURS = 8
+_EXPONENTS = (
+    -300.0,
+    300.0,
+)  # beyond them lie numbers that floats hold badly or not at all
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 
@@ -51,15 +55,24 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
 
 def log_ticks(low: float, high: float, wanted: int = 6) -> list[Tick]:
     """Round numbers between two positive ones, for an axis of decimal logarithms."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return exponent_ticks(math.log10(low), math.log10(high), wanted)
+
+
+def exponent_ticks(low: float, high: float, wanted: int = 6) -> list[Tick]:
+    """Round numbers between 10 to the power of `low` and of `high`, as `log_ticks`."""
+    low, high = max(low, _EXPONENTS[0]), min(high, _EXPONENTS[1])
+    powers = range(math.floor(low), math.ceil(high) + 1)
     for factors in ((1, 2, 5), (1, 3), (1,)):
-        found = [f * 10.0**power for power in powers for f in factors]
-        found = [value for value in found if low <= value <= high]
+        found = [math.log10(f) + power for power in powers for f in factors]
+        found = [place for place in found if low - 1e-9 <= place <= high + 1e-9]
         if len(found) <= wanted:
             break
+    found = found[:: max(1, len(found) // max(1, wanted))]
+    values = [10.0**place for place in found]
     if len(found) < 2:  # a short axis: numbers that are round in another way
-        found = [value for value in ticks(low, high, wanted) if value > 0]
-    return [(math.log10(value), short(value)) for value in found]
+        values = [value for value in ticks(10.0**low, 10.0**high, wanted) if value > 0]
+    texts = numbers([float(f"{value:.9g}") for value in values])
+    return [(math.log10(v), text) for v, text in zip(values, texts, strict=True)]
 
 
 def place(value: float) -> str:
@@ -67,11 +80,22 @@ def place(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def short(value: float) -> str:
+def short(value: float, digits: int = 4) -> str:
     """A number on an axis."""
     if value == 0:
         return "0"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    if 10_000 <= abs(value) < 1e9 and (digits == 4 or value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def numbers(values: Sequence[float]) -> list[str]:
+    """Numbers on one axis, with as many digits as tell them apart."""
+    for digits in range(4, 16):
+        texts = [short(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
 def colour(series: int) -> str:
@@ -109,10 +133,13 @@ def text(
     )
 
 
-def path(corners: str, series: int, kind: str, *, dashed: bool = False) -> str:
-    """A curve of a submission; `dashed`: as `dash` always does."""
+def path(
+    corners: str, series: int, kind: str, *, dashed: bool = False, label: str = ""
+) -> str:
+    """A curve of a submission; `dashed`: as `dash` always does; `label`: what it is."""
     pattern = dash(series, always=dashed)
-    return f'<path class="{kind} {colour(series)}" d="{corners}"{pattern}/>'
+    named = f' data-l="{escape(label)}"' if label else ""
+    return f'<path class="{kind} {colour(series)}" d="{corners}"{pattern}{named}/>'
 
 
 def dot(x: float, y: float, series: int, tip: str, kind: str = "dot") -> str:
@@ -175,7 +202,7 @@ def y_axis(
     for value, words in named or _numbered(scale, wanted):
         y = scale.at(value)
         parts.append(line(left, y, right, y, "grid"))
-        parts.append(text(left - 7, y + 4, words, anchor="end", kind="tick"))
+        parts.append(text(left - 6, y + 4, words, anchor="end", kind="tick"))
     return "".join(parts)
 
 
@@ -190,7 +217,8 @@ def rows(scale: Scale, left: float, right: float, names: Sequence[str]) -> str:
 
 
 def _numbered(scale: Scale, wanted: int) -> list[Tick]:
-    return [(value, short(value)) for value in scale.ticks(wanted)]
+    values = scale.ticks(wanted)
+    return list(zip(values, numbers(values), strict=True))
 
 
 def step_path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:

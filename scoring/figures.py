@@ -1,7 +1,7 @@
 """Charts as values: curves with axes, to stand in a report or as an SVG file of their own."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
@@ -11,7 +11,8 @@ from .drawing import Scale, Tick
 from .palette import DRAWINGS, series, themes
 
 WIDTH, HEIGHT = 440, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 22, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 22, 46
+_ROW_LEFT = 16  # where rows have their names above them
 _TITLE, _LEGEND_ROW = 30, 18
 _ROW = 24  # the least height of a row with a name
 
@@ -26,6 +27,36 @@ class Chart:
     height: int
     body: str
     subtitle: str = ""
+    # Bodies by the options of the switches that show them, such as "steps log".
+    views: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A choice between views: what it is about, and its options as (key, words)."""
+
+    label: str
+    options: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a reader of a curve is told about one of its points."""
+
+    scale: Scale
+    label: str
+    is_log: bool = False  # the scale is of decimal logarithms
+
+
+def plot(x: Axis, y: Axis, groups: Sequence[str]) -> str:
+    """Curves whose points a page can turn back into numbers."""
+    facts = "".join(
+        f' data-{name}="{s.low!r} {s.high!r} {s.start:g} {s.end:g}'
+        f'{" log" if axis.is_log else ""}" data-{name}-label="{escape(axis.label)}"'
+        for name, axis in (("x", x), ("y", y))
+        for s in (axis.scale,)
+    )
+    return f'<g class="plot"{facts}>{"".join(groups)}</g>'
 
 
 @dataclass(frozen=True)
@@ -37,6 +68,8 @@ class Charts:
     is_wide: bool = False  # two beside each other instead of as many as fit
     is_dashed: bool = False  # whether the series differ in their dashes too
     note: str = ""
+    switches: Sequence[Switch] = field(default=())
+    fold: str = ""  # folded up under these words where the format can do that
 
 
 @dataclass(frozen=True)
@@ -80,12 +113,14 @@ class Figure:
     x_ticks: Sequence[Tick] = ()
     y_ticks: Sequence[Tick] = ()
     row_names: Sequence[str] = ()
+    is_x_log: bool = False  # x holds decimal logarithms
+    subtitle: str = ""  # beside the title
 
     def chart(self) -> Chart:
         """The drawing."""
         x_range, y_range = self._ranges()
         height = max(HEIGHT, _TOP + _BOTTOM + _ROW * len(self.row_names))
-        left = _RIGHT if self.row_names else _LEFT
+        left = _ROW_LEFT if self.row_names else _LEFT
         x = Scale(*x_range, left, WIDTH - _RIGHT)
         y = Scale(*y_range, height - _BOTTOM, _TOP)
         parts = [
@@ -93,12 +128,17 @@ class Figure:
             if self.row_names
             else drawing.y_axis(y, x.start, x.end, named=self.y_ticks),
             drawing.x_axis(x, y.end, y.start, self.x_label, named=self.x_ticks),
-            drawing.text(_LEFT, 12, self.y_label, kind="name"),
+            drawing.text(4, 12, self.y_label, kind="name"),
             *(_mark(mark, x, y) for mark in self.marks),
             # The first curves are drawn last, so that they lie on top.
-            *(_curve(curve, x, y) for curve in reversed(self.curves)),
+            plot(
+                Axis(x, self.x_label, self.is_x_log),
+                Axis(y, self.y_label),
+                [_curve(curve, x, y) for curve in reversed(self.curves)],
+            ),
         ]
-        return Chart(self.title, self.description, WIDTH, height, "".join(parts))
+        body = "".join(parts)
+        return Chart(self.title, self.description, WIDTH, height, body, self.subtitle)
 
     def _ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
         x_marks = [mark.at for mark in self.marks if mark.axis == "x"]
@@ -187,7 +227,11 @@ def standalone(chart: Chart, legend: Sequence[str]) -> str:
         f'<title id="title">{escape(chart.title)}</title>'
         f'<desc id="description">{escape(chart.description)}</desc>'
         f"<style>{style}</style>\n"
-        f"{drawing.text(14, 19, chart.title, kind='heading')}"
+        f"{drawing.text(14, 19, _heading(chart), kind='heading')}"
         f'<svg y="{_TITLE}" width="{chart.width}" height="{chart.height}">'
         f"{chart.body}</svg>\n{''.join(rows)}</svg>\n"
     )
+
+
+def _heading(chart: Chart) -> str:
+    return f"{chart.title}, {chart.subtitle}" if chart.subtitle else chart.title

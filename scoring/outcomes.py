@@ -10,6 +10,8 @@ from .targets import ScoredWorkload
 from .times import MISS, Hit, Hits
 
 UNFINISHED = "unfinished"
+# Of trials that completed: they need no explanation.
+ORDINARY = (Outcome.REACHED.value, Outcome.NOT_REACHED.value)
 OUTCOME_NAMES: tuple[str, ...] = (*(outcome.value for outcome in Outcome), UNFINISHED)
 
 

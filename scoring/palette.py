@@ -53,7 +53,7 @@ DARK = {
 
 # Of the elements that `drawing.py` makes.
 DRAWINGS = """
-svg text{fill:var(--quiet);font-size:11.5px;font-family:inherit}
+svg text{fill:var(--quiet);font-size:12px;font-family:inherit}
 svg text.target{fill:var(--ink)}
 svg .grid{stroke:var(--line);stroke-width:1;opacity:.7}
 svg .axis{stroke:var(--quiet);stroke-width:1}
@@ -61,9 +61,10 @@ svg .row{stroke:var(--line);stroke-width:1}
 svg line.target{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 3}
 .profile,.curve,.spread{fill:none;stroke-linejoin:round;stroke-linecap:round}
 .profile{stroke-width:2;stroke-linecap:butt}
-.curve{stroke-width:1.1;opacity:.75}
+.curve{stroke-width:1.2;opacity:.8}
 .spread{stroke-width:5;opacity:.3}
 .dot{stroke:var(--page)!important;stroke-width:1}
+.marker{fill:none;stroke:var(--ink);stroke-width:1.5;pointer-events:none}
 .hit{fill:transparent;stroke:none}
 .tip:hover .dot{stroke:var(--ink)!important;stroke-width:1.5}
 .band{fill-opacity:.14;stroke:none!important}

@@ -21,11 +21,14 @@ class Cell:
     interval: Interval | None = None
     detail: str = ""  # shown smaller, after the text; may have several lines
     share: float | None = None  # 0 to 1: how strongly the cell is shaded
+    href: str = ""  # where the text leads, in formats that have links
+    links: Sequence[tuple[str, str]] = ()  # words and where they lead, after the detail
 
     @property
     def words(self) -> str:
-        """Text and detail in one line."""
-        return " ".join([self.text, *self.detail.splitlines()])
+        """Text, detail and links in one line."""
+        linked = [f"{words} ({to})" if words != to else to for words, to in self.links]
+        return " ".join([self.text, *self.detail.splitlines(), *linked])
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def aligned(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _looks_numeric(cell: str) -> bool:
-    return not cell or cell[0].isdigit() or cell[0] in f"+-.∞{NONE}"
+    first = cell.lstrip("<>")[:1]
+    return not cell or first.isdigit() or cell[0] in f"+-.∞{NONE}"
 
 
 def text_cell(text: object) -> Cell:
@@ -127,12 +131,38 @@ def number_cell(value: float, digits: int = 4) -> Cell:
     return Cell(f"{value:.{digits}f}", value)
 
 
+def duration_cell(seconds: float) -> Cell:
+    """A cell with a time in the unit that suits it; a dash where it is not finite."""
+    return Cell(duration(seconds), seconds) if math.isfinite(seconds) else Cell(NONE)
+
+
 def percent_cell(share: float, *, is_shaded: bool = True) -> Cell:
     """A cell with a probability or share; shaded by it."""
     if not math.isfinite(share):
         return Cell(NONE)
-    text = f"{share:.0%}" if is_shaded else f"{share:.1%}"
+    smallest, digits = (0.01, 0) if is_shaded else (0.001, 1)
+    text = f"{share:.{digits}%}" if share else "0%"
+    if 0 < share < smallest / 2:
+        text = f"<{smallest:.{digits}%}"
     return Cell(text, share, share=share if is_shaded else None)
+
+
+def probability_cell(share: float) -> Cell:
+    """A cell with a probability, shaded by it; blank where it never happened.
+
+    Rounding neither makes a rare event impossible nor a frequent one certain.
+    """
+    if not math.isfinite(share):
+        return Cell(NONE)
+    if share <= 0:
+        return Cell("", 0.0)
+    if share < 0.01:
+        text = "<1%"
+    elif 0.99 < share < 1:
+        text = ">99%"
+    else:
+        text = f"{share:.0%}"
+    return Cell(text, share, share=share)
 
 
 def interval_words(interval: Interval, digits: int = 4) -> str:
@@ -153,9 +183,11 @@ def _harmless(character: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`1.5 s`, `12.3 min`, `4.56 h`; a dash for a miss."""
+    """`35 ms`, `1.5 s`, `12.3 min`, `4.56 h`; a dash for a miss."""
     if not math.isfinite(seconds):
         return "-"
+    if 0 < abs(seconds) < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 100:
         return f"{seconds:.1f} s"
     if seconds < 6000:

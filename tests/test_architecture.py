@@ -51,7 +51,9 @@ def module_files() -> dict[str, Path]:
     """All modules by name, those of the wings through the links."""
     files = {}
     for folder, subfolders, names in os.walk(PACKAGE, followlinks=True):
-        subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+        # The template is copied, and never imported.
+        passed_over = ("__pycache__", "submission_template")
+        subfolders[:] = [name for name in subfolders if name not in passed_over]
         for name in names:
             if name.endswith(".py"):
                 path = Path(folder) / name
@@ -71,7 +73,11 @@ def imports_of(module: str) -> list[Import]:
 def _imports_in(node: ast.AST, module: str, at_top: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-        yield from _imports_in(child, module, at_top and not is_function)
+        is_for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(
+            child.test
+        )
+        is_at_top = at_top and not is_function and not is_for_types
+        yield from _imports_in(child, module, is_at_top)
         if isinstance(child, ast.Import):
             for alias in child.names:
                 yield Import(alias.name, child.lineno, at_top)
@@ -208,7 +214,8 @@ def test_imports_make_no_circle():
 
 # From the top down: a room may import from those below it, and from its own.
 ROOMS_ABOVE_THE_CORE = (
-    ("algoperf.commands", "algoperf.cli"),
+    ("algoperf.commands", "algoperf.cli", "algoperf.__main__", "algoperf.api"),
+    ("algoperf.suite",),
     ("algoperf.campaign",),
     ("algoperf.procedures",),
     ("algoperf.runner",),
@@ -538,7 +545,7 @@ def wheel(tmp_path_factory) -> list[str]:
         pytest.skip("building needs setuptools>=77")
     copy = tmp_path_factory.mktemp("tree")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("algoperf", *WINGS):
+    for name in ("algoperf", "submissions", *WINGS):
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
     for pattern in ("pyproject.toml", "README*", "LICENSE*", "submission_runner.py"):
         for path in ROOT.glob(pattern):
@@ -561,8 +568,17 @@ def test_the_wheel_holds_every_module(wheel):
     assert expected - set(wheel) == set()
 
 
+def test_the_wheel_holds_the_template_that_new_copies(wheel):
+    expected = {
+        f"algoperf/submission_template/{path.name}"
+        for path in (ROOT / "submissions" / "template").iterdir()
+        if path.is_file()
+    }
+    assert expected and expected - set(wheel) == set()
+
+
 def test_the_wheel_tells_type_checkers_that_it_is_typed(wheel):
-    assert "algoperf/py.typed" in wheel
+    assert {"algoperf/py.typed", "algoperf/__init__.pyi"} <= set(wheel)
 
 
 def test_the_wheel_holds_the_wings_other_files(wheel):

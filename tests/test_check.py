@@ -286,25 +286,26 @@ def estimated(monkeypatch, counts, *states):
     findings = check._Findings()
     rehearsals = [Rehearsal("w", Outcome.NOT_REACHED, "", state=s) for s in states]
     check._estimate_memory("jax", rehearsals, findings)
-    return findings.warnings
+    return findings
 
 
-def test_state_is_estimated_by_the_parameters_of_a_full_workload(monkeypatch, capsys):
+def test_state_is_estimated_by_the_parameters_of_a_full_workload(monkeypatch):
     state = StateSize(num_bytes=800, num_params=100)
-    assert estimated(monkeypatch, {"big": 1_000_000}, state) == []
-    out = capsys.readouterr().out
+    findings = estimated(monkeypatch, {"big": 1_000_000}, state)
+    assert findings.warnings == []
+    out = "\n".join(findings.facts)
     assert "8 bytes a parameter" in out
     assert "big: 1,000,000 parameters, at least 16.0 MB" in out
 
 
 def test_state_that_no_official_device_holds_is_a_warning(monkeypatch):
     state = StateSize(num_bytes=3_200, num_params=100)
-    (warning,) = estimated(monkeypatch, {"big": 500_000_000}, state)
+    (warning,) = estimated(monkeypatch, {"big": 500_000_000}, state).warnings
     assert "big: about 20.0 GB" in warning
 
 
 def test_a_state_that_cannot_be_saved_is_a_warning(monkeypatch):
-    (warning,) = estimated(monkeypatch, {}, None)
+    (warning,) = estimated(monkeypatch, {}, None).warnings
     assert "could not be saved" in warning
 
 
@@ -397,3 +398,13 @@ def test_both_frameworks_count_the_same_parameters():
     assert counts.keys() <= registry.base_definitions().keys()
     assert counts["ogbg"] > 3_000_000
     assert rehearsal.parameter_counts("pytorch") == counts
+
+
+def test_exceptions_come_first_and_the_verdict_last(static):
+    _, out, _ = static(get_batch_size="def get_batch_size(name): return 12")
+    lines = out.splitlines()
+    kinds = [line.partition(":")[0] for line in lines]
+    assert kinds[0] == "warning" and kinds[-1] == "verdict"
+    last = max(n for n, kind in enumerate(kinds) if kind in ("warning", "look at"))
+    assert all(kind in ("warning", "look at") for kind in kinds[: last + 1])
+    assert sum("batch size" in line.lower() for line in lines[last + 1 :]) <= 2

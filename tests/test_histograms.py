@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from algoperf.histograms import Bins, count, count_pairs
+from algoperf.histograms import Bins, count, count_outer, count_pairs
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 2**15, 2**15 + 1, 100_001])
@@ -29,3 +29,45 @@ def test_pairs_are_counted_by_gradient_and_parameter():
     gradients = np.array([[[-0.9, 0.9]], [[0.1, 0.6]], [[-5, 5]]], np.float32)
     found = count_pairs(gradients, parameter, bins)
     assert found.tolist() == [[2, 0], [0, 0], [1, 0], [0, 3]]
+
+
+RANGES = [
+    Bins(100, -2, 2),
+    Bins(101, -2, 2),
+    Bins(100, -1e-3, 1e-3),
+    Bins(40, 0, 1),
+    Bins(7, -1, 3),
+    Bins(10, 1, 2),
+]
+
+
+@pytest.mark.parametrize("bins", RANGES, ids=str)
+def test_values_near_zero_are_counted_as_all_others(bins):
+    random = np.random.default_rng(1)
+    scale = 10.0 ** random.uniform(-6, 1, 50_000)
+    values = (random.standard_normal(50_000) * scale).astype(np.float32)
+    values[::100] = 0
+    edges = np.linspace(bins.low, bins.high, bins.number + 1)
+    inside = np.clip(values.astype(np.float64), bins.low, bins.high)
+    is_clear = (np.abs(values[:, None] - edges) > 1e-6 * bins.high).all(1)
+    values, inside = values[is_clear | (values == 0)], inside[is_clear | (values == 0)]
+    expected, _ = np.histogram(inside, edges)
+    np.testing.assert_array_equal(count(values, bins), expected)
+
+
+@pytest.mark.parametrize("bins", RANGES, ids=str)
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1.0, 300.0])
+def test_products_are_counted_as_if_they_were_written_out(bins, scale):
+    random = np.random.default_rng(2)
+    left = (scale * random.standard_normal((5, 30))).astype(np.float32)
+    right = random.standard_normal((5, 40)).astype(np.float32)
+    left[:, 0], right[:, :10], right[3] = 0, 0, 0
+    products = left[:, :, None] * right[:, None, :]
+    counts = count_outer(left, right, bins)
+    np.testing.assert_array_equal(counts, count(products, bins))
+
+
+def test_products_that_are_not_numbers_count_in_the_first_bin():
+    left = np.array([[np.nan, 1.0], [1.0, 1.0]], np.float32)
+    right = np.array([[1.0, 2.0, 3.0], [np.nan, 0.0, 1.0]], np.float32)
+    assert count_outer(left, right, Bins(4, -1, 1)).tolist() == [5, 0, 2, 5]

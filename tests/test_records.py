@@ -49,6 +49,7 @@ META = TrialMeta(
     host=Host("a processor", 2, 2**30, "Linux"),
     versions={"numpy": "2.0"},
     commit="abc",
+    about={"title": "T", "authors": ["A"]},
     others={"note": "kept"},
 )
 SNAPSHOT = Snapshot(

@@ -205,7 +205,8 @@ def _runs(
     for state in states:
         if (state.plan.folder / logs.HYPERPARAMETERS_FILE).exists():
             trials.append(logs.read_trial(state.plan.id, state.plan.folder))
-    scan = registry.scoring_module("protocols.deepobs.experiments").runs_of(trials)
+    experiments = registry.scoring_module("protocols.deepobs.experiments")
+    scan = experiments.runs_of(trials, first_seed=experiments.FIRST_SEED)
     found.left_out += scan.left_out
     runs: list[Any] = scan.runs
     return runs

@@ -52,9 +52,11 @@ class Plan:
     processes: int = 1  # per PyTorch trial
     torch_compile: bool = False
     checkpoints: bool = True
+    checkpoint_every: str = "auto"
     partial_data: bool = False
     max_steps: int | None = None
     eval_every_steps: int | None = None
+    by_steps: bool = False
     hang_seconds: float | None = None
     notice_seconds: float = 30.0
 
@@ -82,6 +84,9 @@ class Plan:
             max_global_steps=self.max_steps,
             on_existing="resume",
             save_checkpoints=self.checkpoints,
+            keep_evidence=not self.by_steps,
+            by_steps=self.by_steps,
+            checkpoint_every=self.checkpoint_every,
             precision=self.precision,
             torch_compile=self.torch_compile and framework.can_compile,
             num_processes=self.processes if framework.uses_processes else 1,

@@ -69,9 +69,15 @@ KEYS = (
     Key("processes", "count", "Processes that share a PyTorch trial, one per GPU."),
     Key("torch_compile", "flag", "Whether to compile PyTorch models."),
     Key("checkpoints", "flag", "Whether to save checkpoints."),
+    Key("checkpoint_every", "text", "How often: auto, a time, or a size per hour."),
     Key("partial_data", "flag", "Whether to accept data prepared with --subset."),
     Key("max_steps", "count", "End each trial after so many steps."),
     Key("eval_every_steps", "count", "Evaluate by steps instead of by time."),
+    Key(
+        "by_steps",
+        "flag",
+        "Compare by steps: end at the validation target or the step hint.",
+    ),
     Key("hang_seconds", "number", "Abort a trial that makes no progress for so long."),
     Key("notice_seconds", "number", "How long a step may take after SIGTERM."),
 )
@@ -314,6 +320,7 @@ _OPTION_OF = {  # as the settings of a run name a value -> key of a plan
     "--eval-every-steps": "eval_every_steps",
     "--hang-seconds": "hang_seconds",
     "--notice-seconds": "notice_seconds",
+    "--checkpoint-every": "checkpoint_every",
     "--num-processes": "processes",
 }
 _NAME_OPTION = "--experiment-name"

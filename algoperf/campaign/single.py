@@ -11,6 +11,7 @@ from algoperf.campaign.engines import Ended
 from algoperf.campaign.ledger import Ledger, TrialState
 from algoperf.campaign.plan import in_order
 from algoperf.campaign.progress import Lines
+from algoperf.campaign.run_progress import progress_of
 from algoperf.outcome import Outcome
 from algoperf.runner import door, experiment
 from algoperf.runner.launch import launch
@@ -18,6 +19,7 @@ from algoperf.runner.outcomes import Ending
 from algoperf.runner.plan import TrialPlan, plan_trials, trials_left
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.preemption import Preempted, StopRequest
+from algoperf.runner.trial_observers import TrialObserver
 
 
 class Here:
@@ -26,9 +28,14 @@ class Here:
     name = "here"
     slots = 1
 
-    def __init__(self, after_trial: Callable[[TrialPlan], bool]) -> None:
+    def __init__(
+        self,
+        after_trial: Callable[[TrialPlan], bool],
+        observers: Sequence[TrialObserver] = (),
+    ) -> None:
         self.is_good = True  # as far as `after_trial` can tell
         self._after_trial = after_trial
+        self._observers = observers
         self._waiting: list[tuple[str, Job]] = []
 
     def start(self, key: str, job: Job) -> None:
@@ -40,7 +47,7 @@ class Here:
         if not self._waiting:
             return []
         key, job = self._waiting.pop()
-        launch(job.plan)
+        launch(job.plan, self._observers)
         self.is_good &= self._after_trial(job.plan)
         return [Ended(key)]
 
@@ -74,10 +81,12 @@ def run(
     settings: Sequence[Settings],
     say: Callable[[str], None] = print,
     after_trial: Callable[[TrialPlan], bool] = lambda plan: True,
+    observers: Sequence[TrialObserver] = (),
 ) -> bool:
     """Runs all trials of a submission on some workloads; True if none of them failed.
 
     `after_trial` is called after each one that has a process of its own; False is a failure.
+    `observers` are told how trials go, besides progress on stderr and the settings' loggers.
     SIGTERM stops the running trial at its next step, with a checkpoint, and raises `Preempted`.
     """
     for one in settings:
@@ -88,7 +97,8 @@ def run(
     with StopRequest().listen() as stop:
         left = trials_left(plans, settings[0], say)
         ledger = Ledger(settings[0].experiment_dir, left)
-        watcher, engine = _Endings(say), Here(after_trial)
+        watcher = _Endings(say)
+        engine = Here(after_trial, [progress_of(left), *observers])
         Drive(
             ledger,
             engine,

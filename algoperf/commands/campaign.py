@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from algoperf import exit_status, paths
+from algoperf import console, exit_status, paths
 from algoperf.campaign import control, plan_file, progress, slurm_jobs, stages
 from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import NAMES, EngineOptions
@@ -18,6 +18,13 @@ from algoperf.commands.scoring_options import count
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.log_folders import CAMPAIGN_FOLDER
 from algoperf.rulesets import RULESETS
+
+EXAMPLES = """\
+examples:
+  algoperf campaign plan mini --submissions submissions/*/submission.py
+  algoperf campaign run plan.toml
+  algoperf campaign status campaigns/mine
+docs/campaigns.md describes plans and clusters."""
 
 _PLAN_OPTIONS = (
     "folder",
@@ -35,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the subcommands."""
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     for name, (add, summary, _) in _ACTIONS.items():
-        action = actions.add_parser(
-            name, help=summary, description=summary.capitalize() + "."
-        )
+        action = actions.add_parser(name, help=summary, description=summary)
         action.register("type", Path, arguments.path)
         action.register("type", int, arguments.whole_number)
         add(action)
@@ -53,21 +58,22 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema",
         action="store_true",
-        help="print the JSON schema of plan files, for editors, and exit",
+        help="Print the JSON schema of plan files, for editors, and exit.",
     )
     parser.add_argument(
         "what",
         nargs="?",
         metavar="FILE|NAME",
-        help=f"TOML file of the plan, or one of: {', '.join(plan_file.BUILT_IN)}",
+        help=f"TOML file of the plan, or one of: {', '.join(plan_file.BUILT_IN)}.",
     )
     _add_plan_options(parser)
     parser.add_argument(
         "--speeds",
         type=Path,
         metavar="FILE",
-        help="calibration file with measured step times, for a better estimate",
+        help="Calibration file with measured step times, for a better estimate.",
     )
+    output.add_json(parser, "the costs")
 
 
 def _add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -78,25 +84,25 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="Python files of submissions, in addition to those of the plan",
+        help="Python files of submissions, in addition to those of the plan.",
     )
     add(
         "--workloads",
         nargs="+",
         metavar="NAME",
-        help="workloads, or tier:mini or tier:full (default: as in the plan)",
+        help="Workloads, or tier:mini or tier:full (default: as in the plan).",
     )
-    add("--folder", type=Path, metavar="DIR", help="directory to write logs to")
+    add("--folder", type=Path, metavar="DIR", help="Directory to write logs to.")
     add(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="directory containing prepared data",
+        help="Directory containing prepared data.",
     )
-    add("--ruleset", choices=list(RULESETS), help="rules to run under")
-    add("--studies", type=int, metavar="N", help="number of studies")
-    add("--trials", type=int, metavar="N", help="number of trials per study")
-    add("--seed", type=int, metavar="N", help="seed of the campaign")
+    add("--ruleset", choices=list(RULESETS), help="Rules to run under.")
+    add("--studies", type=int, metavar="N", help="Number of studies.")
+    add("--trials", type=int, metavar="N", help="Number of trials per study.")
+    add("--seed", type=int, metavar="N", help="Seed of the campaign.")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -104,26 +110,26 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add(
         "what",
         metavar="FILE|NAME|DIR",
-        help="TOML file of the plan, a built-in plan, or the folder of a campaign",
+        help="TOML file of the plan, a built-in plan, or the folder of a campaign.",
     )
     _add_plan_options(parser)
     _add_engine_options(parser)
     add(
         "--unscored",
         action="store_true",
-        help="allow trials to share machines and studies to mix hardware; nothing is ranked",
+        help="Allow trials to share machines and studies to mix hardware; nothing is ranked.",
     )
     add(
         "--calibrate",
         action="store_true",
-        help="compare the speed of every machine before its first trial",
+        help="Compare the speed of every machine before its first trial.",
     )
     add(
         "--dry-run-steps",
         type=limited,
         metavar="K",
-        help="rehearse only: one trial of each submission on each workload for K steps, "
-        "logged separately",
+        help="Rehearse only: one trial of each submission on each workload for K steps, "
+        "logged separately.",
     )
 
 
@@ -134,66 +140,74 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=NAMES,
         default="local",
-        help="where trials run (default: %(default)s)",
+        help="Where trials run (default: %(default)s).",
     )
     add(
         "--jobs",
         type=limited,
         default=1,
         metavar="N",
-        help="with the local engine: number of concurrent trials, each on its own cores and GPUs",
+        help="With the local engine: number of concurrent trials, each on its own cores and GPUs.",
     )
     add(
         "--max-nodes",
         type=limited,
         metavar="N",
-        help="use at most N nodes of a cluster",
+        help="Use at most N nodes of a cluster.",
     )
     add(
         "--per-node",
         type=limited,
         default=1,
         metavar="N",
-        help="with Ray and --unscored: number of concurrent trials per node (default: 1)",
+        help="With Ray and --unscored: number of concurrent trials per node (default: 1).",
     )
     add(
         "--address",
         metavar="TEXT",
-        help="address of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one "
-        "on this machine)",
+        help="Address of a Ray cluster: ray://HOST:PORT, HOST:PORT or auto (default: start one "
+        "on this machine).",
     )
     add(
         "--sbatch",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="with Slurm: option for sbatch; may be given several times",
+        help="With Slurm: option for sbatch; may be given several times.",
     )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+        "directory", type=Path, metavar="DIR", help="Folder of the campaign."
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=output.STDOUT,
+        metavar="FILE",
+        help="Write the status to FILE as JSON; without FILE or with - print it instead of the "
+        "text.",
+    )
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+        "directory", type=Path, metavar="DIR", help="Folder of the campaign."
     )
     parser.add_argument(
         "--cause",
         required=True,
         action="append",
         choices=_RETRYABLE,
-        help="cause of failure of the trials to retry; may be given several times",
+        help="Cause of failure of the trials to retry; may be given several times.",
     )
 
 
 def _add_cancel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="folder of the campaign"
+        "directory", type=Path, metavar="DIR", help="Folder of the campaign."
     )
 
 
@@ -224,12 +238,16 @@ def _plan(options: argparse.Namespace) -> int:
         )
     plan = _plan_of(options)
     for hint in stages.check(plan, is_data_coming=True):
-        output.say(f"look at: {hint}")
+        console.tell(f"look at: {hint}")
     found = stages.costs(plan, options.speeds)
     ledger = Campaign(plan)
     path = ledger.write_manifest(costs=[dataclasses.asdict(cost) for cost in found])
-    output.say(campaign_text.cost(plan, found))
-    output.say(f"Manifest: {path}")
+    if options.json is not None:
+        content = campaign_text.cost_json(plan, found, path)
+        output.write_json(options.json, content, "Costs")
+    if options.json != output.STDOUT:
+        output.say(campaign_text.cost(plan, found))
+        output.say(f"Manifest: {path}")
     return exit_status.OK
 
 
@@ -314,9 +332,10 @@ def _say_ranking(plan: Plan) -> None:
 def _status(options: argparse.Namespace) -> int:
     ledger = Campaign.open(paths.absolute(options.directory))
     summary = progress.summarise(ledger, ledger.look_at_all())
-    if options.json:
-        output.say(json.dumps(campaign_text.status_json(ledger, summary), indent=2))
-    else:
+    if options.json is not None:
+        content = campaign_text.status_json(ledger, summary)
+        output.write_json(options.json, content, "Status")
+    if options.json != output.STDOUT:
         output.say(campaign_text.status(ledger, summary))
     return exit_status.FAILED if summary.failures else exit_status.OK
 
@@ -347,9 +366,9 @@ def _cancel(options: argparse.Namespace) -> int:
 
 
 _ACTIONS = {
-    "plan": (_add_plan, "check a plan and print what it will cost", _plan),
-    "run": (_add_run, "run what is left of a campaign", _run),
-    "status": (_add_status, "print how far a campaign is", _status),
-    "retry": (_add_retry, "let failed trials run again", _retry),
-    "cancel": (_add_cancel, "stop a campaign that is running", _cancel),
+    "plan": (_add_plan, "Check a plan and print what it will cost.", _plan),
+    "run": (_add_run, "Run what is left of a campaign.", _run),
+    "status": (_add_status, "Print how far a campaign is.", _status),
+    "retry": (_add_retry, "Let failed trials run again.", _retry),
+    "cancel": (_add_cancel, "Stop a campaign that is running.", _cancel),
 }

@@ -1,5 +1,7 @@
 """What `algoperf campaign` prints, as text and as JSON."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 from algoperf import registry
@@ -46,6 +48,15 @@ def cost(plan: Plan, found: list[Cost]) -> str:
         f"longest trial: at most {longest}, and evaluations.\nBudgets are the worst case; "
         "evaluations are not counted. Mini workloads' checkpoints are too small to count."
     )
+
+
+def cost_json(plan: Plan, found: list[Cost], manifest: Path) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "campaign": plan.name,
+        "manifest": str(manifest),
+        "workloads": [dataclasses.asdict(cost) for cost in found],
+    }
 
 
 def status(ledger: Campaign, summary: Summary) -> str:

@@ -11,6 +11,12 @@ from algoperf.commands import output, watch
 from algoperf.errors import BadSettings
 from algoperf.files import write_output
 
+EXAMPLES = """\
+examples:
+  algoperf cockpit experiments/mine
+  algoperf cockpit experiments/mine --html cockpit.html
+  algoperf cockpit experiments/mine --serve"""
+
 _LONGEST = 86_400  # seconds
 _LARGEST_PORT = 65_535
 
@@ -22,37 +28,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory",
         type=Path,
         metavar="DIR",
-        help="folder of a trial that was run with --cockpit, or one above it",
+        help="Folder of a trial that was run with --cockpit, or one above it.",
     )
     add(
         "--html",
         type=Path,
         metavar="FILE",
-        help="write one HTML file that needs nothing else",
+        help="Write one HTML file that needs nothing else.",
     )
     add(
         "--serve",
         action="store_true",
-        help="show it in a browser on this machine, live; prints the address",
+        help="Show it in a browser on this machine, live; prints the address.",
     )
     add(
         "--port",
         type=int,
         default=0,
         metavar="N",
-        help="port of --serve (default: any that is free)",
+        help="Port of --serve (default: any that is free).",
     )
     add(
         "--follow",
         action="store_true",
-        help="go on until interrupted: rewrite the file, or redraw the terminal",
+        help="Go on until interrupted: rewrite the file, or redraw the terminal.",
     )
     add(
         "--interval",
         type=float,
         default=5.0,
         metavar="S",
-        help="seconds between two looks; default: %(default)g",
+        help="Seconds between two looks; default: %(default)g.",
     )
 
 

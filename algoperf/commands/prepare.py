@@ -24,49 +24,55 @@ from algoperf.manifest import MANIFEST, verify_command
 from algoperf.prepared import Preparation, PreparedData
 from algoperf.runner.settings import default_data_dir
 
+EXAMPLES = """\
+examples:
+  algoperf prepare mnist_mini
+  algoperf prepare imagenet --raw /data/imagenet --data-dir /data/prepared
+  algoperf prepare ogbg --dry-run"""
+
 _DOWNLOAD_LOCK = ".download.lock"  # two downloads would write the same files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="workload or data set to prepare")
-    add("--raw", metavar="DIR", help="directory containing the official raw files")
+    add("name", metavar="NAME", help="Workload or data set to prepare.")
+    add("--raw", metavar="DIR", help="Directory containing the official raw files.")
     add("--from", dest="source", metavar="SOURCE", help=sources.HELP)
     add(
         "--data-dir",
         default=default_data_dir(),
         metavar="DIR",
-        help="directory to write prepared data to (default: $ALGOPERF_DATA_DIR or %(default)s)",
+        help="Directory to write prepared data to (default: $ALGOPERF_DATA_DIR or %(default)s).",
     )
     add(
         "--subset",
         type=int,
         metavar="N",
-        help="prepare only N examples per split; the result is marked as partial",
+        help="Prepare only N examples per split; the result is marked as partial.",
     )
     add(
         "--days",
         metavar="LIST",
-        help="criteo1tb only, with --subset: days to take examples from, such as 0-2,23",
+        help="Criteo1tb only, with --subset: days to take examples from, such as 0-2,23.",
     )
     add(
         "--verify",
         action="store_true",
-        help="prepare nothing; verify the checksums of prepared data",
+        help="Prepare nothing; verify the checksums of prepared data.",
     )
     add(
         "--check",
         nargs="?",
         const="",
         metavar="DIR",
-        help="only report whether the raw files in DIR (default: of --raw or --from) are "
-        "complete, how much space preparing needs, and its estimated time",
+        help="Only report whether the raw files in DIR (default: of --raw or --from) are "
+        "complete, how much space preparing needs, and its estimated time.",
     )
     add(
         "--dry-run",
         action="store_true",
-        help="only list what would be downloaded, from where",
+        help="Only list what would be downloaded, from where.",
     )
 
 

@@ -1,7 +1,9 @@
-"""`algoperf protocol deepobs`: tunes, repeats and reports as another benchmark's protocol says."""
+"""`algoperf protocol`: tunes, repeats and reports as another benchmark's protocol says.
+
+`deepobs` is here; `crowded-valley` in `crowded_valley.py`.
+"""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from algoperf import exit_status, files, paths, registry
 from algoperf.campaign import deepobs, deepobs_points
 from algoperf.campaign.deepobs import Optimizer, Protocol
 from algoperf.campaign.plan import make_entry, with_own_names
-from algoperf.commands import arguments, output
+from algoperf.commands import arguments, crowded_valley, output
 from algoperf.commands.scoring_options import count
 from algoperf.errors import BadSettings, near
 from algoperf.frameworks import FRAMEWORKS
@@ -33,6 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.register("type", int, arguments.whole_number)
     _add_inputs(action)
     _add_conditions(action)
+    action.set_defaults(run_protocol=_execute_deepobs)
+    summary = crowded_valley.SUMMARY
+    action = protocols.add_parser(
+        "crowded-valley", help=summary, description=summary.capitalize() + "."
+    )
+    crowded_valley.add_arguments(action)
+    action.set_defaults(run_protocol=crowded_valley.execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs what is missing of the protocol, and reports on all that is there."""
+    return int(options.run_protocol(options))
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -43,33 +57,33 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="[NAME=]FILE",
         help="Python files of submissions that have a learning_rate; NAME defaults to the "
-        "name of the file's folder",
+        "name of the file's folder.",
     )
     add(
         "--framework",
         choices=list(FRAMEWORKS),
-        help="framework of the optimizers (default: the one that each file imports)",
+        help="Framework of the optimizers (default: the one that each file imports).",
     )
     add(
         "--problems",
         nargs="+",
         default=["mini"],
         metavar="NAME",
-        help="test problems, or the sets small, large, mini (default: mini)",
+        help="Test problems, or the sets small, large, mini (default: mini).",
     )
     add(
         "--grid",
         default=_GRID,
         metavar="N|random:N|FILE",
         help="N learning rates from 1e-5 to 1e2, N random points, or a JSON list of learning "
-        "rates or of points, or one for each optimizer by name (default: %(default)s)",
+        "rates or of points, or one for each optimizer by name (default: %(default)s).",
     )
     add(
         "--base",
         type=Path,
         metavar="FILE",
         help="JSON object with the other hyperparameters of each optimizer, by name; with "
-        "--grid random:N also ranges",
+        "--grid random:N also ranges.",
     )
     add(
         "--read",
@@ -77,7 +91,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR",
-        help="published result folders to report beside the runs, or alone",
+        help="Published result folders to report beside the runs, or alone.",
     )
 
 
@@ -87,56 +101,55 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--select",
         choices=_MODES,
         default="final",
-        help="choose a setting by its final or its best test metric, or by its number of "
-        "seeds (default: final)",
+        help="Choose a setting by its final or its best test metric, or by its number of "
+        "seeds (default: final).",
     )
     add(
         "--seeds",
         type=limited,
         default=10,
         metavar="N",
-        help="number of runs of the chosen setting (default: %(default)s)",
+        help="Number of runs of the chosen setting (default: %(default)s).",
     )
     add(
         "--folder",
         type=Path,
         default=Path("experiments/deepobs"),
         metavar="DIR",
-        help="directory for logs and report (default: %(default)s)",
+        help="Directory for logs and report (default: %(default)s).",
     )
-    add("--write", type=Path, metavar="DIR", help="write published result folders too")
+    add("--write", type=Path, metavar="DIR", help="Write published result folders too.")
     add(
         "--release",
         choices=_RELEASES,
         default="1.2",
-        help="release of DeepOBS whose keys are written (default: %(default)s)",
+        help="Release of DeepOBS whose keys are written (default: %(default)s).",
     )
-    add("--seed", type=int, default=0, metavar="N", help="seed (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="Seed (default: 0).")
     add(
         "--jobs",
         type=limited,
         default=1,
         metavar="N",
-        help="number of concurrent runs (default: %(default)s)",
+        help="Number of concurrent runs (default: %(default)s).",
     )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s)",
+        help="Directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s).",
     )
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Runs what is missing, and reports on all that is there."""
+def _execute_deepobs(options: argparse.Namespace) -> int:
     if not options.optimizers and not options.read:
         raise BadSettings(
             "There is nothing to do. Give --optimizers to run, or --read to report on "
             "published results."
         )
     for option in ("folder", "write"):
-        _check_folder(getattr(options, option), option)
+        output.check_folder(getattr(options, option), option)
     read = _read(options.read)
     runs, left_out, status = list(read.runs), list(read.left_out), exit_status.OK
     if options.optimizers:
@@ -156,26 +169,6 @@ def execute(options: argparse.Namespace) -> int:
     elif options.write is not None:
         _module("folders").write(options.write, runs, options.release)
     return _report(options.folder, runs, left_out) or status
-
-
-def _check_folder(folder: Path | None, option: str) -> None:
-    """BadSettings where something that is no folder stands in the way of one."""
-    if folder is None:
-        return
-    absolute = paths.absolute(folder)
-    for path in (absolute, *absolute.parents):
-        if os.path.lexists(path):
-            if not path.is_dir():
-                raise BadSettings(
-                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} is no "
-                    "folder. Choose another."
-                )
-            if not os.access(path, os.W_OK):
-                raise BadSettings(
-                    f"--{option} is {paths.shown(folder)}, but {paths.shown(path)} cannot "
-                    "be written to. Choose another."
-                )
-            return
 
 
 def _module(name: str) -> Any:

@@ -8,6 +8,11 @@ from typing import Any
 from algoperf import registry
 from algoperf.commands import output, scoring_options
 
+EXAMPLES = """\
+examples:
+  algoperf report experiments -o report.html
+  algoperf report experiments --format md -o -"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
@@ -18,13 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="file to write, or - for standard output (default: report.EXT, where EXT is the "
-        "format's extension)",
+        help="File to write, or - for standard output (default: report.EXT, where EXT is the "
+        "format's extension).",
+    )
+    parser.add_argument(
+        "--title",
+        type=str,
+        metavar="TEXT",
+        help="title of the report, such as the board's name",
     )
     parser.add_argument(
         "--format",
         choices=list(formats.FORMATS),
-        help="report format (default: by the extension of the output, else html)",
+        help="Report format (default: by the extension of the output, else html).",
     )
 
 
@@ -35,7 +46,10 @@ def execute(options: argparse.Namespace) -> int:
     output.check(path)
     board = scoring_options.leaderboard(options)
     document = registry.scoring_module("report.content").make_document(
-        board, command=command(options, name, path), targets_file=options.targets
+        board,
+        title=options.title or "",
+        command=command(options, name, path),
+        targets_file=options.targets,
     )
     text = formats.FORMATS[name].render(document)
     output.write(path, text, "Report", more=f" ({len(text) / 1e6:.2f} MB)")
@@ -69,6 +83,7 @@ def command(options: argparse.Namespace, format_name: str, path: Path) -> str:
         ("--held-out", held_out),
         ("--studies", options.num_studies),
         ("--reference", options.reference),
+        ("--title", options.title),
     ):
         words += [flag, str(value)] if value is not None else []
     words += ["--compat"] if options.compat else []

@@ -7,21 +7,21 @@ from typing import Any
 from algoperf import registry
 from algoperf.commands import output, scoring_options
 
+EXAMPLES = """\
+examples:
+  algoperf score experiments --studies 1
+  algoperf score experiments --json board.json --figure profiles.svg"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     scoring_options.add_arguments(parser)
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="also write the leaderboard as JSON; - prints it instead of the tables",
-    )
+    output.add_json(parser, "the leaderboard")
     parser.add_argument(
         "--figure",
         type=Path,
         metavar="FILE",
-        help="also write the performance profiles as SVG; - prints them instead of the tables",
+        help="Also write the performance profiles as SVG; - prints them instead of the tables.",
     )
 
 

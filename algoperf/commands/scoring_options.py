@@ -21,52 +21,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="folder containing the logs; several are ranked together",
+        help="Folder containing the logs; several are ranked together.",
     )
     add(
         "--rules",
         default=DEFAULT_RULESET,
         choices=list(RULESETS),
-        help="rules to score by (default: %(default)s)",
+        help="Rules to score by (default: %(default)s).",
     )
     add(
         "--tuning-ruleset",
         dest="tuning",
         choices=TUNING_RULESETS,
-        help="external tuning or self-tuning (default: as recorded in the logs)",
+        help="External tuning or self-tuning (default: as recorded in the logs).",
     )
     add(
         "--targets",
         type=Path,
         metavar="FILE",
         help="JSON file of targets and workloads (default: the workloads' definitions, "
-        "then what the logs record)",
+        "then what the logs record).",
     )
     add(
         "--held-out",
         metavar="A,B,…",
         type=names,
-        help="held-out workloads, or none (default: those of the targets file, else those "
-        "drawn for the ruleset, else those in the logs)",
+        help="Held-out workloads, or none (default: those of the targets file, else those "
+        "drawn for the ruleset, else those in the logs).",
     )
     add(
         "--studies",
         dest="num_studies",
         type=count(_MOST_STUDIES),
         metavar="N",
-        help="score the first N studies; a missing study counts as a miss",
+        help="Score the first N studies; a missing study counts as a miss.",
     )
     add(
         "--reference",
         metavar="NAME",
-        help="submission to measure speed-ups against",
+        help="Submission to measure speed-ups against.",
     )
     add(
         "--compat",
         action="store_true",
-        help="reproduce the published scorer exactly, including its two bugs",
+        help="Reproduce the published scorer exactly, including its two bugs.",
     )
-    add("--strict", action="store_true", help="treat warnings as errors")
+    add("--strict", action="store_true", help="Treat warnings as errors.")
 
 
 def leaderboard(options: argparse.Namespace) -> Any:

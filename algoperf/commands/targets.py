@@ -3,11 +3,16 @@
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from algoperf.commands import output, scoring_options
 from algoperf.errors import BadSettings
 from algoperf.procedures import target_setting
 from algoperf.runner.settings import default_data_dir
+
+EXAMPLES = """\
+examples:
+  algoperf targets mnist --framework jax --trials 20 --repeats 5"""
 
 _COUNT = scoring_options.count(10_000)
 
@@ -18,22 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "workload",
         metavar="WORKLOAD",
-        help="workload whose targets are set; `algoperf list` shows all",
+        help="Workload whose targets are set; `algoperf list` shows all.",
     )
-    add("--framework", required=True, metavar="NAME", help="jax or pytorch")
+    add("--framework", required=True, metavar="NAME", help="Framework: jax or pytorch.")
     add(
         "--trials",
         type=_COUNT,
         default=200,
         metavar="N",
-        help="number of search points per algorithm (default: %(default)s)",
+        help="Number of search points per algorithm (default: %(default)s).",
     )
     add(
         "--repeats",
         type=_COUNT,
         default=20,
         metavar="N",
-        help="number of runs of the best point (default: %(default)s)",
+        help="Number of runs of the best point (default: %(default)s).",
     )
     add(
         "--algorithms",
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=target_setting.ALGORITHMS,
         default=target_setting.ALGORITHMS,
         metavar="NAME",
-        help="algorithms to try (default: all four)",
+        help="Algorithms to try (default: all four).",
     )
     add(
         "--fix",
@@ -49,22 +54,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_fixed,
         default=(),
         metavar="NAME=VALUE",
-        help="hyperparameters to fix instead of searching, such as label_smoothing=0",
+        help="Hyperparameters to fix instead of searching, such as label_smoothing=0.",
     )
     add(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="seed of the search (default: 0)",
+        help="Seed of the search (default: 0).",
     )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s)",
+        help="Directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s).",
     )
+    output.add_json(parser, "the targets")
+
+
+def _facts(options: argparse.Namespace, found: Any) -> dict[str, Any]:
+    """For programs."""
+    target = found.target
+    return {
+        "workload": options.workload,
+        "framework": options.framework,
+        "algorithm": found.algorithm,
+        "point": dict(found.point),
+        "metric": target.metric,
+        "validation_target": target.validation,
+        "test_target": target.test,
+        "validation_values": list(found.validation_values),
+        "test_values": list(found.test_values),
+    }
 
 
 def _fixed(text: str) -> tuple[str, float]:
@@ -83,6 +105,7 @@ def _fixed(text: str) -> tuple[str, float]:
 
 def execute(options: argparse.Namespace) -> int:
     """Prints the targets and the runs that they rest on."""
+    output.check(options.json)
     fixed = dict(options.fix)
     if len(fixed) < len(options.fix):
         raise BadSettings("--fix names a hyperparameter twice; give each one value.")
@@ -98,6 +121,10 @@ def execute(options: argparse.Namespace) -> int:
     )
     found = target_setting.search(plan)
     target = found.target
+    if options.json is not None:
+        output.write_json(options.json, _facts(options, found), "Targets")
+    if options.json == output.STDOUT:
+        return 0
     bounds = f"validation {target.validation:.6g}"
     bounds += "" if target.test is None else f", test {target.test:.6g}"
     output.say(

@@ -10,47 +10,50 @@ from algoperf.errors import BadLogs
 from algoperf.procedures import verification
 from algoperf.verification_record import Status
 
+EXAMPLES = """\
+examples:
+  algoperf verify experiments
+  algoperf verify experiments --trial study_1/mnist_mini_jax/trial_2"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
     add(
-        "logs", type=Path, metavar="DIR", help="directory of logs, or of one submission"
+        "logs",
+        type=Path,
+        metavar="DIR",
+        help="Directory of logs, or of one submission.",
     )
     add(
         "--trial",
         default="",
         metavar="TEXT",
-        help="verify only trials whose directory contains TEXT, such as "
-        "study_1/mnist_mini_jax/trial_2 (default: all that claim a target, and a sample)",
+        help="Verify only trials whose directory contains TEXT, such as "
+        "study_1/mnist_mini_jax/trial_2 (default: all that claim a target, and a sample).",
     )
     add(
         "--sample",
         type=int,
         default=1,
         metavar="N",
-        help="number of trials without a target to verify too (default: %(default)s)",
+        help="Number of trials without a target to verify too (default: %(default)s).",
     )
     add(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="seed that the sample is drawn with (default: %(default)s)",
+        help="Seed that the sample is drawn with (default: %(default)s).",
     )
     add(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="directory containing prepared data (default: where the trial read it)",
+        help="Directory containing prepared data (default: where the trial read it).",
     )
-    add("--quiet", action="store_true", help="print the last line alone: the counts")
-    add(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="also write all comparisons; with - they are printed instead of the lines",
-    )
+    add("--quiet", action="store_true", help="Print the last line alone: the counts.")
+    output.add_json(parser, "all comparisons")
 
 
 def execute(options: argparse.Namespace) -> int:

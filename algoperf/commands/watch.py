@@ -1,7 +1,6 @@
 """`algoperf watch`: follows running trials in the terminal."""
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,10 +10,14 @@ from typing import Any, TextIO
 from algoperf import registry
 from algoperf.commands import output
 from algoperf.errors import BadSettings
+from algoperf.runner.supervision import folder_lock
 
-_CLEAR, _HOME, _END_OF_LINE, _END = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
+EXAMPLES = """\
+examples:
+  algoperf watch experiments
+  algoperf watch experiments --json -"""
+
 _LONGEST = 86_400  # seconds
-_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,20 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory",
         type=Path,
         metavar="DIR",
-        help="directory containing the logs",
+        help="Directory containing the logs.",
     )
     parser.add_argument(
         "--once",
         action="store_true",
-        help="print once and exit; the default if the output is not a terminal",
+        help="Print once and exit; the default if the output is not a terminal.",
     )
     parser.add_argument(
         "--interval",
         type=float,
         default=2.0,
         metavar="S",
-        help="seconds between updates (default: %(default)g)",
+        help="Seconds between updates (default: %(default)g).",
     )
+    output.add_json(parser, "the state of each trial")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -47,11 +51,14 @@ def execute(options: argparse.Namespace) -> int:
             f"{options.interval:g}."
         )
     live = registry.scoring_module("report.live")
-    watcher = live.Watcher(options.directory)
-    if options.once or sys.stdout is None or not sys.stdout.isatty():
+    watcher = live.Watcher(options.directory, folder_lock.is_held)
+    if options.json is not None:
+        content = live.as_json(watcher.look(time.time()))
+        output.write_json(options.json, content, "States")
+    elif options.once or sys.stdout is None or not sys.stdout.isatty():
         output.say(live.screen(watcher.look(time.time())))
-        return 0
-    follow(lambda size: _frame(live, watcher, size), options.interval, sys.stdout)
+    else:
+        follow(lambda size: _frame(live, watcher, size), options.interval, sys.stdout)
     return 0
 
 
@@ -71,16 +78,23 @@ def follow(
 
     frame: what to show on a terminal with the given numbers of columns and lines.
     """
-    out.write(_HIDE_CURSOR + _CLEAR)
-    try:
-        while True:
-            columns, lines = shutil.get_terminal_size()
-            text = frame((columns, lines - 1)).replace("\n", f"{_END_OF_LINE}\n")
-            out.write(f"{_HOME}{text}{_END_OF_LINE}\n{_END}")
-            out.flush()
-            sleep(interval)
-    except KeyboardInterrupt:
-        pass  # the way to end it
-    finally:
-        out.write(_SHOW_CURSOR)
-        out.flush()
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=out, force_terminal=True, highlight=False)
+    with Live(
+        console=console,
+        auto_refresh=False,
+        vertical_overflow="crop",
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
+        try:
+            while True:
+                text = frame((console.width, console.height - 1))
+                drawn = Text(text, no_wrap=True, overflow="ellipsis")
+                live.update(drawn, refresh=True)
+                sleep(interval)
+        except KeyboardInterrupt:
+            pass  # the way to end it

@@ -4,8 +4,9 @@ Vectors are flat dicts of arrays by slash-separated path, replicated over the de
 Everything is compiled once per shape of a batch; sums over examples are over all devices.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +15,19 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.jax_backend import layers, sharding
+from algoperf.jax_backend.derivatives import (
+    NO_DERIVATIVE,
+    forward_over_reverse,
+    reduced,
+    reverse_over_reverse,
+    transposed,
+    wide,
+)
+from algoperf.jax_backend.layer_calls import Tracer
 from algoperf.jax_backend.model import CARRY
+from algoperf.layer_sums import Traced
 from algoperf.probe import (
+    NotMeasurable,
     Objective,
     Point,
     Relabelled,
@@ -25,15 +37,19 @@ from algoperf.probe import (
     ggn_scale,
     leading_size,
 )
-from algoperf.probe_base import Chunk, ChunkRequest, ProbeBase
+from algoperf.probe_base import ProbeBase
+from algoperf.probe_chunks import Chunk, ChunkRequest
 
-_HIGHEST = jax.lax.Precision.HIGHEST
+_SECOND: dict[str, Callable[..., Any]] = {
+    "forward over reverse mode": forward_over_reverse,
+    "two reverse passes": reverse_over_reverse,
+}
 
 
 class JaxProbe(ProbeBase):
     """Implements `algoperf.probe.Probe`."""
 
-    no_derivative = (TypeError, NotImplementedError, ValueError)
+    no_derivative = NO_DERIVATIVE
 
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective)
@@ -70,7 +86,7 @@ class JaxProbe(ProbeBase):
     @functools.cached_property
     def _dots(self) -> Any:
         def dots(a: Vector, b: Vector) -> jax.Array:
-            return jnp.stack([jnp.sum(_wide(a[n]) * _wide(b[n])) for n in self.names])
+            return jnp.stack([jnp.sum(wide(a[n]) * wide(b[n])) for n in self.names])
 
         return jax.jit(dots)
 
@@ -85,6 +101,10 @@ class JaxProbe(ProbeBase):
             return jax.tree.map(lambda u, v: a * u + b * v, x, y)
 
         return jax.jit(combine)
+
+    def held(self, params: Any) -> Vector:
+        """See `algoperf.probe.Probe`."""
+        return _flat(params)
 
     def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""
@@ -109,11 +129,12 @@ class JaxProbe(ProbeBase):
     def _summed(self, values: Any, state: Any, batch: Any, key: Any) -> Any:
         return self.objective(_nested(values), state, batch, key)
 
-    def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
-        """See `algoperf.probe.Probe`."""
+    def batch_gradient(
+        self, point: Point, sample: Sample
+    ) -> tuple[np.ndarray, float, Vector]:
+        """See `ProbeBase`."""
         gradient, (summed, valid) = self._gradient(*_arguments(point, sample))
-        rows = self.rows_of(sample, len(summed), float(valid))
-        return self.normalised(rows, summed), gradient
+        return np.asarray(summed), float(valid), gradient
 
     @functools.cached_property
     def _gradient(self) -> Any:
@@ -123,11 +144,11 @@ class JaxProbe(ProbeBase):
         summed, valid = self._summed(values, *rest)
         return summed.sum() / valid, (summed, valid)
 
-    def slopes(
-        self, point: Point, sample: Sample, direction: Vector
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `algoperf.probe.Probe`."""
-        arguments = (dict(direction), *_arguments(point, sample))
+    def batch_slopes(
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """See `ProbeBase`."""
+        arguments = (list(map(dict, directions)), *_arguments(point, sample))
         if "slopes" not in self.routes:
             try:
                 self._forward_slopes(*arguments)
@@ -137,23 +158,24 @@ class JaxProbe(ProbeBase):
         is_forward = self.routes["slopes"] == "forward mode"
         compute = self._forward_slopes if is_forward else self._reverse_slopes
         summed, slopes, valid = compute(*arguments)
-        rows = self.rows_of(sample, len(summed), float(valid))
-        return self.normalised(rows, summed), self.normalised(rows, slopes)
+        return np.asarray(summed), np.stack(jax.device_get(slopes), 1), float(valid)
 
     @functools.cached_property
     def _forward_slopes(self) -> Any:
-        def slopes(direction: Any, values: Any, *rest: Any) -> Any:
+        def slopes(directions: Any, values: Any, *rest: Any) -> Any:
             summed = functools.partial(self._swapped, *rest)
-            return jax.jvp(summed, (values,), (direction,), has_aux=True)
+            losses, along, valid = jax.linearize(summed, values, has_aux=True)
+            return losses, [along(direction) for direction in directions], valid
 
         return jax.jit(slopes)
 
     @functools.cached_property
     def _reverse_slopes(self) -> Any:
-        def slopes(direction: Any, values: Any, *rest: Any) -> Any:
+        def slopes(directions: Any, values: Any, *rest: Any) -> Any:
             summed = functools.partial(self._swapped, *rest)
             losses, backward, valid = jax.vjp(summed, values, has_aux=True)
-            return losses, _transposed(backward, losses, direction), valid
+            found = [transposed(backward, losses, d) for d in directions]
+            return losses, found, valid
 
         return jax.jit(slopes)
 
@@ -163,15 +185,24 @@ class JaxProbe(ProbeBase):
     def hessian(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         arguments = _arguments(point, sample)
-        return lambda vector: self._hessian(dict(vector), *arguments)
+
+        def product(vector: Vector) -> Vector:
+            known = self.routes.get("hessian")
+            for name in [known] if known else _SECOND:
+                with contextlib.suppress(*self.no_derivative):
+                    found: Vector = self._hessian(name, dict(vector), *arguments)
+                    self.routes["hessian"] = name
+                    return found
+            raise NotMeasurable("JAX has no second derivative of this workload's loss")
+
+        return product
 
     @functools.cached_property
     def _hessian(self) -> Any:
-        def product(vector: Any, values: Any, *rest: Any) -> Any:
-            gradient = jax.grad(lambda v: self._mean(v, *rest)[0])
-            return jax.jvp(gradient, (values,), (vector,))[1]
+        def product(name: str, vector: Any, values: Any, *rest: Any) -> Any:
+            return _SECOND[name](lambda v: self._mean(v, *rest)[0], values, vector)
 
-        return jax.jit(product)
+        return jax.jit(product, static_argnums=0)
 
     def ggn(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
@@ -192,7 +223,7 @@ class JaxProbe(ProbeBase):
             try:
                 tangents = jax.jvp(logits, (values,), (vector,))[1]
             except self.no_derivative:
-                tangents = _transposed(backward, outputs, vector)
+                tangents = transposed(backward, outputs, vector)
             curved = jax.jvp(jax.grad(mean), (outputs,), (tangents,))[1]
             return backward(curved)[0]
 
@@ -231,6 +262,36 @@ class JaxProbe(ProbeBase):
 
         return jax.jit(logits)
 
+    # Layer by layer
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `ProbeBase`."""
+        return _compiled(function)
+
+    def precise(self) -> contextlib.AbstractContextManager[Any]:
+        """See `ProbeBase`."""
+        context: contextlib.AbstractContextManager[Any]
+        context = jax.default_matmul_precision("highest")
+        return context
+
+    def trace(
+        self, point: Point, sample: Sample, *, with_gradient: bool
+    ) -> Traced | None:
+        """See `ProbeBase`."""
+        with self.precise():
+            return self._tracer(
+                *_arguments(point, sample),
+                names=self.names,
+                with_gradient=with_gradient,
+            )
+
+    @functools.cached_property
+    def _tracer(self) -> Tracer:
+        def outputs(values: Any, *rest: Any) -> Any:
+            return self.objective.outputs(_nested(values), *rest)
+
+        return Tracer(outputs, self.objective.summed)
+
     # Single examples
 
     def are_rows(self, sample: Sample, num_rows: int) -> bool:
@@ -266,7 +327,7 @@ class JaxProbe(ProbeBase):
 
             each = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
             losses, grads = each(values, examples, indices)
-            return _reduced(losses, grads, weights, directions, **options)
+            return reduced(losses, grads, weights, directions, **options)
 
         return jax.jit(chunk, static_argnames=("squares", "keep"))
 
@@ -280,40 +341,15 @@ class JaxProbe(ProbeBase):
             losses, backward, _ = jax.vjp(summed, values, has_aux=True)
             picked = jax.nn.one_hot(indices, len(losses), dtype=losses.dtype)
             (grads,) = jax.vmap(backward)(picked)
-            return _reduced(losses[indices], grads, weights, directions, **options)
+            return reduced(losses[indices], grads, weights, directions, **options)
 
         return jax.jit(chunk, static_argnames=("squares", "keep"))
 
 
-def _reduced(
-    losses: Any,
-    grads: Any,
-    weights: Any,
-    directions: Any,
-    *,
-    squares: bool,
-    keep: bool,
-) -> dict[str, Any]:
-    """The fields of a `Chunk`; grads: [chunk, *shape] by name, weights: [chunk]."""
-    grads = {
-        name: _wide(g) * weights.reshape(-1, *(1,) * (g.ndim - 1))
-        for name, g in grads.items()
-    }
-    flat = {name: g.reshape(g.shape[0], -1) for name, g in grads.items()}
-    products = [
-        sum(jnp.matmul(flat[n], d[n].ravel(), precision=_HIGHEST) for n in flat)
-        for d in directions
-    ]
-    return {
-        "losses": losses * weights,
-        "squared_norms": sum(jnp.square(g).sum(1) for g in flat.values()),
-        "products": jnp.stack(products, 1) if products else jnp.zeros((len(losses), 0)),
-        "total": {name: g.sum(0) for name, g in grads.items()},
-        "squares": {n: jnp.square(g).sum(0) for n, g in grads.items()}
-        if squares
-        else None,
-        "gradients": grads if keep else None,
-    }
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = jax.jit(function)
+    return compiled
 
 
 def _num_rows(batch: Any) -> int:
@@ -324,16 +360,6 @@ def _arguments(point: Point, sample: Sample) -> tuple[Any, Any, Any, Any]:
     return dict(point.values), point.model_state, dict(sample.batch), sample.key
 
 
-def _transposed(backward: Any, outputs: Any, direction: Any) -> Any:
-    """The directional derivative by the backward pass alone.
-
-    That pass is linear in its argument; its transpose is the forward derivative.
-    """
-    zeros = jax.tree.map(jnp.zeros_like, outputs)
-    _, transpose = jax.vjp(lambda w: backward(w)[0], zeros)
-    return transpose(direction)[0]
-
-
 def _spread(x: jax.Array) -> jax.Array:
     """Cuts a chunk over the devices, where that is possible."""
     if x.shape[0] % sharding.get_mesh().size:
@@ -342,11 +368,6 @@ def _spread(x: jax.Array) -> jax.Array:
         x, sharding.get_batch_dim_sharding()
     )
     return spread
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    wide: jax.Array = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return wide
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -82,7 +82,7 @@ def measure(settings: Settings) -> tuple[str, Speed]:
             eval_period_steps=_STEPS_PER_PART,
             on_existing="refuse",
             save_checkpoints=False,
-            tensorboard=False,
+            log_to=(),
             target_setting=False,
         )
         experiment.run(short, lambda text: None)

@@ -106,6 +106,7 @@ def rehearse(
             num_studies=1,
             max_global_steps=NUM_STEPS,
             eval_period_steps=_EVAL_PERIOD_STEPS,
+            checkpoint_every="0",  # it is resumed from the first of several
         )
         said: list[str] = []
         try:

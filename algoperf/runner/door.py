@@ -16,7 +16,7 @@ from pathlib import Path
 from algoperf import logs, paths, prepared, registry, submission
 from algoperf.errors import BadData, BadSettings, MissingDependency
 from algoperf.frameworks import check_framework
-from algoperf.runner import event_files
+from algoperf.runner import loggers, profiling
 from algoperf.runner.settings import Settings, default_data_dir
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
@@ -31,6 +31,7 @@ def check_before_start(settings: Settings) -> None:
         check_file(settings.search_space, "search space file")
     _check_packages(settings)
     submission.check_source(settings.submission_path)
+    profiling.check(settings)
     _check_data(settings)
     _check_experiment_folder(settings)
 
@@ -99,8 +100,7 @@ def _check_packages(settings: Settings) -> None:
                 f"{what} needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}, "
                 f"which cannot be found. Run: pip install 'algoperf[{extra}]'."
             )
-    if settings.tensorboard:
-        event_files.check_installed()
+    loggers.check(settings.log_to)
 
 
 def is_importable(name: str) -> bool:

@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from algoperf import logs
 from algoperf.logs import Outcome
-from algoperf.runner import door, setup
+from algoperf.runner import door, loggers, setup
 from algoperf.runner.launch import launch
 from algoperf.runner.outcomes import TRACEBACK_FILE, Ending
 from algoperf.runner.plan import TrialPlan, plan_trials, trials_left
 from algoperf.runner.settings import Settings
 from algoperf.runner.supervision.preemption import Preempted, StopRequest
+from algoperf.runner.trial_observers import TrialObserver, replay
 from algoperf.runner.trial_process import OwnProcess, run_trial
 
 
@@ -19,10 +21,12 @@ def run(
     settings: Settings,
     say: Callable[[str], None] = print,
     after_trial: Callable[[TrialPlan], bool] = lambda plan: True,
+    observe: Callable[[Sequence[TrialPlan]], TrialObserver] | None = None,
 ) -> bool:
     """Runs all trials of a run; True if none of them failed.
 
     `after_trial` is called after each one that has a process of its own; False is a failure.
+    `observe` makes an observer of the trials that are left.
     SIGTERM stops the running trial at its next step, with a checkpoint, and raises `Preempted`.
     Under `torchrun` every process calls this and runs the trials itself; otherwise each trial
     gets a process, so that nothing (compiled code, threads, memory) passes from one to the next.
@@ -33,8 +37,10 @@ def run(
         return _run_here(plans, settings, say)
     endings, is_good = [], True
     with StopRequest().listen() as stop:
-        for plan in trials_left(plans, settings, say):
-            ending = launch(plan)
+        left = trials_left(plans, settings, say)
+        observers = [observe(left)] if observe is not None else []
+        for plan in left:
+            ending = launch(plan, observers)
             say(sentence(plan, ending))
             endings.append(ending)
             is_good &= after_trial(plan)
@@ -62,6 +68,7 @@ def _run_here(
             ending = run_trial(plan, backend, own)
             is_good &= not ending.is_failure
             if backend.rank == 0:
+                _tell_loggers(plan)
                 say(sentence(plan, ending))
             if ending.outcome is Outcome.PREEMPTED:
                 raise Preempted
@@ -70,12 +77,21 @@ def _run_here(
     return is_good
 
 
-def sentence(plan: TrialPlan, ending: Ending) -> str:
+def _tell_loggers(plan: TrialPlan) -> None:
+    """Copies the logs of a trial that had no launcher, now that its clock has stopped."""
+    if plan.settings.log_to:
+        names = loggers.make(plan.settings.log_to)
+        replay(plan, names, logs.read_outcome(plan.folder))
+
+
+def sentence(plan: TrialPlan, ending: Ending, caveats: Sequence[str] = ()) -> str:
     """A line about a trial that has ended."""
     s = plan.settings
+    notes = f" Note: {'; '.join(caveats)}." if caveats else ""
     return (
         f"{s.experiment_name}, {s.workload} ({s.framework}), study {plan.study}, trial "
-        f"{plan.trial}: {ending.outcome.value}: {ending.reason}.{_traceback_of(plan.folder)}"
+        f"{plan.trial}: {ending.outcome.value}: {ending.reason}.{notes}"
+        f"{_traceback_of(plan.folder)}"
     )
 
 

@@ -23,6 +23,7 @@ from algoperf import exit_status, logs
 from algoperf.errors import AlgoPerfError
 from algoperf.frameworks import check_framework
 from algoperf.logs import Outcome
+from algoperf.runner import loggers
 from algoperf.runner.checkpoints import files as checkpoint_files
 from algoperf.runner.fairness import judgement
 from algoperf.runner.fairness.stamps import STAMPS_FILE, Recorder
@@ -37,6 +38,7 @@ from algoperf.runner.supervision.watchdog import (
     outlasted_notice,
     spent_in_step,
 )
+from algoperf.runner.trial_observers import Audience, TrialObserver
 
 TRIAL_MODULE = "algoperf.runner.trial_process"
 _LOOK_SECONDS = 1.0
@@ -120,34 +122,58 @@ class Office:
         }
 
 
-def launch(plan: TrialPlan) -> Ending:
-    """Runs the trial to its end; raises `WrongInput` if it could not even begin."""
+def launch(plan: TrialPlan, observers: Sequence[TrialObserver] = ()) -> Ending:
+    """Runs the trial to its end; raises `WrongInput` if it could not even begin.
+
+    Also tells `observers`, and the loggers that the settings name, how it goes.
+    """
     with tempfile.TemporaryDirectory(
         prefix="algoperf-", ignore_cleanup_errors=True
     ) as folder:
         office = Office(Path(folder))
-        stop = StopRequest()
-        office.plan_file.write_text(plan.dumps())
-        launch = {"launcher": os.getpid(), "at": time.perf_counter()}
-        office.launch_file.write_text(json.dumps(launch))
-        recorder = Recorder(office.pipe) if hasattr(os, "mkfifo") else None
-        before = judgement.rows_before(plan.folder)
-        is_resumed = (plan.folder / checkpoint_files.FOLDER).is_dir()
-        part = len(list(plan.folder.glob("meta_data_*.json")))
-        tree = ProcessTree(_command(plan.settings, office), environment(plan, office))
+        variables = environment(plan, office)  # before a logger sets any
+        audience = Audience(plan, [*loggers.make(plan.settings.log_to), *observers])
+        stop, record = StopRequest(), None
+        with stop.listen():  # a logger may take long to start
+            audience.start()
         try:
-            with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
-                death = _wait(tree, office, plan.settings, stop)
-        finally:
-            tree.end()
-            if recorder is not None:
-                recorder.close()
-        ending = _ending(plan, office, death, stop)
-        if recorder is None or not plan.folder.is_dir():
+            ending = _launch(plan, office, variables, audience, stop)
+            record = logs.read_outcome(plan.folder) or ending.record()
             return ending
-        logs.write_json(plan.folder / STAMPS_FILE.format(part=part), recorder.to_json())
-        found = judgement.breaches(recorder, before, plan.folder, is_resumed=is_resumed)
-        return _judged(plan, ending, found, judgement.long_phases(recorder.stamps))
+        finally:
+            audience.end(record)
+
+
+def _launch(
+    plan: TrialPlan,
+    office: Office,
+    variables: Mapping[str, str],
+    audience: Audience,
+    stop: StopRequest,
+) -> Ending:
+    office.plan_file.write_text(plan.dumps())
+    launch = {"launcher": os.getpid(), "at": time.perf_counter()}
+    office.launch_file.write_text(json.dumps(launch))
+    recorder = Recorder(office.pipe) if hasattr(os, "mkfifo") else None
+    before = judgement.rows_before(plan.folder)
+    is_resumed = (plan.folder / checkpoint_files.FOLDER).is_dir()
+    part = len(list(plan.folder.glob("meta_data_*.json")))
+    tree = ProcessTree(_command(plan.settings, office), variables)
+    try:
+        with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
+            if stop.is_set:
+                tree.notify(TRIAL_MODULE)
+            death = _wait(tree, office, plan.settings, stop, audience)
+    finally:
+        tree.end()
+        if recorder is not None:
+            recorder.close()
+    ending = _ending(plan, office, death, stop)
+    if recorder is None or not plan.folder.is_dir():
+        return ending
+    logs.write_json(plan.folder / STAMPS_FILE.format(part=part), recorder.to_json())
+    found = judgement.breaches(recorder, before, plan.folder, is_resumed=is_resumed)
+    return _judged(plan, ending, found, judgement.long_phases(recorder.stamps))
 
 
 def _command(settings: Settings, office: Office) -> list[str]:
@@ -182,7 +208,11 @@ class _Death:
 
 
 def _wait(
-    tree: ProcessTree, office: Office, settings: Settings, stop: StopRequest
+    tree: ProcessTree,
+    office: Office,
+    settings: Settings,
+    stop: StopRequest,
+    audience: Audience,
 ) -> _Death:
     """Waits for the end, and looks whether it has to be brought about from here."""
     board, stopped_at = office.board_file(0), None
@@ -192,6 +222,7 @@ def _wait(
             status = tree.process.wait(_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             sign, now = read_sign(board), time.perf_counter()
+            audience.heartbeat(sign)
             if stop.is_set and stopped_at is None:
                 stopped_at = now
             is_late = stopped_at is not None and now - stopped_at > allowed

@@ -1,18 +1,15 @@
-"""Shows how a trial goes, to people: progress on stderr, TensorBoard. Never on the clock."""
+"""What a trial's own process tells others while it runs, never on the clock.
 
-import contextlib
-import sys
+Progress, loggers and observers of users run elsewhere: see `trial_observers`.
+"""
+
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from algoperf import console
 from algoperf.definition import Target
 from algoperf.logs import EvaluationRow
 from algoperf.runner.clock import Clock
-from algoperf.runner.event_files import EventFiles
-
-_SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Scalars:
@@ -71,72 +68,65 @@ class Observers:
             observer.close()
 
 
-class ProgressLine:
-    """One line that is rewritten: step, seconds of the budget, best metric, distance to target."""
+class Best:
+    """The best validation metric so far, and how far it is from the target."""
 
-    def __init__(
-        self, label: str, target: Target, budget: float, stream: TextIO = sys.stderr
-    ) -> None:
-        self._label = label
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._budget = budget
-        self._stream = stream
-        self._best: float | None = None
-        self._shown_at = -_SECONDS_BETWEEN_UPDATES
-        self._width = 0
+        self.value: float | None = None
 
-    def on_step(self, step: int, clock: Clock) -> None:
-        """Rewrites the line, at most twice a second of submission time."""
-        seconds = clock.submission_seconds
-        if seconds - self._shown_at >= _SECONDS_BETWEEN_UPDATES:
-            self._shown_at = seconds
-            self._show(step, seconds)
-
-    def on_evaluation(self, row: EvaluationRow) -> None:
-        """Takes note of the best validation metric."""
+    def note(self, row: EvaluationRow) -> None:
+        """Takes note of an evaluation."""
         value = row.metrics.get(f"validation/{self._target.metric}", float("nan"))
-        if self._best is None or self._target.is_better(value, self._best):
-            self._best = value
-        self._show(row.step, row.submission_seconds)
+        if self.value is None or self._target.is_better(value, self.value):
+            self.value = value
 
-    def close(self) -> None:
-        """Clears the line."""
-        self._write("\r" + " " * self._width + "\r")
-
-    def _show(self, step: int, seconds: float) -> None:
-        text = (
-            f"{self._label}: step {step:,}, {seconds:,.1f} s of {self._budget:,.0f} s"
-        )
-        if self._best is not None:
-            distance = abs(self._target.validation - self._best)
-            to_go = (
-                "target reached"
-                if self._target.is_better(self._best, self._target.validation)
-                else f"{distance:.4g} to target"
-            )
-            text += f", best {self._target.metric} {self._best:.4g}, {to_go}"
-        self._write("\r" + text.ljust(self._width))
-        self._width = len(text)
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # must not end a trial
-            self._stream.write(text)
-            self._stream.flush()
+    def words(self) -> str:
+        """Such as `best accuracy 0.91, 0.0115 to target`; empty before the first evaluation."""
+        if self.value is None:
+            return ""
+        target = self._target
+        to_go = f"{abs(target.validation - self.value):.4g} to target"
+        if target.is_better(self.value, target.validation):
+            to_go = "target reached"
+        return f"best {target.metric} {self.value:.4g}, {to_go}"
 
 
-class TensorBoard:
-    """Evaluations and training scalars as TensorBoard events in the trial's folder."""
+class EvaluationLines:
+    """One line on stderr for each evaluation, for batch logs."""
 
-    def __init__(self, trial: Path) -> None:
-        self._events = EventFiles(trial)
+    def __init__(self, label: str, target: Target, budget: float) -> None:
+        self._label, self._budget = label, budget
+        self._best = Best(target)
 
     def on_step(self, step: int, clock: Clock) -> None:
-        """Nothing: a trial logs its training scalars at evaluations."""
+        """Nothing: steps are not reported one by one."""
 
     def on_evaluation(self, row: EvaluationRow) -> None:
-        """Copies what the trial has logged."""
-        self._events.update()
+        """One line."""
+        self._best.note(row)
+        console.tell(evaluation_line(self._label, row, self._budget, self._best))
 
     def close(self) -> None:
-        """Copies what is left."""
-        self._events.close()
+        """Nothing is left."""
+
+
+def evaluation_line(label: str, row: EvaluationRow, budget: float, best: Best) -> str:
+    """What batch logs say of an evaluation."""
+    parts = [
+        f"{label}: step {row.step:,}",
+        f"{row.submission_seconds:,.1f} s of {budget:,.0f} s",
+        *(f"{split} {value:.4g}" for split, value in losses(row)),
+        best.words(),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def losses(row: EvaluationRow) -> list[tuple[str, float]]:
+    """The losses of an evaluation that people look at, as (name, value)."""
+    shown = {"train/loss": "train loss", "validation/loss": "validation loss"}
+    return [
+        (words, row.metrics[name])
+        for name, words in shown.items()
+        if name in row.metrics
+    ]

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import platformdirs
+
 from algoperf import paths, registry, rulesets
-from algoperf.definition import WorkloadDefinition
+from algoperf.definition import WorkloadDefinition, in_steps
 from algoperf.errors import BadSettings, UnknownName
 from algoperf.frameworks import check_framework
 from algoperf.rulesets import Ruleset, TuningRuleset
+from algoperf.runner.checkpoints.schedule import AUTO, Period
 from algoperf.runner.fairness import environment
 
 OnExisting = Literal["refuse", "resume", "overwrite"]
@@ -23,6 +26,7 @@ _MAX_STEPS = 1_000_000_000
 _MAX_PROCESSES = 4_096
 _MAX_SEED = 2**63 - 1
 _MAX_SECONDS = 31_536_000.0  # a year
+EVALUATIONS_BY_STEPS = 50  # of a run by steps that misses the target: a grid of 2 %
 _MAX_NAME_BYTES = 255  # of a file or folder, on all usual file systems
 _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "num_trials": ("--trials", _MAX_TRIALS),
@@ -34,14 +38,20 @@ _COUNTS = {  # field: (option of `algoperf run`, largest value)
     "eval_period_steps": ("--eval-every-steps", _MAX_STEPS),
     "num_processes": ("--num-processes", _MAX_PROCESSES),
 }
-_PATHS = ("submission_path", "experiment_dir", "data_dir", "search_space")
+_PATHS = (
+    "submission_path",
+    "experiment_dir",
+    "data_dir",
+    "search_space",
+    "profile_dir",
+)
 
 
 def default_data_dir() -> Path:
-    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache."""
+    """`$ALGOPERF_DATA_DIR`, or a folder in the user's cache, wherever the system keeps that."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     try:
-        return paths.expanded(given or "~/.cache/algoperf")
+        return paths.expanded(given or platformdirs.user_cache_dir("algoperf", False))
     except BadSettings as error:
         cause = f"{DATA_DIR_VARIABLE}: {error}" if given else str(error)
         raise BadSettings(
@@ -78,14 +88,18 @@ class Settings:
     max_global_steps: int | None = None
     on_existing: OnExisting = "refuse"
     save_checkpoints: bool = True
+    checkpoint_every: str = AUTO  # see `Period.parse`
     # The parameters of the first evaluations at the targets, for `algoperf verify`.
     keep_evidence: bool = True
     precision: str = "float32"
     torch_compile: bool = False
     num_processes: int = 1  # PyTorch: started under torchrun, one per GPU
     allow_partial_data: bool = False
-    tensorboard: bool = False
+    log_to: tuple[str, ...] = ()  # names of loggers, or MODULE:FUNCTION of an observer
     target_setting: bool = False  # shorter, and does not stop at the targets
+    # Ends at the validation target or the step hint, whatever the time it takes, and evaluates
+    # nothing but the validation split: for comparisons of steps; see `definition.in_steps`.
+    by_steps: bool = False
     isolate: bool = True  # a process of its own for each trial
     # Evaluates after steps 1, 1 + n, 1 + 2 n …, not by time: for runs that shall be repeated
     # exactly, since seconds differ from run to run.
@@ -98,8 +112,13 @@ class Settings:
     # Instruments: a configuration or a list of quantities, and their schedule; see `cockpit`.
     cockpit: str | None = None
     cockpit_every: str = "10"
+    cockpit_adapt_bins: str | None = None  # a schedule; None: histograms' ranges stay
     cockpit_curvature: str = "ggn_mc"
     cockpit_batch_norm: str = "refuse"
+    # Trials with these are never scored: where to write profiles of which steps; a debugger.
+    profile_dir: Path | None = None
+    profile_steps: str = "10:20"
+    pdb: bool = False
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -126,8 +145,24 @@ class Settings:
                 f"Self-tuning takes no search space, but got {self.search_space}. Leave it "
                 "out, or choose --tuning-ruleset external."
             )
+        Period.parse(self.checkpoint_every)
         self._check_counts()
         self._check_name()
+        if self.by_steps:
+            self._limit_steps()
+
+    def _limit_steps(self) -> None:
+        """Fills in where a run by steps ends, and after how many steps it is evaluated."""
+        hint = self.definition.limits_of(self.rules).step_hint
+        last = min(hint, self.max_global_steps or hint)
+        period = self.eval_period_steps or max(1, hint // EVALUATIONS_BY_STEPS)
+        object.__setattr__(self, "max_global_steps", last)
+        object.__setattr__(self, "eval_period_steps", period)
+
+    @property
+    def is_unscored(self) -> bool:
+        """Whether trials are slowed down on purpose, so that they must not be ranked."""
+        return self.profile_dir is not None or self.pdb
 
     def _check_counts(self) -> None:
         for name, (option, largest) in _COUNTS.items():
@@ -177,8 +212,9 @@ class Settings:
 
     @property
     def definition(self) -> WorkloadDefinition:
-        """The workload's definition."""
-        return registry.definition(self.workload)
+        """The workload's definition, in the form in which it is run."""
+        definition = registry.definition(self.workload)
+        return in_steps(definition) if self.by_steps else definition
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -198,10 +234,11 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for logs and for the process that runs a trial."""
-        return {
+        values = {
             name: str(value) if isinstance(value, Path) else value
             for name, value in dataclasses.asdict(self).items()
         }
+        return {**values, "log_to": list(self.log_to)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
@@ -210,4 +247,7 @@ class Settings:
             name: Path(value) if name in _PATHS and value is not None else value
             for name, value in values.items()
         }
+        if converted.pop("tensorboard", False):  # as logs of version 0.1 have it
+            converted["log_to"] = ("tensorboard",)
+        converted["log_to"] = tuple(converted.get("log_to", ()))
         return cls(**converted)

@@ -9,6 +9,7 @@ from typing import Any
 
 from algoperf import backend as backends
 from algoperf import registry
+from algoperf.about import read_about
 from algoperf.backend import Backend
 from algoperf.definition import WorkloadDefinition
 from algoperf.errors import BadSettings
@@ -27,12 +28,7 @@ from algoperf.runner.fairness.audit_hook import AuditHook
 from algoperf.runner.fairness.guards import Guards
 from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.fairness.untimed import OffClockSampler, WorkersTime
-from algoperf.runner.observers import (
-    Observer,
-    Observers,
-    ProgressLine,
-    TensorBoard,
-)
+from algoperf.runner.observers import EvaluationLines, Observer, Observers
 from algoperf.runner.plan import TrialPlan
 from algoperf.runner.randomness import ProcessRandomness, seed_for
 from algoperf.runner.settings import Settings
@@ -294,6 +290,7 @@ def describe(
         host=machine.host(),
         versions=machine.versions(),
         commit=machine.commit(),
+        about=read_about(settings.submission_path.parent).to_json() or None,
     )
 
 
@@ -308,15 +305,9 @@ def open_log(plan: TrialPlan, meta: TrialMeta, saved_step: int) -> TrialLog:
 def observers_of(
     plan: TrialPlan, workload: Workload, reporter: Observer | None = None
 ) -> Observers:
-    """What shows people how the trial goes; `reporter` tells the launcher."""
-    observers = [] if reporter is None else [reporter]
-    if sys.stderr.isatty():
-        label = f"{workload.name} study {plan.study} trial {plan.trial}"
-        observers.append(
-            ProgressLine(
-                label, workload.definition.target, workload.max_allowed_runtime_sec
-            )
-        )
-    if plan.settings.tensorboard:
-        observers.append(TensorBoard(plan.folder))
-    return Observers(*observers)
+    """`reporter` tells the launcher, which tells people; without one they are told from here."""
+    if reporter is not None:
+        return Observers(reporter)
+    label = f"{workload.name} study {plan.study} trial {plan.trial}"
+    target, budget = workload.definition.target, workload.max_allowed_runtime_sec
+    return Observers(EvaluationLines(label, target, budget))

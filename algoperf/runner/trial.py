@@ -34,7 +34,9 @@ class Trial:
         self._restart: Restart | None = None  # of a resumed trial
         self._budget = parts.workload.max_allowed_runtime_sec
         self._is_stopping = False  # somebody wants the trial to end at this step
-        self._checkpoints = TrialCheckpoints(parts)
+        self._checkpoints = TrialCheckpoints(
+            parts, parts.checkpoint_writer, parts.checkpoint_schedule
+        )
         self._earlier_data_wait = 0.0
 
     @property
@@ -62,6 +64,7 @@ class Trial:
                     or (self._evaluate() if self._is_evaluation_due() else None)
                     or (self._stop() if self._is_stopping else None)
                 )
+            self._finish_checkpoints()
             return ending
         finally:
             if self._queue is not None:
@@ -230,7 +233,11 @@ class Trial:
         if not is_before_training:
             self._note_costs(prepared_for)
         state.evaluated_at = self._clock.submission_seconds
-        self._save_checkpoint()
+        if self._checkpoints.is_due():
+            self._save_checkpoint()
+        elif p.backend.num_processes > 1:
+            with self._clock.logging():
+                p.backend.processes.barrier()
         p.heartbeat.beat()
         p.heartbeat.in_warmup = is_before_training
         return self._decide(is_finite)
@@ -254,6 +261,15 @@ class Trial:
             self._submission.attribute_errors_to("the state of its members"),
         ):
             self._checkpoints.save(self.state, self._position, self.data_wait_seconds)
+
+    def _finish_checkpoints(self) -> None:
+        """Saves the last evaluation, also where no checkpoint was due, and waits for the disk."""
+        results = self.state.eval_results
+        if results and results[-1][0] == self.state.global_step:
+            self._save_checkpoint()
+        # Not a phase of checkpoints, whose lengths are compared: the disk may be slow.
+        with self._clock.logging():
+            self._checkpoints.finish()
 
     def _isolated(self) -> tuple[Any, Any]:
         """Copies for the evaluation; charged, because classes of a submission may be asked."""

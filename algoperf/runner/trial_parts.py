@@ -9,6 +9,8 @@ from algoperf.backend import Backend
 from algoperf.logs import TrialLog
 from algoperf.pipeline import InputQueue
 from algoperf.rulesets import Ruleset
+from algoperf.runner.checkpoints.background import BackgroundWriter
+from algoperf.runner.checkpoints.schedule import Schedule
 from algoperf.runner.clock import Clock
 from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
@@ -64,6 +66,8 @@ class TrialParts:
     identity: Mapping[str, Any]  # what a checkpoint must share with this run
     max_global_steps: int | None = None
     save_checkpoints: bool = True
+    checkpoint_schedule: Schedule = field(default_factory=Schedule)
+    checkpoint_writer: BackgroundWriter = field(default_factory=BackgroundWriter)
     keep_evidence: bool = False  # parameters of the first evaluations at the targets
     stop_at_targets: bool = True
     eval_period_steps: int | None = None  # instead of the workload's seconds

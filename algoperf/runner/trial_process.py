@@ -9,7 +9,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from algoperf.backend import Backend
 from algoperf.errors import AlgoPerfError
 from algoperf.logs import Outcome, TrialLog, write_atomically, write_outcome
 from algoperf.pipeline import InputQueue
-from algoperf.runner import cockpit, outcomes, setup
+from algoperf.runner import cockpit, debugging, outcomes, profiling, setup
 from algoperf.runner.checkpoints import rows
+from algoperf.runner.checkpoints.background import BackgroundWriter
 from algoperf.runner.checkpoints.files import Checkpoint
+from algoperf.runner.checkpoints.schedule import Period, Schedule
 from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.clock import Clock
 from algoperf.runner.fairness.phases import WatchedBoard
@@ -225,7 +228,8 @@ class _Run:
         with self.supervision.clock.setup():
             observers = self._observers(log)
             hook = self._step_hook(loaded, saved)
-        trial = Trial(self._parts(loaded, identity, log, observers, hook))
+            writer = self._checkpoint_writer()
+        trial = Trial(self._parts(loaded, identity, log, observers, hook, writer))
         try:
             ending = self._looked_at(trial.run(saved))
         except BaseException as error:
@@ -233,8 +237,11 @@ class _Run:
                 raise  # Ctrl-C of the user's
             ending = ending_of(error)
             self._keep_traceback(error)
+            if self.plan.settings.pdb:
+                debugging.post_mortem(error)
         finally:
             self._say("ended")
+            writer.close()
             if log is not None:
                 log.flush_scalars()
             observers.close()
@@ -259,6 +266,7 @@ class _Run:
         log: TrialLog | None,
         observers: Observers,
         hook: StepHook | None,
+        writer: BackgroundWriter,
     ) -> TrialParts:
         plan, settings = self.plan, self.plan.settings
         point, site, supervision = plan.point, self.site, self.supervision
@@ -271,7 +279,7 @@ class _Run:
             rules=settings.rules,
             hyperparameters=None if point is None else as_hyperparameters(point),
             evaluate=site.evaluator.evaluate,
-            open_queue=lambda position: self._open_queue(loaded, position),
+            open_queue=lambda position: self._open_queue(loaded, position, writer),
             clock=supervision.clock,
             log=log,
             observers=observers,
@@ -282,6 +290,8 @@ class _Run:
             if settings.target_setting
             else setup.last_step(settings, epochs),
             save_checkpoints=settings.save_checkpoints,
+            checkpoint_schedule=Schedule(Period.parse(settings.checkpoint_every)),
+            checkpoint_writer=writer,
             keep_evidence=settings.keep_evidence,
             stop_at_targets=not settings.target_setting
             and epochs.steps_of_each is None,
@@ -297,8 +307,10 @@ class _Run:
     def _step_hook(
         self, loaded: LoadedSubmission, saved: Checkpoint | None
     ) -> StepHook | None:
-        """The instruments that were asked for."""
+        """The instruments or the profiler that were asked for."""
         plan = self.plan
+        if plan.settings.profile_dir is not None:
+            return profiling.profiler_of(plan) if self.backend.rank == 0 else None
         return cockpit.recorder_of(
             plan.settings,
             self.site.workload,
@@ -309,12 +321,24 @@ class _Run:
             first_step=saved.step if saved else 0,
         )
 
-    def _open_queue(self, loaded: LoadedSubmission, position: int) -> InputQueue:
+    def _checkpoint_writer(self) -> BackgroundWriter:
+        writer = BackgroundWriter()
+        with self.watched.stray_workers.harness():
+            writer.start()
+        return writer
+
+    def _open_queue(
+        self, loaded: LoadedSubmission, position: int, writer: BackgroundWriter
+    ) -> InputQueue:
         queue = setup.open_queue(
             self.plan, self.site, self.backend, loaded.batch_size, position
         )
-        self.watched.audit_hook.harness_threads = lambda: queue.threads
-        self.watched.workers.harness_threads = lambda: queue.threads
+
+        def threads() -> Collection[threading.Thread]:
+            return {*queue.threads, *writer.threads}
+
+        self.watched.audit_hook.harness_threads = threads
+        self.watched.workers.harness_threads = threads
         return queue
 
     def _keep_traceback(self, error: BaseException) -> None:

@@ -142,7 +142,8 @@ def _chart(
             f"{BUDGETS[-1]} trials, one curve for each of {len(curves)} submissions."
         ),
         x_label="trials",
-        y_label=f"best validation {target.metric} ({target.better} is better)",
+        y_label=f"best validation {target.metric}",
+        subtitle=f"{target.better} is better",
         curves=curves,
         marks=[Mark("y", target.validation, "target")],
     ).chart()

@@ -16,7 +16,7 @@ from algoperf.logs import SUBMISSION_SECONDS, Trial
 
 from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import Leaderboard
-from ..report.document import Section
+from ..report.document import Section, time_unit
 from ..tables import DataTable, duration, plain_table
 from ..times import first_hit
 from .values import best_evaluation
@@ -116,11 +116,18 @@ def _table(workload: str, target: Target, runs: Mapping[str, Trial]) -> DataTabl
 def _chart(
     workload: str, target: Target, runs: Mapping[str, Trial], names: Sequence[str]
 ) -> Chart:
-    curves = []
-    for name, trial in runs.items():
-        seconds, values = _curve(trial, target)
-        hours = (seconds / 3600).tolist()
-        curves.append(Curve(names.index(name), hours, values.tolist(), kind="line"))
+    found = {name: _curve(trial, target) for name, trial in runs.items()}
+    longest = max((float(s[-1]) for s, _ in found.values() if len(s)), default=0.0)
+    unit = time_unit(longest)
+    curves = [
+        Curve(
+            names.index(name),
+            (seconds / unit.seconds).tolist(),
+            values.tolist(),
+            kind="line",
+        )
+        for name, (seconds, values) in found.items()
+    ]
     # The start of training would flatten everything that follows.
     values = np.concatenate([*(curve.y[1:] for curve in curves), [target.validation]])
     ends = target.cost(np.quantile(target.cost(values), (0.0, 0.85)))
@@ -130,12 +137,13 @@ def _chart(
     return Figure(
         title=workload,
         description=(
-            f"Validation {target.metric} over hours of submission time for the median "
+            f"Validation {target.metric} over {unit.plural} of submission time for the median "
             f"run of each of {len(curves)} submissions, with the target "
             f"{target.validation:g}."
         ),
-        x_label="submission time, hours",
-        y_label=f"validation {target.metric} ({target.better} is better)",
+        x_label=f"submission time, {unit.plural}",
+        y_label=f"validation {target.metric}",
+        subtitle=f"{target.better} is better",
         curves=curves,
         y_range=(low - space, high + space),
         marks=[Mark("y", target.validation, "target")],

@@ -299,6 +299,7 @@ def _by_workload(
         curves=curves,
         x_range=(math.log10(low), math.log10(high)),
         x_ticks=log_ticks(low, high),
+        is_x_log=True,
         row_names=workloads,
     ).chart()
 

@@ -20,10 +20,9 @@ from ..leaderboard import Leaderboard, leaderboard
 from ..report.charts import profile_chart
 from ..report.document import Section
 from ..tables import (
-    NONE,
     Cell,
     DataTable,
-    duration,
+    duration_cell,
     number_cell,
     percent_cell,
     plain_table,
@@ -120,8 +119,8 @@ def _widths(board: Leaderboard) -> DataTable:
         rows.append(
             [
                 name,
-                _duration(best),
-                _duration(width),
+                duration_cell(best),
+                duration_cell(width),
                 percent_cell(share, is_shaded=True),
             ]
         )
@@ -158,13 +157,12 @@ def _scores(official: Leaderboard, exact: Leaderboard) -> DataTable:
 def _times(official: Leaderboard, exact: Leaderboard) -> DataTable:
     names = [entry.submission for entry in official.entries]
     rows = [
-        [workload, *(_duration(exact.entry(name).seconds[workload]) for name in names)]
+        [
+            workload,
+            *(duration_cell(exact.entry(name).seconds[workload]) for name in names),
+        ]
         for workload in official.pool.scored_workloads
     ]
     return plain_table(
         "grid_times", "Median corrected times", ["workload", *names], rows
     )
-
-
-def _duration(seconds: float) -> Cell:
-    return Cell(duration(seconds), seconds) if math.isfinite(seconds) else Cell(NONE)

@@ -17,7 +17,7 @@ from ..drawing import log_ticks
 from ..figures import Chart, Charts, Curve, Figure, Mark
 from ..leaderboard import TIE, Leaderboard
 from ..report.document import Section
-from ..tables import Cell, DataTable, number_cell, percent_cell, plain_table
+from ..tables import Cell, DataTable, number_cell, plain_table, probability_cell
 from ..uncertainty import resampled
 
 NUM_STUDIES = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
@@ -115,7 +115,10 @@ def report(board: Leaderboard) -> Section:
 
 def _first_table(found: Power) -> DataTable:
     rows = [
-        [Cell(str(count), count), *map(percent_cell, found.probability_of_first(count))]
+        [
+            Cell(str(count), count),
+            *map(probability_cell, found.probability_of_first(count)),
+        ]
         for count in found.scores
     ]
     return plain_table(
@@ -142,6 +145,7 @@ def _first_chart(found: Power, num_studies: int) -> Chart:
         y_range=(0.0, 1.0),
         marks=[Mark("x", math.log10(num_studies), _studies(num_studies))],
         x_ticks=log_ticks(min(found.scores), max(found.scores), 7),
+        is_x_log=True,
     ).chart()
 
 
@@ -156,7 +160,7 @@ def _pairs_table(board: Leaderboard, found: Power) -> DataTable:
                 found.names[i],
                 found.names[i + 1],
                 number_cell(difference),
-                percent_cell(found.probability_of_order(current, i, i + 1)),
+                probability_cell(found.probability_of_order(current, i, i + 1)),
                 _needed(needed, found),
             ]
         )

@@ -169,7 +169,8 @@ def _attainment_chart(board: Leaderboard, workload: str) -> Chart:
             f"validation {target.metric} from {bounds[0]:.4g} to {bounds[-1]:.4g}, with "
             f"the target {target.validation:.4g} as a dashed line."
         ),
-        x_label=f"target: validation {target.metric} ({target.better} is harder)",
+        x_label=f"target: validation {target.metric}",
+        subtitle=f"{target.better} is harder",
         y_label=f"time to target, {unit.plural}",
         curves=curves,
         marks=[Mark("x", target.validation, "target")],

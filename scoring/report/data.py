@@ -13,6 +13,16 @@ CSV_COLUMNS = ("table", "row", "name", "column", "value", "low", "high", "text")
 
 def render_json(document: Document) -> str:
     """The leaderboard, and all tables as values; what is missing is null."""
+    return _dumps(document, indent=1) + "\n"
+
+
+def for_script(document: Document) -> str:
+    """The same on one line, with nothing in it that could end a script element."""
+    text = _dumps(document, separators=(",", ":"))
+    return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
+def _dumps(document: Document, **layout: Any) -> str:
     content = {
         "title": document.title,
         "generator": document.generator,
@@ -23,7 +33,7 @@ def render_json(document: Document) -> str:
         "leaderboard": document.leaderboard,
         "tables": {table.key: _table(table) for table in document.tables()},
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, **layout)
 
 
 def _table(table: DataTable) -> dict[str, Any]:

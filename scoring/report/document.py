@@ -15,9 +15,12 @@ from ..tables import (
     DataTable,
     Value,
     count_cell,
+    duration,
+    duration_cell,
     interval_words,
     number_cell,
     percent_cell,
+    probability_cell,
     text_cell,
 )
 
@@ -32,13 +35,17 @@ __all__ = [
     "Column",
     "DataTable",
     "Document",
+    "Link",
     "Section",
     "TimeUnit",
     "Value",
     "count_cell",
+    "duration",
+    "duration_cell",
     "interval_words",
     "number_cell",
     "percent_cell",
+    "probability_cell",
     "text_cell",
     "time_unit",
 ]
@@ -50,6 +57,14 @@ class Code:
 
     label: str
     text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead to a neighbouring page."""
+
+    text: str
+    href: str
 
 
 Block = DataTable | Charts | Code
@@ -86,6 +101,8 @@ class Document:
     notes: Sequence[str] = field(default=())
     leaderboard: dict[str, object] = field(default_factory=dict)  # in JSON's types
     generator: str = ""
+    description: str = ""  # what the board is about, in its organisers' words
+    trail: Sequence[Link] = field(default=())  # pages above this one, outermost first
 
     def tables(self) -> Iterator[DataTable]:
         """All tables, in order."""
@@ -101,6 +118,13 @@ class TimeUnit:
     plural: str
     seconds: float
     digits: int
+
+    def words(self, seconds: float) -> str:
+        """A time in this unit; in a smaller one where it would be shown as zero."""
+        text = f"{seconds / self.seconds:.{self.digits}f}"
+        if seconds > 0 and float(text) == 0:
+            return duration(seconds)
+        return f"{text} {self.name}"
 
 
 _TIME_UNITS = (

@@ -5,37 +5,35 @@ Reads what is there: a folder without evaluations yet, or with a damaged file, i
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from algoperf import logs, registry
 from algoperf.definition import Target
 from algoperf.errors import AlgoPerfError
-from algoperf.logs import STEP, SUBMISSION_SECONDS, Trial, TrialId
+from algoperf.logs import STEP, SUBMISSION_SECONDS, Outcome, Trial, TrialId
 
-from ..tables import aligned, duration, printable
+from ..tables import duration, printable
 from ..targets import from_meta
 
-RUNNING, STARTING, UNREADABLE, NO_RECORD = (
+RUNNING, STARTING, STOPPED, UNREADABLE, NO_RECORD = (
     "running",
     "starting",
+    "stopped",  # its process is gone, and it recorded no end
     "unreadable",
     "no end recorded",
 )
-_OPEN = (RUNNING, STARTING, UNREADABLE)
-_BAR = 10  # characters
-_HEADER = (
-    "submission",
-    "workload",
-    "study/trial",
-    "state",
-    "step",
-    "best so far (target)",
-    "of budget",
-    "left",
-    "changed",
-)
+_OPEN = (RUNNING, STARTING, STOPPED, UNREADABLE)
+_BAR = 5  # characters
+_HEADER = ("  trial", "state", "step", "best", "budget", "left", "silent")
+_NUMBERS = {2}  # columns that are aligned to the right
+_SHORT = {
+    Outcome.SUBMISSION_CRASHED.value: "crashed",
+    Outcome.INFRASTRUCTURE_CRASHED.value: "machine failed",
+    NO_RECORD: "no record",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Progress:
     budget_seconds: float = math.nan
     silent_seconds: float = math.nan  # since a file of the trial changed
     reason: str = ""
+    caveats: tuple[str, ...] = ()  # what to know before comparing it with others
 
     @property
     def is_open(self) -> bool:
@@ -62,9 +61,15 @@ class Progress:
 class Watcher:
     """Reads a folder of logs again and again, and only the trials that have changed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        is_held: Callable[[Path], bool] = lambda folder: True,
+    ) -> None:
+        """is_held: whether a process works on a trial's folder."""
         logs.check_folder(directory)
         self._directory = directory.resolve()
+        self._is_held = is_held
         self._known: dict[Path, tuple[object, Progress]] = {}
 
     def look(self, now: float) -> list[Progress]:
@@ -77,7 +82,10 @@ class Watcher:
                 known = (stamp, _progress(identity, folder))
                 self._known[folder] = known
             silent = max(0.0, now - changed) if changed else math.nan
-            found.append(replace(known[1], silent_seconds=silent))
+            state = known[1].state
+            if state in (RUNNING, STARTING) and not self._is_held(folder):
+                state = STOPPED
+            found.append(replace(known[1], state=state, silent_seconds=silent))
         return found
 
 
@@ -104,6 +112,7 @@ def _progress(identity: TrialId, folder: Path) -> Progress:
 
 def _of_trial(trial: Trial) -> Progress:
     target, budget = _facts(trial)
+    caveats = trial.ended.caveats if trial.ended else ()
     if trial.outcome is not None:
         state = trial.outcome.value
     elif trial.num_evaluations:
@@ -112,7 +121,12 @@ def _of_trial(trial: Trial) -> Progress:
         state = STARTING
     if not trial.num_evaluations:
         return Progress(
-            trial.id, state, target=target, budget_seconds=budget, reason=trial.reason
+            trial.id,
+            state,
+            target=target,
+            budget_seconds=budget,
+            reason=trial.reason,
+            caveats=caveats,
         )
     best = _best(trial, target) if target else math.nan
     reached = target is not None and target.is_better(best, target.validation)
@@ -126,6 +140,7 @@ def _of_trial(trial: Trial) -> Progress:
         seconds=float(trial.columns[SUBMISSION_SECONDS][-1]),
         budget_seconds=budget,
         reason=trial.reason,
+        caveats=caveats,
     )
 
 
@@ -153,60 +168,132 @@ def screen(
     width: int | None = None,
     height: int | None = None,
 ) -> str:
-    """What the terminal shows: open trials first, then those that ended last.
+    """What the terminal shows: trials by workload, those with open trials first.
 
-    width, height: of the terminal in characters; None: nothing is cut off.
+    width, height: of the terminal in characters; None: nothing is cut off. Rows of trials have
+    at most 80 characters.
     """
-    lines = [_headline(trials)]
-    if trials:
-        ordered = sorted(
-            trials, key=lambda t: (not t.is_open, _order(t) if not t.is_open else 0.0)
-        )
-        # The headline, a blank line, three lines of the table's head, and the last line.
-        space = len(ordered) if height is None else max(1, height - 7)
-        shown = ordered[:space]
-        lines += aligned("", _HEADER, [_row(trial) for trial in shown]).splitlines()
-        if len(shown) < len(ordered):
-            lines.append(f"... and {len(ordered) - len(shown)} more")
-        lines += _reasons(shown) if height is None else []
-    return "\n".join(line[:width] for line in lines)
+    if not trials:
+        return "No trials yet."
+    rows = [line for group in _groups(trials) for line in group]
+    foot = _foot(trials)
+    if height is not None and len(rows) > (space := max(2, height - 3 - len(foot))):
+        left_out = sum(row.is_trial for row in rows[space:])
+        rows = rows[:space]
+        foot = [f"... and {left_out} more", *foot] if left_out else foot
+    widths = [
+        max(map(len, cells))
+        for cells in zip(*(r.cells for r in rows if r.cells), strict=True)
+    ]
+    lines = [_headline(trials), *(row.text(widths) for row in rows), *foot]
+    return "\n".join(line[:width].rstrip() for line in lines)
 
 
-def _order(trial: Progress) -> float:
-    return trial.silent_seconds if math.isfinite(trial.silent_seconds) else math.inf
+@dataclass(frozen=True)
+class _Row:
+    """A line of the screen: cells in columns, or words."""
+
+    words: str = ""
+    cells: tuple[str, ...] = ()
+    is_trial: bool = False
+
+    def text(self, widths: Sequence[int]) -> str:
+        """The line, with its cells aligned; numbers to the right."""
+        padded = [
+            cell.rjust(width) if place in _NUMBERS else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(self.cells, widths, strict=False))
+        ]
+        return "  ".join(padded) if self.cells else self.words
+
+
+def as_json(trials: Sequence[Progress]) -> dict[str, Any]:
+    """The state of each trial, for programs; NaN where something is not known."""
+    return {
+        "trials": [
+            {
+                **asdict(trial.id),
+                "state": trial.state,
+                "reason": trial.reason,
+                "step": trial.step,
+                "metric": trial.target.metric if trial.target else None,
+                "target": trial.target.validation if trial.target else None,
+                "best": trial.best,
+                "reached": trial.reached,
+                "seconds": trial.seconds,
+                "budget_seconds": trial.budget_seconds,
+                "silent_seconds": trial.silent_seconds,
+                "marks": list(trial.caveats),
+            }
+            for trial in trials
+        ]
+    }
+
+
+def _groups(trials: Sequence[Progress]) -> list[list[_Row]]:
+    """The rows of each submission on each workload; those with open trials first."""
+    groups: dict[tuple[str, str, str], list[Progress]] = {}
+    for trial in trials:
+        place = (trial.id.submission, trial.id.workload, trial.id.framework)
+        groups.setdefault(place, []).append(trial)
+    ordered = sorted(groups.values(), key=lambda group: min(map(_order, group)))
+    return [_group_rows(sorted(group, key=_order)) for group in ordered]
+
+
+def _order(trial: Progress) -> tuple[bool, float]:
+    """Open trials first, then those that ended last."""
+    silent = trial.silent_seconds
+    known = silent if math.isfinite(silent) else math.inf
+    return not trial.is_open, 0.0 if trial.is_open else known
+
+
+def _group_rows(trials: Sequence[Progress]) -> list[_Row]:
+    first = trials[0]
+    target = next((t.target for t in trials if t.target is not None), None)
+    words = (
+        "no target known"
+        if target is None
+        else f"{printable(target.metric)} {target.comparison} {target.validation:.5g}"
+    )
+    title = printable(
+        f"{first.id.submission}, {first.id.workload} ({first.id.framework})"
+    )
+    rows = [_Row(), _Row(f"{title}: {words}"), _Row(cells=_HEADER)]
+    for trial in trials:
+        rows.append(_Row(cells=_cells(trial), is_trial=True))
+        if trial.state == UNREADABLE:
+            rows.append(_Row(f"      unreadable: {printable(trial.reason)}"))
+        rows += [_Row(f"      note: {printable(text)}") for text in trial.caveats]
+    return rows
+
+
+def _foot(trials: Sequence[Progress]) -> list[str]:
+    lines = []
+    if any(trial.reached for trial in trials):
+        lines.append("* validation target reached")
+    if num_stopped := sum(trial.state == STOPPED for trial in trials):
+        lines.append(f"{num_stopped} stopped: resume with `algoperf run ... --resume`.")
+    return ["", *lines] if lines else []
 
 
 def _headline(trials: Sequence[Progress]) -> str:
-    if not trials:
-        return "No trials yet."
     counts = Counter(trial.state for trial in trials)
     order = (*_OPEN, *sorted(set(counts) - set(_OPEN)))
     words = [f"{counts[state]} {state}" for state in order if counts[state]]
-    return f"{len(trials)} trials: {', '.join(words)}"
+    plural = "s" * (len(trials) != 1)
+    return f"{len(trials)} trial{plural}: {', '.join(words)}"
 
 
-def _row(trial: Progress) -> list[str]:
-    return [
-        printable(trial.id.submission),
-        printable(f"{trial.id.workload} ({trial.id.framework})"),
-        f"{trial.id.study}/{trial.id.trial}",
-        trial.state,
+def _cells(trial: Progress) -> tuple[str, ...]:
+    best = f"{trial.best:.5g}" if math.isfinite(trial.best) else "-"
+    return (
+        f"  {trial.id.study}/{trial.id.trial}",
+        _SHORT.get(trial.state, trial.state),
         f"{trial.step:,.0f}" if math.isfinite(trial.step) else "-",
-        _best_words(trial),
+        f"{best}*" if trial.reached else best,
         _bar(trial),
         _left(trial),
-        f"{duration(trial.silent_seconds)} ago" if trial.is_open else "",
-    ]
-
-
-def _best_words(trial: Progress) -> str:
-    target = trial.target
-    if target is None:
-        return "no target known"
-    best = f"{trial.best:.5g}" if math.isfinite(trial.best) else "-"
-    reached = ", reached" if trial.reached else ""
-    name = printable(target.metric)
-    return f"{name} {best} ({target.comparison} {target.validation:.5g}{reached})"
+        duration(trial.silent_seconds) if trial.is_open else "",
+    )
 
 
 def _bar(trial: Progress) -> str:
@@ -222,12 +309,3 @@ def _left(trial: Progress) -> str:
     if not trial.is_open:
         return ""
     return duration(max(0.0, trial.budget_seconds - trial.seconds))
-
-
-def _reasons(trials: Sequence[Progress]) -> list[str]:
-    """Why files could not be read."""
-    return [
-        f"unreadable: {printable(trial.reason)}"
-        for trial in trials
-        if trial.state == UNREADABLE
-    ]

@@ -14,7 +14,6 @@ from algoperf.logs import Trial
 from .. import published
 from ..checks import hardware_words
 from ..leaderboard import Leaderboard
-from ..tables import duration
 from .document import (
     NONE,
     Cell,
@@ -23,6 +22,7 @@ from .document import (
     DataTable,
     Section,
     count_cell,
+    duration_cell,
     text_cell,
 )
 
@@ -97,7 +97,7 @@ def _targets_table(board: Leaderboard) -> DataTable:
                 text_cell(target.better),
                 _bound_cell(target.validation),
                 _bound_cell(target.test),
-                Cell(duration(budget), budget) if math.isfinite(budget) else Cell(NONE),
+                duration_cell(budget),
             ]
         )
     columns = [

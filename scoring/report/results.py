@@ -1,15 +1,20 @@
 """What was found: the leaderboard, performance profiles, and times by workload."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from algoperf.logs import Trial
+
+from ..checks import is_verified
 from ..leaderboard import Entry, Leaderboard, Speedup
 from ..tables import Interval
 from ..times import Measure
 from ..uncertainty import Uncertainty
-from .charts import profile_chart, workload_chart
+from .charts import profile_chart
+from .curves import SWITCHES, workload_chart
 from .document import (
     NONE,
     TIMES,
@@ -21,7 +26,7 @@ from .document import (
     TimeUnit,
     interval_words,
     number_cell,
-    percent_cell,
+    probability_cell,
     text_cell,
     time_unit,
 )
@@ -65,6 +70,13 @@ def _board(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     ]
     if found:
         columns.append(Column(f"ranks, {found.level:.0%}"))
+    marks = {
+        entry.submission: verified_cell(board.pool.trials(entry.submission))
+        for entry in board.entries
+    }
+    has_marks = any(cell.text for cell in marks.values())
+    if has_marks:
+        columns.append(Column("verified", first_order=_DESCENDING))
     if board.reference:
         columns.append(
             Column(f"speed-up over {board.reference}", first_order=_DESCENDING)
@@ -82,6 +94,8 @@ def _board(board: Leaderboard, found: Uncertainty | None) -> DataTable:
         ]
         if found:
             row.append(_ranks_cell(found, i))
+        if has_marks:
+            row.append(marks[entry.submission])
         if entry.speedup:
             row.append(_speedup_cell(entry, found))
         rows.append(row)
@@ -118,10 +132,26 @@ def _num_misses(speedup: Speedup) -> int:
     return len(speedup.misses) + len(speedup.reference_misses)
 
 
+def verified_cell(trials: Sequence[Trial]) -> Cell:
+    """How many of the trials that claim their target were evaluated again and agree."""
+    claims = [trial for trial in trials if trial.claims_target]
+    if not claims:
+        return Cell("")
+    good = sum(map(is_verified, claims))
+    return Cell(f"{good} of {len(claims)}", good)
+
+
 def _board_note(board: Leaderboard) -> str:
     parts = []
     if len({entry.rank for entry in board.entries}) < len(board.entries):
         parts.append("= marks equal scores.")
+    if any(
+        t.claims_target for e in board.entries for t in board.pool.trials(e.submission)
+    ):
+        parts.append(
+            "Verified: trials that claim their target and whose results `algoperf verify` "
+            "computed again."
+        )
     speedups = [entry.speedup for entry in board.entries if entry.speedup]
     if speedups:
         parts.append(
@@ -175,13 +205,7 @@ def _ratios_table(board: Leaderboard, measure: Measure) -> DataTable:
 
 def workloads_section(board: Leaderboard, found: Uncertainty | None) -> Section:
     """Median times with intervals, and a chart of each workload."""
-    table = board.hits.table("seconds", compat=board.compat)
-    order = [table.submissions.index(entry.submission) for entry in board.entries]
-    study_times = table.study_times()[order]  # [submission, workload, study]
-    names = board.pool.scored_workloads
-    charts = [
-        workload_chart(board, name, study_times[:, w]) for w, name in enumerate(names)
-    ]
+    charts = [workload_chart(board, name) for name in board.pool.scored_workloads]
     split = board.pool.ruleset.scored_split
     return Section(
         "workloads",
@@ -200,6 +224,7 @@ def workloads_section(board: Leaderboard, found: Uncertainty | None) -> Section:
                     "missed the target. Curves are shown until half as long again as the "
                     "slowest study took to the target."
                 ),
+                switches=SWITCHES,
             ),
         ],
     )
@@ -210,8 +235,8 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     for name in board.pool.scored_workloads:
         times = [entry.seconds[name] for entry in board.entries]
         unit = time_unit(max((t for t in times if math.isfinite(t)), default=0.0))
-        cells = [_time_cell(entry, name, unit, found) for entry in board.entries]
-        rows.append([_workload_cell(board, name), *cells])
+        cells = [time_cell(entry, name, unit, found) for entry in board.entries]
+        rows.append([workload_cell(board, name), *cells])
     columns = [_WORKLOAD, *(Column(entry.submission) for entry in board.entries)]
     note = f"{NONE}: missed in the median."
     if found:
@@ -223,22 +248,25 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     return DataTable("times", "Median time to target", columns, rows, note)
 
 
-def _workload_cell(board: Leaderboard, workload: str) -> Cell:
-    """The name, and what must be reached."""
+def workload_cell(board: Leaderboard, workload: str) -> Cell:
+    """The name, and what must be reached on which split."""
     target = board.pool.target(workload)
-    bound = target.bound(board.pool.ruleset.scored_split)
-    bound = target.validation if bound is None else bound
+    split = board.pool.ruleset.scored_split
+    bound = target.bound(split)
+    if bound is None:  # the workload has no test target
+        split, bound = "validation", target.validation
     held_out = "\nheld out" if workload in board.pool.held_out else ""
     return Cell(
         workload,
         workload,
-        detail=f"{target.metric} {target.comparison} {bound:.5g}{held_out}",
+        detail=f"{split} {target.metric} {target.comparison} {bound:.5g}{held_out}",
     )
 
 
-def _time_cell(
+def time_cell(
     entry: Entry, workload: str, unit: TimeUnit, found: Uncertainty | None
 ) -> Cell:
+    """A submission's median time on a workload with its interval."""
     seconds = entry.seconds[workload]
     details = []
     interval = found.seconds[entry.submission][workload] if found else None
@@ -251,8 +279,7 @@ def _time_cell(
         details.append("not counted")
     if not math.isfinite(seconds):
         return Cell(NONE, None, interval, "\n".join(details))
-    words = f"{seconds / unit.seconds:.{unit.digits}f} {unit.name}"
-    return Cell(words, seconds, interval, "\n".join(details))
+    return Cell(unit.words(seconds), seconds, interval, "\n".join(details))
 
 
 def certainty_section(found: Uncertainty) -> Section:
@@ -261,7 +288,7 @@ def certainty_section(found: Uncertainty) -> Section:
     off_diagonal = ~np.eye(len(names), dtype=bool)
     has_ties = bool((found.ties[off_diagonal] >= 0.005).any())
     ranks = [
-        [text_cell(name), *(percent_cell(float(p)) for p in found.ranks[i])]
+        [text_cell(name), *(probability_cell(float(p)) for p in found.ranks[i])]
         for i, name in enumerate(names)
     ]
     wins = [
@@ -285,14 +312,16 @@ def certainty_section(found: Uncertainty) -> Section:
                 "Probability of each rank",
                 [_SUBMISSION, *(Column(str(r + 1)) for r in range(len(names)))],
                 ranks,
-                "Submissions with equal scores share the better rank.",
+                "Submissions with equal scores share the better rank. Blank: in none of the "
+                "resamples.",
             ),
             DataTable(
                 "wins",
                 "Probability that the row scores higher than the column",
                 [_SUBMISSION, *(Column(name) for name in names)],
                 wins,
-                "=: share of resamples with equal scores." if has_ties else "",
+                "Blank: in none of the resamples."
+                + (" =: share of resamples with equal scores." if has_ties else ""),
             ),
         ],
     )
@@ -300,7 +329,8 @@ def certainty_section(found: Uncertainty) -> Section:
 
 def _win_cell(found: Uncertainty, row: int, column: int) -> Cell:
     win, tie = float(found.wins[row, column]), float(found.ties[row, column])
-    cell = percent_cell(win)
+    cell = probability_cell(win)
     if tie < 0.005:
         return cell
-    return Cell(cell.text, win, detail=f"= {tie:.0%}", share=win)
+    ties = probability_cell(tie).text
+    return Cell(cell.text, win, detail=f"= {ties}", share=cell.share)

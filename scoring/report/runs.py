@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from algoperf.logs import Outcome, Trial
+from algoperf.logs import Trial
 
 from .. import cost
 from ..leaderboard import Leaderboard
-from ..outcomes import UNFINISHED, outcome_name
+from ..outcomes import ORDINARY, UNFINISHED, outcome_name
 from ..tables import duration
 from .document import (
     NONE,
@@ -16,7 +16,7 @@ from .document import (
     DataTable,
     Section,
     count_cell,
-    number_cell,
+    duration_cell,
     percent_cell,
     text_cell,
 )
@@ -29,7 +29,6 @@ _OF_TRIAL = (
     Column("trial"),
 )
 _REASON = Column("reason", is_numeric=False)
-_NO_FAILURE = (Outcome.REACHED.value, Outcome.NOT_REACHED.value)
 _MAX_FAILURES = 200
 _TRIAL_COUNTS = (1, 2, 3, 5, 10, 20, 50)
 
@@ -102,7 +101,7 @@ def _failures(board: Leaderboard) -> Iterator[tuple[str, Trial, str]]:
         for trial in board.pool.trials(entry.submission):
             hit = board.hits.validation[trial.id]
             name = outcome_name(trial, board.pool.workloads[trial.id.workload], hit)
-            if name not in _NO_FAILURE:
+            if name not in ORDINARY:
                 yield entry.submission, trial, name
 
 
@@ -132,12 +131,12 @@ def _failures_table(failures: list[tuple[str, Trial, str]]) -> DataTable:
 
 
 def cost_section(board: Leaderboard) -> Section:
-    """Node-hours, and what more trials buy."""
+    """Time of machines, and what more trials buy."""
     rows = [
         [
             text_cell(name),
-            number_cell(spent.node_hours, 1),
-            number_cell(spent.submission_hours, 1),
+            duration_cell(spent.total_seconds),
+            duration_cell(spent.submission_seconds),
             percent_cell(spent.evaluation_share, is_shaded=False),
             percent_cell(spent.logging_share, is_shaded=False),
         ]
@@ -145,8 +144,8 @@ def cost_section(board: Leaderboard) -> Section:
     ]
     columns = [
         _SUBMISSION,
-        Column("node-hours"),
-        Column("training, hours"),
+        Column("machine time"),
+        Column("of it training"),
         Column("evaluation"),
         Column("logging"),
     ]
@@ -156,7 +155,7 @@ def cost_section(board: Leaderboard) -> Section:
     return Section(
         "cost",
         "Cost",
-        "Machine hours until each trial's last evaluation, and the share of them spent on "
+        "Time of one machine until each trial's last evaluation, and the share of it spent on "
         "evaluation and logging, which is not charged to submissions.",
         blocks,
     )

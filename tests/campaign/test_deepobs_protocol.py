@@ -347,10 +347,10 @@ def trial(tmp_path, losses, outcome=Outcome.NOT_REACHED, workload="quadratic_dee
     return logs.read_trial(identity, folder)
 
 
-def test_a_trial_becomes_a_run_whose_seed_is_counted_from_42(tmp_path):
+def test_a_trial_becomes_a_run_whose_seed_is_its_study(tmp_path):
     scan = experiments.runs_of([trial(tmp_path, range(EPOCHS + 1, 0, -1))])
     (run,) = scan.runs
-    assert (run.seed, run.learning_rate, run.num_epochs) == (45, 0.1, EPOCHS)
+    assert (run.seed, run.learning_rate, run.num_epochs) == (4, 0.1, EPOCHS)
     assert run.curves["test_losses"][-1] == 1
     assert run.curves["train_losses"][-1] == -1
     assert not run.has_diverged

@@ -16,7 +16,7 @@ def launched(monkeypatch):
     """Replaces the launch of trials: each ends as the script says, or reaches its targets."""
     found, script = [], {}
 
-    def launch(plan):
+    def launch(plan, observers=()):
         end = script.get(len(found), Ending(Outcome.REACHED, "targets reached"))
         found.append((plan.settings.workload, plan.study, plan.trial))
         if isinstance(end, Exception):

@@ -144,8 +144,11 @@ def without(monkeypatch, *packages):
 
 
 def test_a_missing_package_of_an_option_is_named(toy, refused, monkeypatch):
-    without(monkeypatch, "tensorboardX")
-    refused(toy(tensorboard=True), r"--tensorboard needs .*'algoperf\[report\]'")
+    without(monkeypatch, "tensorboard")
+    refused(
+        toy(log_to=("tensorboard",)),
+        r"--log-to tensorboard needs .*'algoperf\[tensorboard\]'",
+    )
     door.check_before_start(toy())
 
 

@@ -12,6 +12,8 @@ from algoperf import rulesets, spec
 from algoperf.errors import BadCheckpoint
 from algoperf.logs import Outcome, TrialLog, read_outcome
 from algoperf.pipeline import DataRequest, InputQueue
+from algoperf.runner.checkpoints.background import BackgroundWriter
+from algoperf.runner.checkpoints.schedule import Period, Schedule
 from algoperf.runner.clock import Clock, Phase
 from algoperf.runner.fairness.stray_workers import StrayWorkers
 from algoperf.runner.observers import Observers
@@ -441,6 +443,31 @@ def test_a_request_to_stop_ends_the_trial_after_the_step(harness):
     ending = h.run()
     assert ending.outcome is Outcome.PREEMPTED and "after step 4" in ending.reason
     assert (h.folder / "checkpoints" / "ckpt-4").is_dir()
+
+
+@pytest.mark.parametrize(("every", "steps"), [("0", [5, 9, 10]), ("1h", [1, 10])])
+def test_the_first_and_the_last_evaluation_have_a_checkpoint(harness, every, steps):
+    saved, schedule = [], Schedule(Period.parse(every))
+    h = harness(
+        max_global_steps=10,
+        eval_period_steps=4,
+        save_checkpoints=True,
+        checkpoint_schedule=schedule,
+    )
+    h.run()
+    saved = [int(p.name[5:]) for p in (h.folder / "checkpoints").glob("ckpt-*")]
+    assert sorted(saved) == steps[-2:]
+
+
+def test_the_clock_books_a_slow_disk_at_the_end_as_logging(harness, fake_time):
+    class SlowDisk(BackgroundWriter):
+        def wait(self):
+            fake_time.advance(7)
+
+    h = harness(max_global_steps=1, save_checkpoints=True, checkpoint_writer=SlowDisk())
+    before = h.parts.clock.seconds(Phase.LOGGING)
+    h.run()
+    assert h.parts.clock.seconds(Phase.LOGGING) - before == 7
 
 
 def test_all_processes_stop_when_one_is_asked_to(harness):

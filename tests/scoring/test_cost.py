@@ -32,7 +32,7 @@ def test_cost_adds_up_wall_time_and_shares():
         )
         for i in (1, 2)
     ]
-    assert cost.cost(trials) == cost.Cost(4.0, 2.0, 0.25, 0.1)
+    assert cost.cost(trials) == cost.Cost(14_400.0, 7_200.0, 0.25, 0.1)
 
 
 def test_a_share_that_was_not_logged_is_unknown():

@@ -1,13 +1,14 @@
 """Figures: well-formed, described, and true to the points."""
 
 import itertools
+import math
 import re
 import xml.etree.ElementTree as ET
 
 import pytest
 from scoring_cases import published_board
 
-from algoperf.scoring.drawing import log_ticks, ticks
+from algoperf.scoring.drawing import exponent_ticks, log_ticks, numbers, ticks
 from algoperf.scoring.figures import Curve, Figure, Mark, standalone
 from algoperf.scoring.report.charts import profile_chart
 
@@ -45,7 +46,7 @@ def test_a_figure_has_a_title_a_text_alternative_and_a_legend():
 def test_a_step_goes_across_before_it_goes_up():
     curve = Curve(0, [0, 1, 2], [0, 1, 1])
     text = drawn(curve, x_range=(0, 2), y_range=(0, 1))
-    assert re.search(r'd="M56 274H240V22H424V22"', text)
+    assert re.search(r'd="M56 274H236V22H416V22"', text)
 
 
 def test_points_that_are_not_finite_are_left_out():
@@ -71,7 +72,7 @@ def test_odd_figures_are_well_formed(curves: tuple[Curve, ...]):
 def test_bands_are_drawn_between_their_ends():
     curve = Curve(0, [0, 1], [1, 1], kind="line", low=[0, 0], high=[2, 2])
     text = drawn(curve, y_range=(0, 2))
-    assert 'points="56,22 424,22 424,274 56,274"' in text
+    assert 'points="56,22 416,22 416,274 56,274"' in text
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,34 @@ def test_ticks_of_a_logarithmic_axis_are_round(low, high, expected):
     assert [words for _, words in found][: len(expected)] == expected
     for place, words in found:
         assert 10**place == pytest.approx(float(words.replace(",", "")))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.99991, 0.99992, 0.99993],
+        [100_000.2, 100_000.4],
+        [1e9, 2e12],
+        [0, 1e-9],
+        [],
+        [3],
+    ],
+)
+def test_numbers_on_an_axis_differ_from_each_other(values):
+    texts = numbers(values)
+    assert len(set(texts)) == len(values)
+    assert all(len(text) <= 11 for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-330, 330), (-300, 300), (-5, 5), (0, 0.001), (-320, -310), (2, 2), (-0.3, 7)],
+)
+def test_ticks_of_any_logarithmic_axis_are_few_and_tell_their_place(low, high):
+    found = exponent_ticks(low, high, 6)
+    assert len(found) <= 12
+    for place, words in found:
+        assert math.log10(float(words.replace(",", ""))) == pytest.approx(place)
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])

@@ -93,9 +93,9 @@ def test_order_of_rows_in_files_does_not_matter(tmp_path: Path, board: Leaderboa
 def test_missing_workloads_and_studies_are_listed(board: Leaderboard):
     text = "\n".join(board.warnings)
     assert (
-        "sinv6: no evaluations, counted as misses, on criteo1tb, criteo1tb_embed_init"
-        in text
-    )
+        "2 submissions (sinv6, sinv6_75): no evaluations, counted as misses, on "
+        "criteo1tb, criteo1tb_embed_init"
+    ) in text
     assert "adamg: fewer than 5 studies on librispeech_conformer_layernorm (4)" in text
 
 
@@ -123,7 +123,7 @@ def test_text_shows_scores_times_and_warnings(board: Leaderboard):
         "0.8539",
         "adamg",
         "wmt_glu_tanh (held out)",
-        "warning: sinv6: no evaluations",
+        "warning: 2 submissions (sinv6, sinv6_75): no evaluations",
     ):
         assert word in board.text()
 

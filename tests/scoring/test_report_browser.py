@@ -1,19 +1,16 @@
 """The HTML report in a real browser: nothing fails, sorting works, no request leaves the file.
 
-Talks to a headless Chromium through its DevTools pipe (file descriptors 3 and 4); skipped where
-there is none.
+Skipped where there is no Chromium.
 """
 
 import base64
+import functools
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from browser_page import BROWSER, Page, opened
 from scoring_cases import published_board
 from test_report_html import EVIL, evil_document
 
@@ -21,130 +18,7 @@ from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.document import NONE, TIMES, Document
 from algoperf.scoring.report.html import render
 
-BROWSER = next(
-    filter(
-        None,
-        map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")),
-    ),
-    None,
-)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--remote-debugging-pipe",
-)
-
-
-class Page:
-    """One page of a headless browser, and everything that it complained about or asked for."""
-
-    def __init__(self, profile: Path) -> None:
-        to_browser, self._out = os.pipe()
-        self._in, from_browser = os.pipe()
-        # The browser reads from descriptor 3 and writes to 4; high numbers of ours are in no way.
-        command = ["bash", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}']
-        self._process = subprocess.Popen(
-            [*command, str(BROWSER), *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(to_browser, from_browser),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self._rest = b""
-        self._number = 0
-        self._session: str | None = None
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self._loads = 0
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> Any:
-        """Sends a command and waits for its result."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                return answer["result"]
-
-    def _receive(self) -> Any:
-        while b"\0" not in self._rest:
-            data = os.read(self._in, 1 << 16)
-            assert data, "the browser has gone"
-            self._rest += data
-        message, _, self._rest = self._rest.partition(b"\0")
-        answer = json.loads(message)
-        self._note(answer.get("method", ""), answer.get("params", {}))
-        return answer
-
-    def _note(self, event: str, params: Any) -> None:
-        if event in (
-            "Runtime.exceptionThrown",
-            "Runtime.consoleAPICalled",
-            "Log.entryAdded",
-        ):
-            self.complaints.append(json.dumps(params))
-        elif event == "Network.requestWillBeSent":
-            self.requests.append(params["request"]["url"])
-        elif event == "Page.loadEventFired":
-            self._loads += 1
-
-    def open(self, path: Path) -> None:
-        """Loads a file and waits until it has."""
-        loads = self._loads
-        self.call("Page.navigate", url=path.as_uri())
-        while self._loads == loads:
-            self._receive()
-
-    def run(self, expression: str) -> Any:
-        """The value of an expression in the page; of a promise, once it is kept."""
-        result = self.call(
-            "Runtime.evaluate",
-            expression=expression,
-            returnByValue=True,
-            awaitPromise=True,
-        )
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
-
-    def resize(self, width: int, height: int = 900) -> None:
-        """Sets the size of the window in CSS pixels."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-
-    def prefer(self, scheme: str) -> None:
-        """Sets the preferred colour scheme: `light` or `dark`."""
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.call("Emulation.setEmulatedMedia", features=[feature])
-
-    def close(self) -> None:
-        """Ends the browser."""
-        os.close(self._out)
-        os.close(self._in)
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -157,18 +31,12 @@ def browser(tmp_path_factory) -> Iterator[Page]:
 @pytest.fixture
 def report(browser: Page, tmp_path: Path) -> Page:
     """The report of the published logs of 2024, just opened."""
-    return opened(browser, tmp_path, make_document(published_board()))
+    return opened(browser, tmp_path, published_document())
 
 
-def opened(page: Page, folder: Path, document: Document) -> Page:
-    path = folder / "report.html"
-    path.write_text(render(document))
-    page.complaints.clear()
-    page.requests.clear()
-    page.resize(1280)
-    page.prefer("light")
-    page.open(path)
-    return page
+@functools.cache
+def published_document() -> Document:
+    return make_document(published_board())
 
 
 SUBMISSIONS = """
@@ -257,7 +125,158 @@ def test_pointing_at_a_step_tells_its_workload(report: Page):
     assert f"{TIMES} the best:" in report.run(f"{bubble}.textContent")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+def point_at(page: Page, x: float, y: float) -> str:
+    """Moves the pointer; what the bubble says, or "" where it is hidden."""
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    return page.run(
+        "(b => b.hidden ? '' : b.textContent)(document.querySelector('#bubble'))"
+    )
+
+
+def centre_of(page: Page, selector: str) -> tuple[float, float]:
+    """Scrolls an element to the middle of the window; the place of its centre there."""
+    page.run(
+        f"document.querySelector('{selector}').scrollIntoView({{block: 'center'}})"
+    )
+    page.run(
+        "new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))"
+    )
+    x, y = page.run(
+        f"(b => [b.x + b.width / 2, b.y + b.height / 2])"
+        f"(document.querySelector('{selector}').getBoundingClientRect())"
+    )
+    return x, y
+
+
+def press(page: Page, words: str) -> None:
+    page.run(
+        "[...document.querySelectorAll('.switches button')]"
+        f".find(b => b.textContent === {json.dumps(words)}).click()"
+    )
+
+
+def test_pointing_at_a_curve_tells_its_trial_and_the_numbers(report: Page):
+    centre_of(report, "#workloads figure")
+    place = report.run(
+        "(path => { const at = path.getPointAtLength(path.getTotalLength())"
+        ".matrixTransform(path.getScreenCTM()); return [at.x, at.y]; })"
+        "([...document.querySelectorAll('#workloads .view.on .plot')][0]"
+        ".querySelector('[data-s=\"0\"] path.curve'))"
+    )
+    words = point_at(report, *place).splitlines()
+    assert words[0].startswith("schedule_free_adamw, study ")
+    assert words[1].startswith("submission time, hours: 1.")
+    assert words[2].startswith("validation loss: 0.12")
+    assert report.complaints == []
+
+
+def test_switches_show_steps_and_logarithms_in_all_charts(report: Page):
+    shown = "[...new Set([...document.querySelectorAll('.view.on')].map(v => v.dataset.view))]"
+    assert report.run(shown) == ["seconds linear"]
+    press(report, "steps")
+    assert report.run(shown) == ["steps linear"]
+    press(report, "logarithmic")
+    assert report.run(shown) == ["steps log"]
+    press(report, "time")
+    assert report.run(shown) == ["seconds log"]
+    assert report.complaints == []
+
+
+def test_numbers_of_a_logarithmic_axis_are_told_as_values(report: Page):
+    press(report, "logarithmic")
+    facts = report.run(
+        "(p => [p.dataset.y, p.dataset.yLabel])(document.querySelector('.view.on .plot'))"
+    )
+    low, high = (10 ** float(word) for word in facts[0].split()[:2])
+    assert facts[0].endswith(" log") and facts[1] == "validation loss"
+    assert low < 0.123735 < high
+
+
+def test_the_navigation_marks_the_section_that_is_read(report: Page):
+    marked = (
+        "[...document.querySelectorAll('.sections [aria-current]')].map(a => a.hash)"
+    )
+    assert report.run(marked) == ["#leaderboard"]
+    for name in ("workloads", "rules", "leaderboard"):
+        report.run(f"document.getElementById('{name}').scrollIntoView()")
+        report.run(
+            "new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))"
+        )
+        assert report.run(marked) == [f"#{name}"]
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1600])
+def test_the_navigation_stays_in_sight(report: Page, width: int):
+    report.resize(width)
+    report.run("document.getElementById('machines').scrollIntoView()")
+    bar = "document.querySelector('.sections').getBoundingClientRect()"
+    heading = "document.getElementById('machines-title').getBoundingClientRect()"
+    top, bottom, right = report.run(f"[{bar}.top, {bar}.bottom, {bar}.right]")
+    assert top == pytest.approx(0, abs=1)
+    is_beside = report.run(f"{heading}.left") >= right
+    assert is_beside or report.run(f"{heading}.top") >= bottom
+
+
+@pytest.mark.parametrize("width", [320, 360, 390, 768, 1024, 1280, 1600])
+def test_text_in_charts_has_at_least_12_pixels(report: Page, width: int):
+    report.resize(width)
+    report.run('document.querySelectorAll("details").forEach(d => { d.open = true; })')
+    smallest = report.run(
+        "Math.min(...[...document.querySelectorAll('figure svg')].filter(s => s.clientWidth)"
+        ".map(s => s.getScreenCTM().a * parseFloat(getComputedStyle("
+        "s.querySelector('text')).fontSize)))"
+    )
+    assert smallest >= 11.95
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1600])
+def test_no_text_of_a_chart_is_cut_off(report: Page, width: int):
+    report.resize(width)
+    cut = report.run(
+        "[...document.querySelectorAll('figure > svg')].flatMap(s => {"
+        " const box = s.getBoundingClientRect();"
+        " return [...s.querySelectorAll('text')].filter(t => {"
+        "  const b = t.getBoundingClientRect();"
+        "  return b.width && (b.left < box.left - 1 || b.right > box.right + 1"
+        "   || b.top < box.top - 2 || b.bottom > box.bottom + 1); })"
+        " .map(t => [t.textContent, t.getBoundingClientRect().right - box.right]); })"
+    )
+    assert cut == []
+
+
+def test_the_page_uses_a_wide_window(report: Page):
+    report.resize(1600)
+    assert report.run("document.querySelector('main').clientWidth") > 1250
+
+
+def test_the_head_of_a_long_table_stays_in_sight_on_a_phone(report: Page):
+    report.resize(390)
+    box = "document.querySelector('#table-times').closest('.scroll')"
+    head = "document.querySelector('#table-times thead th')"
+    report.run(f"{box}.scrollTo(150, 200)")
+    places = report.run(
+        f"(([b, h]) => [h.left - b.left, h.top - b.top])"
+        f"([{box}, {head}].map(e => e.getBoundingClientRect()))"
+    )
+    assert places == [pytest.approx(1, abs=1), pytest.approx(1, abs=1)]
+
+
+def test_all_data_and_every_table_can_be_saved(report: Page, tmp_path: Path):
+    report.call(
+        "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+    )
+    report.run("document.querySelector('.data button').click()")
+    report.run("document.querySelector('#table-leaderboard caption button').click()")
+    report.run("new Promise(go => setTimeout(go, 500))")
+    content = json.loads((tmp_path / "report.json").read_text())
+    scores = [e["score"] for e in content["leaderboard"]["submissions"]]
+    assert scores == list(published_board().scores.values())
+    head, first, *_ = (tmp_path / "leaderboard.csv").read_text().splitlines()
+    assert head.startswith('rank,submission,score,"score, low","score, high"')
+    assert first.startswith(f"1,schedule_free_adamw,{scores[0]!r},")
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_only_tables_scroll_sideways(report: Page, width: int, scheme: str):
     report.resize(width)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from algoperf.logs import Outcome, OutcomeRecord
 from algoperf.scoring.drawing import Scale, curve_path, thinned
 from algoperf.scoring.leaderboard import Leaderboard, score
 from algoperf.scoring.report import provenance
-from algoperf.scoring.report.charts import chosen_trials
 from algoperf.scoring.report.content import make_document
+from algoperf.scoring.report.curves import chosen_trials, workload_chart
 from algoperf.scoring.report.document import DataTable, Document, time_unit
+from algoperf.scoring.tables import NONE, duration, probability_cell
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +230,63 @@ def test_a_curve_is_interrupted_where_it_is_not_finite():
     scale = Scale(0, 4, 0, 4)
     ys = np.array([1.0, 2.0, math.nan, math.inf, 3.0])
     assert curve_path(np.arange(5.0), ys, scale, scale) == "M0 1L1 2M4 3h0"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, ""), (1e-6, "<1%"), (0.0099, "<1%"), (0.01, "1%"), (0.5, "50%")]
+    + [(0.99, "99%"), (0.9999, ">99%"), (1.0, "100%"), (math.nan, NONE)],
+)
+def test_probabilities_are_blank_or_told_without_false_certainty(share, text):
+    assert probability_cell(share).text == text
+
+
+def test_tables_of_probabilities_hold_no_zeros(document):
+    for key in ("ranks", "wins", "first", "orders"):
+        cells = [cell.text for row in table_of(document, key).rows for cell in row]
+        assert "0%" not in cells and any("%" in text for text in cells)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0.0 s"), (1e-6, "0.001 ms"), (0.0352, "35 ms"), (0.25, "0.2 s")]
+    + [(99.9, "99.9 s"), (100, "1.7 min"), (7200, "2.00 h"), (math.inf, "-")],
+)
+def test_a_duration_that_is_not_zero_is_never_shown_as_zero(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("longest", [0.5, 50, 500, 50_000])
+@pytest.mark.parametrize("seconds", [1e-5, 0.01, 1, 30])
+def test_a_short_time_beside_a_long_one_is_not_shown_as_zero(longest, seconds):
+    assert float(time_unit(longest).words(seconds).split()[0]) > 0
+
+
+def test_costs_have_units_that_suit_them():
+    document = make_document(board_of(("a", 10), ("b", 40_000)))
+    cells = column(table_of(document, "cost"), "machine time")
+    assert [cell.text for cell in cells] == ["10.0 s", "11.11 h"]
+    assert [cell.value for cell in cells] == [10.0, 40_000.0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "split"), [("v0.5", "validation"), ("paper", "test")]
+)
+def test_targets_name_their_split(rules: str, split: str):
+    trials = [
+        hit_at("a", "w", 5, test=[0.1, 0.9]),
+        hit_at("b", "w", 6, test=[0.1, 0.9]),
+    ]
+    board = score(trials, rules, targets=targets("w"))
+    (row,) = table_of(make_document(board), "times").rows
+    assert row[0].detail.startswith(f"{split} accuracy > 0.5")
+
+
+@pytest.mark.parametrize(
+    "values", [(5e-324, 0.9), (-3.0, 0.9), (0.0, 0.9), (1e308, 0.9)]
+)
+def test_logarithmic_views_take_any_values(values):
+    rows = [(float(i + 1), value) for i, value in enumerate(values)]
+    board = score([trial("a", "w", rows)], "v0.5", targets=targets("w"))
+    views = workload_chart(board, "w").views
+    assert not re.search("nan|inf", "".join(views.values()))

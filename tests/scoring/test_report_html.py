@@ -1,7 +1,9 @@
 """The HTML report: well-formed, self-contained, harmless, readable."""
 
 import dataclasses
+import html
 import itertools
+import json
 import re
 from html.parser import HTMLParser
 
@@ -19,8 +21,10 @@ from algoperf.logs import Outcome, OutcomeRecord
 from algoperf.scoring.leaderboard import score
 from algoperf.scoring.palette import DARK, LIGHT
 from algoperf.scoring.report.content import make_document
+from algoperf.scoring.report.data import render_json
 from algoperf.scoring.report.document import TIMES, Document
 from algoperf.scoring.report.html import render
+from algoperf.scoring.report.html_blocks import is_link, link
 
 EVIL = "<script>window.pwned = 1</script>"
 EVIL_ATTRIBUTE = "\"'><img src=x onerror=alert(1)>"
@@ -126,7 +130,9 @@ def test_every_table_has_a_caption_heads_with_scope_and_a_box_to_scroll_in(struc
     tables = structure.all("table")
     assert len(tables) >= 12 and len(structure.all("caption")) == len(tables)
     assert all("scope" in attributes for attributes in structure.all("th"))
-    boxes = [a for a in structure.all("div") if a.get("class") == "scroll"]
+    boxes = [
+        a for a in structure.all("div") if (a.get("class") or "").startswith("scroll")
+    ]
     assert len(boxes) == len(tables)
     assert all(box["tabindex"] == "0" for box in boxes)
 
@@ -151,11 +157,13 @@ def test_headings_start_at_one_and_skip_no_level(structure):
 def test_the_page_names_its_language_and_offers_a_way_past_the_header(structure):
     assert structure.all("html") == [{"lang": "en"}]
     assert structure.all("a")[0] == {"class": "skip", "href": "#content"}
-    assert {"id": "content"} in structure.all("main")
+    (main,) = structure.all("main")
+    assert main["id"] == "content"
 
 
 def test_names_from_logs_are_only_text(evil):
-    assert len(evil.all("script")) == 1 and not evil.all("img")
+    run = [a for a in evil.all("script") if a.get("type") != "application/json"]
+    assert len(run) == 1 and not evil.all("img")
     assert not any(n.startswith("on") for _, a in evil.tags for n in a)
     assert EVIL in evil.text and EVIL_ATTRIBUTE in evil.text
 
@@ -176,8 +184,60 @@ def test_every_workload_has_its_curves_and_target(page):
     for name in published_board().pool.scored_workloads:
         assert f'-title">{name}</title>' in page
     evaluated = [trial for trial in published_trials() if trial.num_evaluations]
-    assert page.count('class="curve') == len(evaluated)
-    assert page.count(">target 0.085884<") == 1
+    num_views = 4  # by time and by steps, linear and logarithmic
+    assert page.count('class="curve') == num_views * len(evaluated)
+    assert page.count(">validation target 0.085884, lower") == num_views
+
+
+def test_every_chart_of_a_workload_shows_one_view_and_has_all_that_switches_name(page):
+    num_workloads = len(published_board().pool.scored_workloads)
+    for measure in ("seconds", "steps"):
+        for scale in ("linear", "log"):
+            assert page.count(f'data-view="{measure} {scale}"') == num_workloads
+    assert page.count('class="view on" data-view="seconds linear"') == num_workloads
+
+
+def test_the_page_holds_its_data_in_a_form_that_ends_no_script():
+    document = evil_document()
+    page = render(document)
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert "<" not in block[1] and "&" not in block[1]
+    assert json.loads(block[1]) == json.loads(render_json(document))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 40])
+def test_many_warnings_are_folded_up(count: int):
+    warnings = [f"warning {i}" for i in range(count)]
+    page = render(Document("t", [], [], warnings=warnings))
+    assert all(f"<li>{w}</li>" in page for w in warnings)
+    is_folded = f">Warnings ({count})</h2></summary>" in page
+    assert is_folded == (count > 3)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "javascript:alert(1)",
+        "JAVASCRIPT:alert(1)",
+        " javascript:alert(1)",
+        "java\tscript:alert(1)",
+        "data:text/html,x",
+        "//elsewhere.example",
+        "/etc/passwd",
+        "\\\\elsewhere",
+        "",
+    ],
+)
+def test_only_web_pages_and_neighbours_are_linked_to(target: str):
+    assert not is_link(target)
+    assert "<a" not in link("words", target)
+
+
+@pytest.mark.parametrize(
+    "target", ["https://example.org/a?b=1&c=2", "http://example.org", "w/a.html", ".."]
+)
+def test_web_pages_and_neighbours_are_linked_to(target: str):
+    assert f'href="{html.escape(target)}"' in link("words", target)
 
 
 def test_warnings_stand_before_the_leaderboard(page):

@@ -4,7 +4,12 @@ import dataclasses
 import functools
 from typing import Any
 
-from algoperf.definition import Modules, Splits, WorkloadDefinition
+from algoperf.definition import (
+    EVALUATION_SPLITS,
+    Modules,
+    Splits,
+    WorkloadDefinition,
+)
 from algoperf.spec import LossType
 
 from .._imagenet.config import ENVIRONMENT
@@ -131,6 +136,8 @@ def _points() -> list[WorkloadDefinition]:
         run=Run(128, 100, 87.7032),
         model=arch.PointConfig("quadratic_deep"),
         data="quadratic_deep",
+        # Its validation examples are drawn, not taken from the training examples.
+        evaluated_splits=EVALUATION_SPLITS,
         **common,
     )
     others = [

@@ -19,20 +19,20 @@ _KEPT = 2  # the first at the validation target, and the first at the test targe
 _PARTS = ("params", "model_state")
 
 
-def keep(
-    folder: Path,
+def copy_of(
     backend: Backend,
     step: int,
     evaluated: tuple[Any, Any],
     identity: Mapping[str, Any],
-) -> None:
-    """Saves parameters and model state that were evaluated after a step.
-
-    folder: the trial's. BadCheckpoint where they cannot be written.
-    """
+) -> Checkpoint:
+    """Parameters and model state that were evaluated after a step, copied to the host."""
     arrays, leaves = backend.to_leaves(dict(zip(_PARTS, evaluated, strict=True)))
-    saved = Checkpoint(step, arrays, {"leaves": leaves}, identity)
-    files.save(folder / FOLDER, saved, keep=_KEPT)
+    return Checkpoint(step, arrays, {"leaves": leaves}, identity)
+
+
+def keep(folder: Path, evaluated: Checkpoint) -> None:
+    """Writes what `copy_of` returned; BadCheckpoint where that fails. folder: the trial's."""
+    files.save(folder / FOLDER, evaluated, keep=_KEPT)
 
 
 def kept(folder: Path) -> list[Path]:

@@ -1,6 +1,11 @@
-"""A trial's checkpoints: what is in them, and how a trial goes on from one."""
+"""A trial's checkpoints: what is in them, and how a trial goes on from one.
 
-from collections.abc import Mapping
+The trial stands still while its state is copied to the host; the copy is written in the
+background (see `background`).
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from algoperf.errors import BadCheckpoint
@@ -8,6 +13,8 @@ from algoperf.logs import write_atomically
 from algoperf.runner.checkpoints import evidence, rows
 from algoperf.runner.checkpoints import files as checkpoint
 from algoperf.runner.checkpoints import ranks as rank_states
+from algoperf.runner.checkpoints.background import BackgroundWriter
+from algoperf.runner.checkpoints.schedule import Schedule
 from algoperf.runner.checkpoints.snapshot import Snapshot
 from algoperf.runner.randomness import ProcessRandomness
 from algoperf.runner.trial_parts import TrialParts, TrialState
@@ -20,7 +27,13 @@ _HOOK = "step_hook"
 class TrialCheckpoints:
     """Writes the state of a trial, all processes' of it, and puts it back."""
 
-    def __init__(self, parts: TrialParts) -> None:
+    def __init__(
+        self,
+        parts: TrialParts,
+        writer: BackgroundWriter | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        """`writer`: None writes at once; `schedule`: None is the default one."""
         self.randomness = ProcessRandomness(parts.backend)
         self.saved_at: int | None = None  # step of the newest checkpoint
         self._needs: Mapping[str, str] | None = (
@@ -28,6 +41,8 @@ class TrialCheckpoints:
         )
         self._p = parts
         self._can_save = parts.save_checkpoints
+        self._writer = writer or BackgroundWriter()
+        self._schedule = schedule or Schedule()
 
     def started_with(self, state: TrialState) -> None:
         """Takes down what a new state has, so that the first checkpoint can tell what a
@@ -45,22 +60,50 @@ class TrialCheckpoints:
         """Saves what was evaluated after a step that reached a target."""
         p = self._p
         if p.log is not None:
-            evaluated = params, model_state
-            evidence.keep(p.log.folder, p.backend, step, evaluated, p.identity)
+            self._writer.wait()
+            evaluated = evidence.copy_of(
+                p.backend, step, (params, model_state), p.identity
+            )
+            folder = p.log.folder
+            self._writer.run(lambda: evidence.keep(folder, evaluated))
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint should be written at this evaluation; all processes agree."""
+        p = self._p
+        self._schedule.written(self._writer.take_cpu_seconds())
+        is_due = self._can_save and self._schedule.is_due()
+        if p.backend.num_processes == 1:
+            return is_due
+        return bool(p.backend.processes.broadcast(is_due))
 
     def save(self, state: TrialState, position: int, data_wait_seconds: float) -> None:
-        """Writes a checkpoint where that is wanted; all processes wait for the first's.
+        """Copies the state, and has it written; all processes wait for the first's copy.
 
         position: in the data. data_wait_seconds: of the trial until now.
         """
         p = self._p
         if self._can_save and self.saved_at != state.global_step:
-            p.heartbeat.in_warmup, was_in_warmup = True, p.heartbeat.in_warmup
-            self._write(state, position, data_wait_seconds)
-            p.heartbeat.beat()
-            p.heartbeat.in_warmup = was_in_warmup
+            with self._patience(), self._schedule.saving():
+                self._writer.wait()  # so that there is never a second copy
+                self._write(state, position, data_wait_seconds)
         if p.backend.num_processes > 1:
             p.backend.processes.barrier()
+
+    def finish(self) -> None:
+        """Returns in all processes when everything is written; raises what went wrong."""
+        with self._patience():
+            self._writer.wait()
+        if self._p.backend.num_processes > 1:
+            self._p.backend.processes.barrier()
+
+    @contextlib.contextmanager
+    def _patience(self) -> Iterator[None]:
+        """A large state may take long to copy and to write."""
+        heartbeat = self._p.heartbeat
+        heartbeat.in_warmup, was_in_warmup = True, heartbeat.in_warmup
+        yield
+        heartbeat.beat()
+        heartbeat.in_warmup = was_in_warmup
 
     def _write(self, state: TrialState, position: int, data_wait: float) -> None:
         p, problem = self._p, ""
@@ -81,7 +124,7 @@ class TrialCheckpoints:
         snapshot = Snapshot(
             ranks=ranks,
             position=position,
-            eval_results=state.eval_results,
+            eval_results=[(step, dict(found)) for step, found in state.eval_results],
             validation_reached=state.validation_reached,
             test_reached=state.test_reached,
             training_complete=state.training_complete,
@@ -91,12 +134,12 @@ class TrialCheckpoints:
             seconds=p.clock.accounting(),
             rows=rows.table_of(p.log.folder),
         )
-        checkpoint.save(
-            p.log.folder / checkpoint.FOLDER,
-            checkpoint.Checkpoint(
-                state.global_step, arrays, snapshot.to_json(), p.identity
-            ),
+        saved = checkpoint.Checkpoint(
+            state.global_step, arrays, snapshot.to_json(), p.identity
         )
+        folder = p.log.folder / checkpoint.FOLDER
+        self._writer.run(lambda: checkpoint.save(folder, saved))
+        self._schedule.saved(sum(array.nbytes for array in arrays.values()))
 
     def _keep_reason(self, reason: str) -> None:
         if self._p.log is not None:

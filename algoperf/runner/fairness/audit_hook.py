@@ -14,9 +14,11 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from algoperf.frameworks import code_of_all
+
 _MAX_NOTES = 20
 _CLOCK_STEP_SECONDS = 1.0  # of file systems
-_COMPILERS = ("torch._inductor", "torch._dynamo", "triton", "jax", "jaxlib")
+_COMPILERS = code_of_all("compilers")
 _WRITES = {  # events whose first arguments are paths: how many
     "os.rename": 2,
     "os.link": 2,
@@ -43,7 +45,7 @@ _NETWORK = (
     "socket.gethostbyname",
 )
 _WITHOUT_SOCKET = {"socket.getaddrinfo", "socket.gethostbyname"}
-_HELPERS = ("multiprocessing", "torch", "jax", "wandb")
+_HELPERS = ("multiprocessing", "wandb", *code_of_all("packages"))
 _PROGRAMS = (
     "subprocess.Popen",
     "os.system",
@@ -58,7 +60,7 @@ _OF_THE_SYSTEM = {
     *("socket", "connect", "sendto", "sendmsg", "bind", "listen", "pthread_create"),
     *("fork", "vfork", "clone", "execv", "execve", "execvp", "posix_spawn", "ptrace"),
 }
-_LIBRARIES = ("torch", "jax", "jaxlib", "triton", "numpy", "numba", "psutil", "wandb")
+_LIBRARIES = ("numpy", "numba", "psutil", "wandb", *code_of_all("packages"))
 # Programs that reach what lies below a folder that they are given.
 _COPIERS = {"cp", "tar", "rsync", "find", "mv", "ln", "zip", "scp", "grep", "dd", "du"}
 

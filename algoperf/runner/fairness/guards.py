@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from algoperf.frameworks import code_of_all
 from algoperf.runner.fairness import environment
 from algoperf.runner.fairness.harness_values import HarnessValues
 from algoperf.runner.fairness.loaded_code import LoadedCode
@@ -27,17 +28,8 @@ _HARNESS = "algoperf"
 # Wings whose modules are read anew or belong to submissions.
 _NOT_HARNESS = ("algoperf.reference_algorithms", "algoperf.scoring")
 # Where models, losses and metrics get their functions from; looked at where they are imported.
-_FRAMEWORK_MODULES = (
-    "builtins",
-    "numpy",
-    "time",
-    "torch.nn.functional",
-    "torch.nn.modules",
-    "jax.numpy",
-    "jax.nn",
-    "jax.lax",
-    "flax.linen",
-)
+_FRAMEWORK_MODULES = ("builtins", "numpy", "time", *code_of_all("functions"))
+_BELOW = tuple(name for name in _FRAMEWORK_MODULES if name.endswith("."))
 # What the harness imports where it needs it: a module that comes first would be taken for it.
 _IMPORTED_LATE = ("safetensors", "safetensors.numpy", "ml_dtypes")
 _MISSING = object()
@@ -116,9 +108,7 @@ def _loaded_modules() -> Iterator[tuple[str, ModuleType]]:
         is_harness = name.split(".")[0] == _HARNESS and not name.startswith(
             _NOT_HARNESS
         )
-        is_framework = name in _FRAMEWORK_MODULES or name.startswith(
-            "torch.nn.modules."
-        )
+        is_framework = name in _FRAMEWORK_MODULES or name.startswith(_BELOW)
         if (is_harness or is_framework) and isinstance(module, ModuleType):
             yield name, module
 

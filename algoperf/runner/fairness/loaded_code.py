@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from algoperf.frameworks import code_of_all
 from algoperf.loading.places import is_submissions
 from algoperf.runner.fairness.packages import is_function_of_package
 
@@ -30,7 +31,7 @@ _STANDARD = {name for names in _STANDARD for name in names.split()}
 # People replace functions of these to be told less or more; no evaluation calls them.
 _FREE = {"absl", "IPython", "logging", "matplotlib", "tqdm", "wandb", "warnings"}
 # They change themselves as they work; what they compile is the submission's.
-_COMPILERS = ("torch.compiler", "torch._dynamo", "torch._inductor", "torch._functorch")
+_COMPILERS = code_of_all("self_changing")
 _HARNESS = "algoperf"
 _MAX_TABLE = 100_000
 _MAX_FOUND = 20

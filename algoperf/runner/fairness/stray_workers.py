@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner.fairness.packages import is_logger_process, is_logger_thread
 
 
@@ -77,11 +78,11 @@ def _helps_to_compile(thread: threading.Thread | int) -> bool:
     tqdm = sys.modules.get("tqdm")
     if tqdm is not None and type(thread) is tqdm.TMonitor:
         return True
-    torch = sys.modules.get("torch")
     code = getattr(getattr(thread, "_target", None), "__code__", None)
-    if torch is None or torch.__file__ is None or code is None:
+    if code is None:
         return False
-    return Path(torch.__file__).parent / "_inductor" in Path(code.co_filename).parents
+    parents = Path(code.co_filename).parents
+    return any(place in parents for place in _places("helper_threads"))
 
 
 def _is_idle_worker(thread: threading.Thread | int) -> bool:
@@ -104,10 +105,13 @@ def _idle_helpers() -> set[int | None]:
 
 def _compiles(command: list[str]) -> bool:
     """Whether a process is a compile worker that PyTorch has started."""
-    torch = sys.modules.get("torch")
-    if torch is None or torch.__file__ is None:
-        return False
-    worker = (
-        Path(torch.__file__).parent / "_inductor" / "compile_worker" / "__main__.py"
-    )
-    return str(worker) in command[1:2]
+    return any(str(place) in command[1:2] for place in _places("helper_program"))
+
+
+def _places(what: str) -> Iterator[Path]:
+    """Files or folders of the loaded frameworks that a field of `Code` names."""
+    for framework in FRAMEWORKS.values():
+        package, below = getattr(framework.code, what) or ("", "")
+        path = getattr(sys.modules.get(package), "__file__", None)
+        if path is not None:
+            yield Path(path).parent / below

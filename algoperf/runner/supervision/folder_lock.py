@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from algoperf.errors import BadLogs
+from filelock import lock_descriptor
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: a second process is not noticed
-    fcntl = None  # type: ignore[assignment]
+from algoperf.errors import BadLogs
 
 # A process whose launcher was killed notices it within a second or two.
 PATIENCE_SECONDS = 10.0
@@ -39,20 +36,24 @@ def locked(folder: Path, patience: float | None = None) -> Iterator[None]:
 
     The lock's file lies beside the folder, which may be removed while it is held.
     """
-    if fcntl is None:
-        yield
-        return
     with _opened(lock_file(folder)) as file:
         until = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise BadLogs(
-                        f"{folder} is in use by another process that runs this trial: "
-                        "wait for it, or end it."
-                    ) from None
+        while not lock_descriptor(file.fileno(), blocking=False):
+            if time.monotonic() > until:
+                raise BadLogs(
+                    f"{folder} is in use by another process that runs this trial: "
+                    "wait for it, or end it."
+                )
             time.sleep(0.1)
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works on a trial's folder, as far as can be told; makes no file."""
+    try:
+        with lock_file(folder).open() as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+    except FileNotFoundError:  # nobody has ever locked it
+        return False
+    except OSError:  # of another user, or on a disk without locks
+        return True

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,15 +19,19 @@ _QUANTITIES = {
     "test_accuracies": "accuracy",
     "train_accuracies": "accuracy",
 }
+_OPTIONAL = {
+    "valid_losses": "validation/loss",
+    "valid_accuracies": "validation/accuracy",
+}
 
 
-FIRST_SEED = 42  # the published numbers of seeds: 42 tunes, 42 to 51 repeat
+FIRST_SEED = 42  # as published: 42 tunes, 42 to 51 repeat
 
 
-def runs_of(trials: Iterable[Trial]) -> Scan:
+def runs_of(trials: Iterable[Trial], *, first_seed: int = 1) -> Scan:
     """The runs that trials are; which of them are none, and why, is in `left_out`.
 
-    A run's seed is 41 more than the number of its study.
+    A run's seed is the number of its study; first_seed: what the first study counts as.
     """
     scan = Scan()
     for trial in trials:
@@ -35,7 +40,9 @@ def runs_of(trials: Iterable[Trial]) -> Scan:
         if problem:
             scan.left_out.append(f"{place}{trial.id.trial} {problem}")
         else:
-            scan.runs.append(_run(trial))
+            run = _run(trial)
+            seed = run.seed + first_seed - 1
+            scan.runs.append(replace(run, seed=seed))
     return scan
 
 
@@ -77,6 +84,16 @@ def _columns(definition: WorkloadDefinition) -> dict[str, str]:
     }
 
 
+def _optional(trial: Trial) -> dict[str, str]:
+    """The columns of the validation split, where a trial has them beside those of the test."""
+    is_tested = any(column.startswith("test/") for column in trial.columns)
+    return {
+        name: column
+        for name, column in _OPTIONAL.items()
+        if is_tested and column in trial.columns
+    }
+
+
 def _run(trial: Trial) -> Run:
     definition = registry.definition(trial.id.workload)
     assert definition.epochs is not None
@@ -88,14 +105,14 @@ def _run(trial: Trial) -> Run:
             (0, num_missing),
             constant_values=np.nan,
         )
-        for name, column in _columns(definition).items()
+        for name, column in (_columns(definition) | _optional(trial)).items()
     }
     return with_divergence(
         Run(
             trial.id.workload,
             trial.id.submission,
             dict(trial.hyperparameters or {}),
-            FIRST_SEED - 1 + trial.id.study,
+            trial.id.study,
             trial.meta.batch_size or definition.default_batch_size,
             curves,
             ended=_time(trial),

@@ -18,7 +18,16 @@ from algoperf.errors import BadLogs, BadSettings
 from algoperf.files import read_regular, write_atomically
 from algoperf.logs import check_folder
 
-from .runs import ACCURACIES, CURVES, LEARNING_RATE, LOSSES, Run, Scan, problem_of
+from .runs import (
+    ACCURACIES,
+    CURVES,
+    LEARNING_RATE,
+    LOSSES,
+    VALIDATION,
+    Run,
+    Scan,
+    problem_of,
+)
 
 Release = Literal["1.1", "1.2"]
 RELEASES: tuple[Release, ...] = ("1.1", "1.2")
@@ -203,6 +212,7 @@ def _curves(content: Mapping[str, Any], num_epochs: int) -> dict[str, np.ndarray
     wanted = [*LOSSES, *(name for name in ACCURACIES if name in content)]
     if len(wanted) == len(LOSSES) + 1:
         wanted = list(CURVES)  # one accuracy without the other: say that it is missing
+    wanted += [name for name in VALIDATION if name in content]
     curves = {}
     for name in wanted:
         values = content.get(name)

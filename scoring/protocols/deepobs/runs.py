@@ -12,6 +12,7 @@ from algoperf.errors import UnknownName
 LOSSES = ("test_losses", "train_losses")
 ACCURACIES = ("test_accuracies", "train_accuracies")
 CURVES = (*LOSSES, *ACCURACIES)
+VALIDATION = ("valid_losses", "valid_accuracies")  # where there is such a split
 LEARNING_RATE = "learning_rate"
 
 # The published sets of problems, P1 to P4 and P5 to P8, and small forms of the first kind.
@@ -77,14 +78,15 @@ def problem_of(name: str, *, has_accuracy: bool) -> Problem:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its four curves have a value before training and after each epoch."""
+    """One training run: its curves have a value before training and after each epoch."""
 
     problem: str
     optimizer: str
     point: Mapping[str, object]  # hyperparameters, the learning rate among them
     seed: int
     batch_size: int
-    curves: Mapping[str, np.ndarray]  # of CURVES: float64 [epochs + 1]
+    # Of CURVES and VALIDATION: float64 [epochs + 1].
+    curves: Mapping[str, np.ndarray]
     weight_decay: float | None = None  # None: the problem's default
     has_diverged: bool = False
     ended: str = ""  # UTC, YYYY-MM-DD-HH-MM-SS; empty: not known

@@ -1,14 +1,18 @@
 """What `TrialCheckpoints` writes, refuses and puts back, with the toy backend."""
 
 import dataclasses
+import threading
+import time
 import types
 
+import numpy as np
 import pytest
 import toy_backend
 
 from algoperf.errors import BadCheckpoint
 from algoperf.logs import EvaluationRow, TrialLog
 from algoperf.runner.checkpoints import files
+from algoperf.runner.checkpoints.background import BackgroundWriter
 from algoperf.runner.checkpoints.state import REFUSAL_FILE, TrialCheckpoints
 from algoperf.runner.clock import Clock
 from algoperf.runner.observers import Observers
@@ -120,3 +124,66 @@ def test_rows_and_the_clocks_whole_account_are_in_a_checkpoint(parts):
     table = saved.rest["rows"]
     row = dict(zip(table["columns"], table["rows"][0], strict=True))
     assert (row["global_step"], row["validation/loss"]) == ("3", "0.5")
+
+
+def test_a_trial_goes_on_while_its_copy_is_written(parts):
+    writer, may_write = BackgroundWriter(), threading.Event()
+    writer.start()
+    writer.run(may_write.wait)  # as a slow disk
+    checkpoints = TrialCheckpoints(parts, writer)
+    state = state_with(kept=[1.5], weights=np.zeros(3))
+    state.eval_results.append((3, {"loss": 0.5}))
+    may_write.set()
+    checkpoints.save(state, position=3, data_wait_seconds=0.5)
+    state.optimizer_state["kept"].append(2.5)
+    state.optimizer_state["weights"] += 1
+    state.eval_results[0][1]["loss"] = 0.1
+    state.eval_results.append((4, {}))
+    checkpoints.finish()
+    writer.close()
+    saved = files.load_latest(parts.log.folder / files.FOLDER, {}, pytest.fail)
+    restored = state_with(kept=[], weights=np.zeros(3))
+    TrialCheckpoints(parts).restore(saved, restored)
+    assert restored.optimizer_state["kept"] == [1.5]
+    assert restored.optimizer_state["weights"].tolist() == [0, 0, 0]
+    assert restored.eval_results == [(3, {"loss": 0.5})]
+
+
+def test_a_copy_is_not_made_while_another_is_written(parts):
+    writer, events = BackgroundWriter(), []
+    writer.start()
+    parts.backend.to_leaves = lambda tree: events.append("copy") or ({}, {})
+
+    def write():
+        time.sleep(0.05)
+        events.append("written")
+
+    checkpoints = TrialCheckpoints(parts, writer)
+    for act in (
+        lambda: checkpoints.save(state_with(), 0, 0.0),
+        lambda: checkpoints.keep_evidence(3, {}, None),
+    ):
+        events.clear()
+        writer.run(write)
+        act()
+        assert events == ["written", "copy"]
+    writer.close()
+
+
+def test_a_write_that_failed_in_the_background_is_told(parts):
+    writer = BackgroundWriter()
+    writer.start()
+    checkpoints = TrialCheckpoints(parts, writer)
+    (parts.log.folder / files.FOLDER).write_text("in the way")
+    checkpoints.save(state_with(), 0, 0.0)
+    with pytest.raises(BadCheckpoint, match="Could not write"):
+        checkpoints.finish()
+    writer.close()
+
+
+def test_the_first_process_decides_whether_a_checkpoint_is_due(parts):
+    checkpoints = TrialCheckpoints(parts)
+    assert checkpoints.is_due()
+    parts.backend.num_processes = 2
+    parts.backend.processes = types.SimpleNamespace(broadcast=lambda own: not own)
+    assert not checkpoints.is_due()

@@ -1,0 +1,1 @@
+"""The fifteen optimizers of the Crowded Valley study, as one family."""
