@@ -69,21 +69,23 @@ class Progress:
 def check(protocol: Protocol, say: Callable[[str], None]) -> None:
     """Finds what is wrong before anything starts; prepares small data that are shipped."""
     for name in protocol.problems:
-        definition = registry.definition(name)
-        if definition.epochs is None:
-            raise BadSettings(
-                f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
-                "problems of the tier deepobs; `algoperf list` shows them."
-            )
-        folder = protocol.data_dir / definition.prepared_name
-        if (
-            definition.is_mini
-            and definition.needs_data
-            and not (folder / MANIFEST).exists()
-        ):
-            say(f"preparing the data of {name} in {folder}")
-            rehearsal.prepare_shipped(definition, protocol.data_dir)
+        prepare(name, protocol.data_dir, say)
     stages.check(_tuning(protocol))
+
+
+def prepare(name: str, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Prepares the data of a problem, where they are shipped and missing."""
+    definition = registry.definition(name)
+    if definition.epochs is None:
+        raise BadSettings(
+            f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
+            "problems of the tier deepobs; `algoperf list` shows them."
+        )
+    folder = data_dir / definition.prepared_name
+    is_shipped = definition.is_mini and definition.needs_data
+    if is_shipped and not (folder / MANIFEST).exists():
+        say(f"preparing the data of {name} in {folder}")
+        rehearsal.prepare_shipped(definition, data_dir)
 
 
 def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from algoperf import files, logs, registry
-from algoperf.campaign.deepobs import Optimizer, Protocol
+from algoperf.campaign.deepobs import Optimizer, Protocol, prepare
 from algoperf.campaign.deepobs_points import LEARNING_RATE
 from algoperf.errors import AlgoPerfError, BadLogs, BadSettings
 from algoperf.evaluations import TOTAL_SECONDS
@@ -28,13 +28,8 @@ _FILE = "runtime.json"
 Pairs = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def check(protocol: Protocol, problem: str) -> None:
-    """Finds what is wrong before anything starts."""
-    if registry.definition(problem).epochs is None:
-        raise BadSettings(
-            f"--runtime-problem is {problem}, which is no problem of DeepOBS. Choose one of "
-            "the tier deepobs; `algoperf list` shows them."
-        )
+def check(protocol: Protocol, problem: str, say: Callable[[str], None]) -> None:
+    """Finds what is wrong before anything starts; prepares small data that are shipped."""
     names = [optimizer.entry.name for optimizer in protocol.optimizers]
     if REFERENCE not in names or len(names) < 2:
         raise BadSettings(
@@ -42,6 +37,7 @@ def check(protocol: Protocol, problem: str) -> None:
             f"{', '.join(names)}. Name one of them so, and give another: --optimizers "
             f"{REFERENCE}=FILE NAME=FILE."
         )
+    prepare(problem, protocol.data_dir, say)
     with tempfile.TemporaryDirectory(prefix="algoperf-runtime-") as temporary:
         for optimizer in protocol.optimizers:
             settings = _settings(protocol, optimizer, problem, Path(temporary))
