@@ -17,6 +17,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 DOCS = "docs"
 FIRST = ("RULES.md", "CONTRIBUTING.md", "CHANGELOG.md")
+# A README at the top would take the place of the first page.
+_RENAMED = {"README.md": "repository.md"}
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
@@ -54,7 +56,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             continue
         seen.add(path)
         if not _is_page(path):
-            files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+            source = str(ROOT / path)
+            files.append(File.generated(config, _uri(path), abs_src_path=source))
         waiting += [
             target
             for _, target, _ in _links(path, (ROOT / path).read_text(encoding="utf-8"))
@@ -73,9 +76,8 @@ def on_page_markdown(
             continue
         words = match[1]
         if target.endswith(".md"):
-            uri = target.removeprefix(f"{DOCS}/")
-            own = page.file.src_uri
-            path = posixpath.relpath(uri, posixpath.dirname(own) or ".")
+            own = posixpath.dirname(page.file.src_uri) or "."
+            path = posixpath.relpath(_uri(target), own)
             new = f"[{words}]({path}{anchor})"
         else:
             new = words
@@ -95,6 +97,11 @@ def _links(path: str, markdown: str) -> Iterator[tuple[re.Match[str], str, str]]
         yield match, found, sign + anchor
 
 
+def _uri(path: str) -> str:
+    """Where the page of a file of the repository is in the site."""
+    return _RENAMED.get(path, path.removeprefix(f"{DOCS}/"))
+
+
 def _is_page(path: str) -> bool:
     return path.startswith(f"{DOCS}/")
 
@@ -102,4 +109,7 @@ def _is_page(path: str) -> bool:
 def _in_repository(file: File) -> str:
     """The path of a page's file in the repository."""
     inside = f"{DOCS}/{file.src_uri}"
-    return inside if (ROOT / inside).is_file() else file.src_uri
+    if (ROOT / inside).is_file():
+        return inside
+    originals = {uri: path for path, uri in _RENAMED.items()}
+    return originals.get(file.src_uri, file.src_uri)

@@ -106,6 +106,7 @@ def test_the_site_of_documents_builds_without_a_warning(tmp_path: Path):
     assert (tmp_path / "RULES.html").is_file()
     page = text_of(tmp_path / "first_submission.html")
     assert 'href="RULES.html#' in page
+    assert "Quick start" in text_of(tmp_path / "index.html")
     assert "update_params" in text_of(tmp_path / "reference.html")
     for path in ROOT.glob("docs/*.md"):
         assert f'href="{path.stem}.html"' in page, (
