@@ -116,7 +116,7 @@ def test_what_was_not_measured_leaves_its_place_empty_and_says_why(folder):
     path.write_text("\n".join([*light, ""]))
     shown = record.load(folder)
     assert (
-        "HessTrace was not asked for"
+        "HessTrace was not requested"
         in dials.time_series(shown, "HessTrace", "Trace").description
     )
     assert "no value yet" in dials.alphas(shown).description
