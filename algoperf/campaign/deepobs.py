@@ -20,9 +20,9 @@ from algoperf.campaign.plan import Entry, Plan
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.prepared import MANIFEST
 from algoperf.procedures import rehearsal
+from algoperf.runner.randomness import seed_for
 
 _TUNING, _REPEATS, _POINTS = "tuning", "repeats", "points"
-_TUNING_SEED = 0  # studies, which are the seeds of the repeats, begin at 1
 
 Point = Mapping[str, Any]
 
@@ -69,28 +69,30 @@ class Progress:
 def check(protocol: Protocol, say: Callable[[str], None]) -> None:
     """Finds what is wrong before anything starts; prepares small data that are shipped."""
     for name in protocol.problems:
-        definition = registry.definition(name)
-        if definition.epochs is None:
-            raise BadSettings(
-                f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
-                "problems of the tier deepobs; `algoperf list` shows them."
-            )
-        folder = protocol.data_dir / definition.prepared_name
-        if (
-            definition.is_mini
-            and definition.needs_data
-            and not (folder / MANIFEST).exists()
-        ):
-            say(f"preparing the data of {name} in {folder}")
-            rehearsal.prepare_shipped(definition, protocol.data_dir)
+        prepare(name, protocol.data_dir, say)
     stages.check(_tuning(protocol))
+
+
+def prepare(name: str, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Prepares the data of a problem, where they are shipped and missing."""
+    definition = registry.definition(name)
+    if definition.epochs is None:
+        raise BadSettings(
+            f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
+            "problems of the tier deepobs; `algoperf list` shows them."
+        )
+    folder = data_dir / definition.prepared_name
+    is_shipped = definition.is_mini and definition.needs_data
+    if is_shipped and not (folder / MANIFEST).exists():
+        say(f"preparing the data of {name} in {folder}")
+        rehearsal.prepare_shipped(definition, data_dir)
 
 
 def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
     """Runs what is missing of both stages; what is there already is left as it is."""
     found = Progress()
     plan = _tuning(protocol)
-    tuning = _runs(plan, protocol, say, found, seed=_TUNING_SEED)
+    tuning = _runs(plan, protocol, say, found)
     found.runs = tuning
     if found.is_stopped:
         return found
@@ -98,9 +100,7 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
         chosen = _chosen(protocol, problem, tuning, found)
         if not chosen:
             continue
-        repeats = _runs(
-            _repeating(protocol, problem, chosen), protocol, say, found, seed=None
-        )
+        repeats = _runs(_repeating(protocol, problem, chosen), protocol, say, found)
         found.runs = _with_repeats(found.runs, repeats)
         if found.is_stopped:
             break
@@ -123,7 +123,9 @@ def _tuning(protocol: Protocol) -> Plan:
     ]
     # A study has as many trials as the longest list has points; shorter lists end sooner.
     longest = max(len(optimizer.points) for optimizer in protocol.optimizers)
-    return _plan(protocol, folder, protocol.problems, entries, 1, longest)
+    return _plan(
+        protocol, folder, protocol.problems, entries, 1, longest, protocol.seed
+    )
 
 
 def _repeating(
@@ -142,7 +144,9 @@ def _repeating(
         )
         for optimizer, point in chosen
     ]
-    return _plan(protocol, folder, [problem], entries, protocol.num_seeds, 1)
+    # Seeds of its own: a repeat must never be the very run that was chosen.
+    seed, studies = seed_for("repeats", protocol.seed), protocol.num_seeds
+    return _plan(protocol, folder, [problem], entries, studies, 1, seed)
 
 
 def _plan(
@@ -152,6 +156,7 @@ def _plan(
     entries: Sequence[Entry],
     studies: int,
     trials: int,
+    seed: int,
 ) -> Plan:
     return Plan(
         folder.name,
@@ -161,7 +166,7 @@ def _plan(
         protocol.data_dir,
         studies=studies,
         trials=trials,
-        seed=protocol.seed,
+        seed=seed,
     )
 
 
@@ -189,8 +194,6 @@ def _runs(
     protocol: Protocol,
     say: Callable[[str], None],
     found: Progress,
-    *,
-    seed: int | None,
 ) -> list[Any]:
     """Runs a stage's campaign, and reads what its folder holds then."""
     ledger = Campaign(plan)
@@ -204,9 +207,8 @@ def _runs(
     for state in states:
         if (state.plan.folder / logs.HYPERPARAMETERS_FILE).exists():
             trials.append(logs.read_trial(state.plan.id, state.plan.folder))
-    scan = registry.scoring_module("protocols.deepobs.experiments").runs_of(
-        trials, seed=seed
-    )
+    experiments = registry.scoring_module("protocols.deepobs.experiments")
+    scan = experiments.runs_of(trials, first_seed=experiments.FIRST_SEED)
     found.left_out += scan.left_out
     runs: list[Any] = scan.runs
     return runs

@@ -8,6 +8,11 @@ from typing import Any
 from algoperf import registry
 from algoperf.commands import output, report, scoring_options
 
+EXAMPLES = """\
+examples:
+  algoperf site boards -o site
+  algoperf site experiments --rules v0.6 -o site --title "Spring 2026\""""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""

@@ -7,6 +7,7 @@ import numpy as np
 from algoperf.scoring.figures import Chart, Charts, standalone
 from algoperf.scoring.report import html, latex
 from algoperf.scoring.report.document import Document, Section
+from algoperf.scoring.tables import DataTable
 
 from . import figures, tables
 from .indicators import Result, spread_of
@@ -14,10 +15,13 @@ from .runs import CURVES
 
 
 def files(
-    results: Sequence[Result], left_out: Sequence[str], generator: str
+    results: Sequence[Result],
+    left_out: Sequence[str],
+    generator: str,
+    runtime: DataTable | None = None,
 ) -> dict[str, str]:
     """The content of each file by its name; names may have folders."""
-    found = document(results, left_out, generator)
+    found = document(results, left_out, generator, runtime)
     legend = figures.legend(results)
     charts = {
         "performance.svg": figures.performance(results),
@@ -40,7 +44,10 @@ def text(results: Sequence[Result]) -> str:
 
 
 def document(
-    results: Sequence[Result], left_out: Sequence[str], generator: str
+    results: Sequence[Result],
+    left_out: Sequence[str],
+    generator: str,
+    runtime: DataTable | None = None,
 ) -> Document:
     """The report as values."""
     legend = figures.legend(results)
@@ -72,10 +79,16 @@ def document(
                     tables.sensitivities(results),
                 ],
             ),
+            *([_runtime(runtime)] if runtime is not None else []),
         ],
         warnings=[f"Left out: {phrase}." for phrase in left_out],
         generator=generator,
     )
+
+
+def _runtime(table: DataTable) -> Section:
+    words = "How long the optimizers take, whatever they reach: multiply epochs by it."
+    return Section("runtime", "Runtime", words, [table])
 
 
 def curve_data(result: Result) -> str:
