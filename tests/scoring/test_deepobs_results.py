@@ -435,6 +435,9 @@ def test_the_report_has_every_file_and_its_figures_are_svg(results):
     for name in ("performance.svg", "learning_rates.svg"):
         ET.fromstring(files[name])
     assert r"87.40 ± 0.17" in files["tables.tex"]
+    # The figure with all panels, and each panel by itself.
+    assert files["report.html"].count("fmnist_2c2d: training accuracy") >= 1
+    assert "Performance of the chosen settings over the epochs" in files["report.html"]
 
 
 def test_the_performance_figure_has_a_panel_for_each_curve_that_exists(results):

@@ -67,7 +67,10 @@ def document(
                 "Performance over the epochs",
                 "Lines are means over the seeds, bands one standard deviation; the dashed "
                 "line is the convergence performance. The middle of the values is shown.",
-                [Charts(charts, legend, is_dashed=True)],
+                [
+                    Charts([figures.performance(results)], legend, is_dashed=True),
+                    Charts(charts, legend, is_dashed=True),
+                ],
             ),
             Section(
                 "tuning",
