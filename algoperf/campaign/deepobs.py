@@ -17,6 +17,7 @@ from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import EngineOptions
 from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.plan import Entry, Plan
+from algoperf.campaign.verdict import State
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.prepared import MANIFEST
 from algoperf.procedures import rehearsal
@@ -64,6 +65,7 @@ class Progress:
     left_out: list[str] = field(default_factory=list)
     is_stopped: bool = False
     num_failed: int = 0  # trials
+    seconds: dict[str, float] = field(default_factory=dict)  # of a run, by problem
 
 
 def check(protocol: Protocol, say: Callable[[str], None]) -> None:
@@ -96,6 +98,7 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
     found.runs = tuning
     if found.is_stopped:
         return found
+    say(_expectation(protocol, found.seconds))
     for problem in protocol.problems:
         chosen = _chosen(protocol, problem, tuning, found)
         if not chosen:
@@ -105,6 +108,17 @@ def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
         if found.is_stopped:
             break
     return found
+
+
+def _expectation(protocol: Protocol, seconds: Mapping[str, float]) -> str:
+    """How long the repeats may take, by the runs of the search."""
+    num_runs = protocol.num_seeds * len(protocol.optimizers)
+    total = sum(num_runs * seconds[problem] for problem in protocol.problems)
+    words = progress.duration(total / protocol.jobs)
+    return (
+        f"{num_runs * len(protocol.problems):,} repeats; by the runs of the search they take "
+        f"about {words} in all."
+    )
 
 
 def _tuning(protocol: Protocol) -> Plan:
@@ -202,7 +216,11 @@ def _runs(
     is_complete = control.run(ledger, Conditions(options=options), say)
     found.is_stopped = not is_complete
     states = ledger.look_at_all()
-    found.num_failed += len(progress.summarise(ledger, states).failures)
+    summary = progress.summarise(ledger, states)
+    found.num_failed += len(summary.failures)
+    for row in summary.rows:
+        num_done = row.num_trials - row.counts[State.WAITING]
+        found.seconds.setdefault(row.workload, row.seconds / max(1, num_done))
     trials = []
     for state in states:
         if (state.plan.folder / logs.HYPERPARAMETERS_FILE).exists():

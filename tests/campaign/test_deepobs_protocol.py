@@ -32,7 +32,8 @@ def record(folder: Path, point, losses, outcome=Outcome.NOT_REACHED) -> None:
     log.start(TrialMeta(), {}, point)
     for epoch, loss in enumerate(losses):
         log.add_evaluation(row(7 * epoch, loss))
-    log.finish(OutcomeRecord(outcome, "as the test says"))
+    seconds = {"total": 120.0, "submission": 60.0}
+    log.finish(OutcomeRecord(outcome, "as the test says", seconds=seconds))
 
 
 class Trainer:
@@ -195,6 +196,13 @@ def test_no_repeat_is_the_run_that_was_chosen_over_again(trainer, protocol):
     protocol(grid=2)
     assert [len(trainer.seeds[stage]) for stage in ("tuning", "repeats")] == [2, 3]
     assert not trainer.seeds["tuning"] & trainer.seeds["repeats"]
+
+
+def test_the_search_tells_how_long_the_repeats_may_take(trainer, protocol):
+    _, out, _ = protocol()
+    assert "3 repeats; by the runs of the search they take about 6.0 min in all" in out
+    _, out, _ = protocol("--jobs", "2")
+    assert "about 3.0 min in all" in out
 
 
 def test_given_again_only_what_is_missing_is_run(trainer, protocol):

@@ -9,7 +9,7 @@ from algoperf.scoring.report import html, latex
 from algoperf.scoring.report.document import Document, Section
 from algoperf.scoring.tables import DataTable
 
-from . import figures, tables
+from . import figures, pgfplots, tables
 from .indicators import Result, spread_of
 from .runs import CURVES
 
@@ -31,10 +31,9 @@ def files(
         "report.html": html.render(found),
         "tables.tex": latex.render(found),
         **{name: standalone(chart, legend) for name, chart in charts.items()},
-        **{
-            f"curves/{r.problem.name}__{r.optimizer}.dat": curve_data(r)
-            for r in results
-        },
+        "performance.tex": pgfplots.performance(results),
+        "learning_rates.tex": pgfplots.learning_rates(results),
+        **{pgfplots.data_file(r): curve_data(r) for r in results},
     }
 
 
@@ -68,7 +67,10 @@ def document(
                 "Performance over the epochs",
                 "Lines are means over the seeds, bands one standard deviation; the dashed "
                 "line is the convergence performance. The middle of the values is shown.",
-                [Charts(charts, legend, is_dashed=True)],
+                [
+                    Charts([figures.performance(results)], legend, is_dashed=True),
+                    Charts(charts, legend, is_dashed=True),
+                ],
             ),
             Section(
                 "tuning",
