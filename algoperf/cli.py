@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -174,8 +175,20 @@ class _Parser(argparse.ArgumentParser):
             problem = _unknown_command(problem)
             super().error(problem)
         if self.prog == _PROGRAM or not message.startswith("argument "):
+            if self.prog == _PROGRAM:
+                message += "." + near(
+                    message.rpartition(" ")[2], ["--help", "--version"]
+                )
             super().error(f"{message}\n`{self.prog} --help` explains it.")
-        raise BadSettings(f"{name}: {problem}")
+        raise BadSettings(f"{name}: {problem}{_near_choice(problem)}")
+
+
+def _near_choice(problem: str) -> str:
+    """` Did you mean 'x'?` for a value that is spelt almost like one of the choices."""
+    if not problem.startswith("invalid choice: "):
+        return ""
+    given, *choices = re.findall(r"'([^']*)'", problem) or [""]
+    return f".{found}" if (found := near(given, choices)) else ""
 
 
 def _unknown_command(problem: str) -> str:

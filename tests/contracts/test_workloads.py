@@ -34,6 +34,8 @@ KINKED = {"relu", "leaky_relu"}
 FLOAT64_MODEL = 1e-7
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
+# In several processes in the fast tests: sums over examples, over labels, and batch norm.
+SHARED_FAST = {"mnist_mini", "ogbg_mini", "imagenet_resnet_mini"}
 
 
 def enable_x64():
@@ -390,7 +392,13 @@ def run_report(name, framework, data_dir, processes=1, devices=1):
     return json.loads(line.partition("RESULT ")[2])
 
 
-@each_workload
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in SHARED_FAST else pytest.param(name, marks=pytest.mark.slow)
+        for name in WORKLOADS
+    ],
+)
 @pytest.mark.parametrize(
     ("framework", "more"), [("jax", {"devices": 8}), ("pytorch", {"processes": 2})]
 )

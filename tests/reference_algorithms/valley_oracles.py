@@ -27,6 +27,9 @@ class Rule:
     def get(self, name: str, first: float = 0.0) -> Array:
         return self.z.setdefault(name, np.full_like(self.start, first))
 
+    def step(self, x: Array, g: Array, t: int, lr: float) -> Array:
+        raise NotImplementedError
+
 
 class SGD(Rule):
     def step(self, x, g, t, lr):

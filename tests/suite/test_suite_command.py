@@ -26,9 +26,12 @@ def suite(toy_suite, tmp_path, capsys):
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
-    call.submission = settings.submission_path
-    call.space = settings.search_space
-    return call
+    class Suite:
+        submission = settings.submission_path
+        space = settings.search_space
+        __call__ = staticmethod(call)
+
+    return Suite()
 
 
 def test_a_submission_runs_with_every_seed(suite, tmp_path):
