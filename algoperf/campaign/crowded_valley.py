@@ -47,6 +47,7 @@ class Protocol:
     first_seed: int = TUNING_SEED
     num_best: int = 10  # of the medium settings, which the refined ranges span
     jobs: int = 1
+    is_stacked: bool = False  # many points in one program: JAX, not exact
     has_seed_study: bool = False  # SGD with a grid of learning rates, and every seed
     has_retuning: bool = False  # two optimizers, small budget, constant schedule
 
@@ -160,7 +161,7 @@ def _run(
     """Whether the stage was run to its end."""
     if shared.left(plans):
         say(f"stage: {stage}")
-    report = shared.run(plans, protocol.jobs, say)
+    report = shared.run(plans, protocol.jobs, say, is_stacked=protocol.is_stacked)
     found.is_stopped = report.is_stopped
     found.problems += report.problems
     return not (report.is_stopped or report.problems)
@@ -256,10 +257,14 @@ class Stages:
                 [trial],
                 schedule=stage.parent.name,
                 stage=stage.name,
+                budgets=self._budgets_of(stage.name),
             )
             runs += scan.runs
             left_out += scan.left_out
         return runs, left_out
+
+    def _budgets_of(self, stage: str) -> list[str]:
+        return ["small"] if stage == SEEDS else self._p.budgets
 
     def settings(
         self, optimizer: str, problem: str, schedule: str, stage: str

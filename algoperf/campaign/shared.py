@@ -6,6 +6,7 @@ runs only what is missing.
 
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +20,9 @@ from algoperf.errors import BadSettings
 from algoperf.procedures import shared_runs
 from algoperf.runner.plan import TrialPlan
 
+COMMAND = (sys.executable, "-P", "-m")
+SHARED = "algoperf.procedures.shared_runs"
+STACKED = "algoperf.procedures.stacked_jax"
 _SECONDS_BETWEEN_WORDS = 15.0
 _LOOK_SECONDS = 0.2
 
@@ -49,10 +53,17 @@ def left(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
     return [plan for plan in plans if not shared_runs.is_finished(plan)]
 
 
-def run(plans: Sequence[TrialPlan], jobs: int, say: Callable[[str], None]) -> Report:
+def run(
+    plans: Sequence[TrialPlan],
+    jobs: int,
+    say: Callable[[str], None],
+    *,
+    is_stacked: bool = False,
+) -> Report:
     """Runs what is missing, in `jobs` processes for each framework and workload in turn.
 
-    Ctrl-C stops it: trials that were running start anew the next time.
+    is_stacked: many points in one program of JAX, see `procedures.stacked_jax`. Ctrl-C stops
+    it: trials that were running start anew the next time.
     """
     report = Report()
     waiting = left(plans)
@@ -62,7 +73,8 @@ def run(plans: Sequence[TrialPlan], jobs: int, say: Callable[[str], None]) -> Re
         groups.setdefault(key, []).append(plan)
     for (_, workload), group in groups.items():
         say(f"{workload}: {len(group)} runs to do")
-        _Group(group, jobs, say, report).run()
+        module = STACKED if is_stacked else SHARED
+        _Group(group, jobs, say, report, [*COMMAND, module]).run()
         if report.is_stopped:
             break
     return report
@@ -76,11 +88,21 @@ class _Group:
     jobs: int
     say: Callable[[str], None]
     report: Report
+    command: Sequence[str]
     _num_done: int = 0
 
     def run(self) -> None:
         """Runs them all."""
-        hands = [self.plans[i :: self.jobs] for i in range(self.jobs)]
+        # By optimizer, so that a stack is not dealt out to several processes.
+        plans = sorted(self.plans, key=lambda plan: plan.settings.experiment_name)
+        if STACKED not in self.command:
+            plans = list(self.plans)
+        size = -(-len(plans) // self.jobs)
+        hands = (
+            [plans[i : i + size] for i in range(0, len(plans), size)]
+            if STACKED in self.command
+            else [plans[i :: self.jobs] for i in range(self.jobs)]
+        )
         with tempfile.TemporaryFile("w+") as errors:
             workers = [self._started(hand, errors) for hand in hands if hand]
             readers = [
@@ -99,6 +121,9 @@ class _Group:
                     worker.wait()
                 for reader in readers:
                     reader.join()
+                for worker in workers:
+                    if worker.stdout is not None:
+                        worker.stdout.close()
             errors.seek(0)
             self._judge(workers, errors.read())
 
@@ -107,7 +132,7 @@ class _Group:
     ) -> "subprocess.Popen[str]":
         settings = hand[0].settings
         worker = subprocess.Popen(
-            shared_runs.COMMAND,
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

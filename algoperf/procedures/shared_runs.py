@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from algoperf import exit_status, logs
 from algoperf.backend import Arrays, Backend
@@ -46,7 +46,6 @@ from algoperf.runner.trial_parts import TrialParts
 from algoperf.runner.tuning import as_hyperparameters
 from algoperf.trial_meta import TrialMeta, utc_now
 
-COMMAND = [sys.executable, "-P", "-m", "algoperf.procedures.shared_runs"]
 CAVEAT = "ran in a process shared with other trials, so its times say nothing"
 _MOST_KEPT_BYTES = 256 * 2**20  # of evaluation batches
 
@@ -249,23 +248,25 @@ def run_all(plans: list[TrialPlan], tell: Callable[[TrialPlan, str], None]) -> N
         shared.backend.close()
 
 
-def main() -> int:
-    """Runs the plans on standard input."""
+def work(
+    run: Callable[[list[TrialPlan], Callable[[TrialPlan, str], None]], None],
+) -> NoReturn:
+    """Runs the plans on standard input, and ends the process."""
     plans = [TrialPlan.loads(line) for line in sys.stdin if line.strip()]
+    code = exit_status.OK
 
     def tell(plan: TrialPlan, outcome: str) -> None:
         print(f"{plan.folder}\t{outcome}", flush=True)
 
     try:
-        run_all(plans, tell)
+        run(plans, tell)
     except AlgoPerfError as error:
         print(f"algoperf: {error}", file=sys.stderr)
-        return exit_status.WRONG_INPUT
-    return exit_status.OK
-
-
-if __name__ == "__main__":
-    code = main()
+        code = exit_status.WRONG_INPUT
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # tearing down the frameworks would take up to a second
+
+
+if __name__ == "__main__":
+    work(run_all)

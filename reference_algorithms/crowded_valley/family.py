@@ -10,6 +10,9 @@ from .rules import Rule
 from .schedules import FORMS, SCHEDULES, EpochSchedule, factors
 from .spaces import MEMBERS
 
+# The libraries' rules of these are the study's, in both frameworks.
+OF_THE_LIBRARIES = ("sgd", "momentum", "nag", "adagrad", "adadelta")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -77,11 +80,21 @@ def schedule_of(hyperparameters: spec.Hyperparameters, step_hint: int) -> EpochS
     return EpochSchedule(chosen.learning_rate, tuple(found.tolist()), steps)
 
 
+def table_of(name: str, values: dict[str, Any], num_steps: int) -> dict[str, Any]:
+    """The table of an optimizer's rule; empty where the rule is the libraries'."""
+    if name in OF_THE_LIBRARIES:
+        return {}
+    return rule_of(name, values).table(num_steps)
+
+
 def rule_of(name: str, values: dict[str, Any]) -> Rule:
-    """The rule of an optimizer that is not the libraries'."""
+    """The rule of an optimizer that is not the libraries'.
+
+    values: numbers, or arrays that broadcast against the parameters.
+    """
     if name.startswith("lookahead_"):
         inner = _inner(name.removeprefix("lookahead_"), values)
-        return rules.Lookahead(inner, int(values["k"]), float(values["alpha"]))
+        return rules.Lookahead(inner, values["k"], values["alpha"])
     return _inner(name, values)
 
 

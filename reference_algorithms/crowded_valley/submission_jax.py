@@ -1,5 +1,6 @@
 """The optimizers of the Crowded Valley study in JAX. See README.md."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +21,9 @@ class State(NamedTuple):
 
 
 def of_rule(
-    rule: Rule, rate: optax.Schedule, num_steps: int
+    rule: Rule, rate: optax.Schedule, table: Mapping[str, Any]
 ) -> optax.GradientTransformation:
-    """The rule as a transformation of gradients; num_steps: the length of its table."""
-    table = {k: v.astype(np.float32) for k, v in rule.table(num_steps).items()}
+    """The rule as a transformation of gradients; table: the rule's."""
 
     def init(params: Any) -> State:
         starts = rule.slots()
@@ -37,8 +37,10 @@ def of_rule(
         return State(jnp.zeros((), jnp.int32), slots)
 
     def update(grads: Any, state: State, params: Any = None) -> tuple[Any, State]:
-        row = jnp.minimum(state.num_updates, num_steps - 1)
-        numbers = {name: jnp.asarray(column)[row] for name, column in table.items()}
+        numbers: dict[str, Any] = {}
+        for name, column in table.items():
+            row = jnp.minimum(state.num_updates, len(column) - 1)
+            numbers[name] = jnp.asarray(column)[row]
         numbers |= {"t": state.num_updates + 1, "rate": rate(state.num_updates)}
         leaves, tree = jax.tree.flatten(grads)
         found = [
@@ -53,19 +55,32 @@ def of_rule(
     return optax.GradientTransformation(init, update)
 
 
+def transformation(
+    name: str, values: dict[str, Any], rate: optax.Schedule, table: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """An optimizer of the family.
+
+    values: hyperparameters, numbers or traced scalars. table: `family.table_of` them, as
+    float32 [steps].
+    """
+    if name == "sgd":
+        return optax.sgd(rate)
+    if name in ("momentum", "nag"):
+        return optax.sgd(rate, values["rho"], nesterov=name == "nag")
+    if name == "adagrad":
+        return optax.adagrad(rate, values["initial_accumulator"], eps=0.0)
+    if name == "adadelta":
+        return optax.adadelta(rate, values["rho"], eps=values["epsilon"])
+    return of_rule(family.rule_of(name, values), rate, table)
+
+
 def optimizer(setup: Setup) -> optax.GradientTransformation:
     """The optimizer that the point names."""
     chosen = family.choice(setup.point)
-    values, rate = chosen.values, setup.rate
-    if chosen.name == "sgd":
-        return optax.sgd(rate)
-    if chosen.name in ("momentum", "nag"):
-        return optax.sgd(rate, values["rho"], nesterov=chosen.name == "nag")
-    if chosen.name == "adagrad":
-        return optax.adagrad(rate, values["initial_accumulator"], eps=0.0)
-    if chosen.name == "adadelta":
-        return optax.adadelta(rate, values["rho"], eps=values["epsilon"])
-    return of_rule(chosen.rule(), rate, max(setup.workload.step_hint, 1))
+    num_steps = max(setup.workload.step_hint, 1)
+    found = family.table_of(chosen.name, chosen.values, num_steps)
+    table = {name: column.astype(np.float32) for name, column in found.items()}
+    return transformation(chosen.name, chosen.values, setup.rate, table)
 
 
 get_batch_size, init_optimizer_state, update_params, data_selection = submission(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from algoperf import logs, pipeline, registry
+from algoperf.campaign import shared
 from algoperf.errors import BadData
 from algoperf.outcome import Outcome
 from algoperf.procedures import shared_runs
@@ -55,10 +56,10 @@ def metrics_of(plan) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 def test_results_are_those_of_single_runs_bit_for_bit(tmp_path, framework):
     pytest.importorskip(FRAMEWORK_PACKAGES[framework])
-    shared = plans_in(tmp_path / "shared", framework)
-    text = "".join(f"{plan.dumps()}\n" for plan in shared)
+    together_plans = plans_in(tmp_path / "shared", framework)
+    text = "".join(f"{plan.dumps()}\n" for plan in together_plans)
     process = subprocess.run(
-        shared_runs.COMMAND, input=text, capture_output=True, text=True
+        [*shared.COMMAND, shared.SHARED], input=text, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
     assert len(process.stdout.splitlines()) == len(shared)
@@ -85,9 +86,9 @@ def test_a_trial_is_logged_whole_and_says_that_its_times_mean_nothing(
 ):
     (plan, other) = plans_in(tmp_path, "pytorch")
     told = []
-    shared = shared_runs.SharedRuns(backend)
+    runs = shared_runs.SharedRuns(backend)
     for one in (plan, other):
-        told.append(shared.run(one).outcome)
+        told.append(runs.run(one).outcome)
     assert told == [Outcome.NOT_REACHED] * 2
     trial = logs.read_trial(plan.id, plan.folder)
     assert trial.hyperparameters == plan.point
@@ -103,10 +104,10 @@ def test_a_trial_is_logged_whole_and_says_that_its_times_mean_nothing(
 def test_a_trial_that_fails_is_logged_and_the_next_one_runs(backend, tmp_path):
     points = [{"optimizer": "sgdd"}, {"optimizer": "sgd"}]
     (bad, good) = plans_in(tmp_path, "pytorch", points)
-    shared = shared_runs.SharedRuns(backend)
-    assert shared.run(bad).outcome is Outcome.SUBMISSION_CRASHED
+    runs = shared_runs.SharedRuns(backend)
+    assert runs.run(bad).outcome is Outcome.SUBMISSION_CRASHED
     assert "sgdd" in (bad.folder / "traceback.txt").read_text()
-    assert shared.run(good).outcome is Outcome.NOT_REACHED
+    assert runs.run(good).outcome is Outcome.NOT_REACHED
 
 
 def test_a_trial_that_diverges_ends_there(backend, tmp_path):

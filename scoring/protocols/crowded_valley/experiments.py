@@ -4,7 +4,7 @@
 `oneshot`, `tuned` or `seeds`; in the second, trial n is sample n - 1 of the tuning list.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from algoperf.logs import Trial
@@ -16,9 +16,12 @@ _ADDED = {"optimizer", "schedule", "schedule_form", "num_epochs"}  # to a point
 
 
 def runs_of(
-    trials: Iterable[Trial], *, schedule: str, stage: str, study: str = MAIN
+    trials: Iterable[Trial], *, schedule: str, stage: str, budgets: Sequence[str]
 ) -> Scan:
-    """The runs that trials of a stage are; what is none is in `left_out`."""
+    """The runs that trials of a stage are; what is none is in `left_out`.
+
+    budgets: those that were run to their end; a sample of a small one is one of all.
+    """
     found = Scan()
     for trial in trials:
         scan = experiments.runs_of([trial])
@@ -26,9 +29,13 @@ def runs_of(
         for run in scan.runs:
             point = {k: v for k, v in run.point.items() if k not in _ADDED}
             run = replace(run, point=point)
-            budgets = _budgets(stage, trial.id.trial - 1)
-            own = SEEDS if stage == SEEDS else study
-            found.runs.append(ValleyRun(run, budgets, schedule, own))
+            own = tuple(
+                b
+                for b in _budgets(stage, trial.id.trial - 1)
+                if b in (ONE_SHOT, *budgets)
+            )
+            study = SEEDS if stage == SEEDS else MAIN
+            found.runs.append(ValleyRun(run, own, schedule, study))
     return found
 
 
