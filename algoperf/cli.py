@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ _GROUPS = {  # title: {name: (module under algoperf.commands, what it does)}
     "Compare results": {
         "score": ("score", "Rank submissions from their logs."),
         "report": ("report", "Write a report on a leaderboard into one file."),
+        "site": ("site", "Write leaderboards as a static web site."),
         "suite": (
             "suite",
             "Compare training algorithms by steps on the mini workloads.",
@@ -173,8 +175,20 @@ class _Parser(argparse.ArgumentParser):
             problem = _unknown_command(problem)
             super().error(problem)
         if self.prog == _PROGRAM or not message.startswith("argument "):
+            if self.prog == _PROGRAM:
+                message += "." + near(
+                    message.rpartition(" ")[2], ["--help", "--version"]
+                )
             super().error(f"{message}\n`{self.prog} --help` explains it.")
-        raise BadSettings(f"{name}: {problem}")
+        raise BadSettings(f"{name}: {problem}{_near_choice(problem)}")
+
+
+def _near_choice(problem: str) -> str:
+    """` Did you mean 'x'?` for a value that is spelt almost like one of the choices."""
+    if not problem.startswith("invalid choice: "):
+        return ""
+    given, *choices = re.findall(r"'([^']*)'", problem) or [""]
+    return f".{found}" if (found := near(given, choices)) else ""
 
 
 def _unknown_command(problem: str) -> str:

@@ -25,6 +25,7 @@ from typing import BinaryIO, TextIO
 
 from algoperf import input_files
 from algoperf.errors import BadData
+from algoperf.terminal_bar import TerminalBar
 
 # What is being done, how much of it is done, and of how much (None: not known).
 Progress = Callable[[str, int, int | None], None]
@@ -67,6 +68,7 @@ class ProgressPrinter:
         self._period_seconds = period_seconds
         self._label = ""
         self._last = 0.0
+        self._bar: TerminalBar | None = None
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
         """Shows `done` of `total`, unless the same label was shown a moment ago."""
@@ -76,9 +78,14 @@ class ProgressPrinter:
             return
         self._label, self._last = label, now
         share = f"{100 * done / total:.0f} %" if total else f"{done:,}"
-        is_terminal = self._stream.isatty() and done != total
-        print(f"{label}: {share}", end="\r" if is_terminal else "\n", file=self._stream)
-        self._stream.flush()
+        if self._bar is None and self._stream.isatty():
+            self._bar = TerminalBar(self._stream)
+        if self._bar is not None and done != total:
+            self._bar.draw(label, done, total, share)
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        print(f"{label}: {share}", file=self._stream, flush=True)
 
 
 def readable_size(num_bytes: int) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 _BLOCK = 2**15  # values at a time: temporary arrays stay in the processor's cache
 _MOST_BINS_OF_A_BYTE = 256
+_SMALLEST_REACH = 0.5e-6  # of a range that is adapted to its numbers
 _EDGE = 1e-6  # of a bin's width: what rounding may move an edge by
 
 
@@ -27,6 +28,11 @@ class Bins:
         """The inverse of `to_json`."""
         number, low, high = values
         return cls(int(number), float(low), float(high))
+
+    def adapted(self, magnitude: float) -> "Bins":
+        """As many bins over a range about 0 that just holds numbers of that magnitude."""
+        reach = max(magnitude, _SMALLEST_REACH)
+        return Bins(self.number, -reach, reach) if np.isfinite(reach) else self
 
     @property
     def factor(self) -> float:
@@ -63,6 +69,16 @@ class Bins:
 GRADIENT_1D = Bins(100, -2.0, 2.0)
 GRADIENT_2D = Bins(40, -1.0, 1.0)
 PARAMETER_2D = Bins(50, -2.0, 2.0)
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest magnitude; 0 without values, and NaN is passed over."""
+    if not values.size:
+        return 0.0
+    high, low = values.max(), values.min()
+    if np.isnan(high) or np.isnan(low):  # ten times slower
+        high, low = np.fmax.reduce(values, None), np.fmin.reduce(values, None)
+    return float(np.nan_to_num(max(high, -low, 0.0), nan=0.0, posinf=np.inf))
 
 
 def count(values: np.ndarray, bins: Bins) -> np.ndarray:

@@ -27,7 +27,7 @@ class NotMeasurable(AlgoPerfError):
     """A quantity that this workload's loss does not have; the text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """Parameters and model state as they were: copies, that nothing changes any more."""
 
@@ -48,6 +48,7 @@ class Wanted:
     """What shall be summed in one pass over the gradients of single examples."""
 
     directions: Sequence[Vector] = ()  # products with these
+    norms: bool = True  # of the gradients; 0 if False
     squares: bool = False  # the sum of squares, element by element
     bins: Bins | None = None  # a histogram of all elements
     pair_bins: tuple[Bins, Bins] | None = None  # by gradient and by parameter
@@ -61,6 +62,7 @@ class Sums:
     squared_norms: np.ndarray  # |g_i|^2, float64 [examples]
     products: np.ndarray  # g_i . direction, float64 [examples, directions]
     squares: Vector | None = None  # the sum of g_i^2
+    largest: float = 0.0  # of all |g_ij|, where elements are counted
     counts: np.ndarray | None = None  # int64 [bins]
     pair_counts: Mapping[str, np.ndarray] | None = None  # by parameter: [bins, bins]
 
@@ -89,6 +91,10 @@ class Probe(Protocol):
         """Copies of what a submission holds, read from and never changed again."""
         ...
 
+    def held(self, params: Any) -> Vector:
+        """What a submission holds now, not copied: to be read at once."""
+        ...
+
     def losses(self, point: Point, sample: Sample) -> np.ndarray:
         """l_i, float64 [examples]."""
         ...
@@ -98,9 +104,9 @@ class Probe(Protocol):
         ...
 
     def slopes(
-        self, point: Point, sample: Sample, direction: Vector
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """l_i and g_i . direction, float64 [examples] each, by one directional derivative.
+        """l_i, float64 [examples], and g_i . direction, float64 [examples, directions].
 
         Where examples are coupled these are derivatives of the coupled losses, whose mean
         is the derivative of the mean loss all the same.
@@ -223,7 +229,11 @@ def scaled(probe: Probe, factor: float, vector: Vector) -> Vector:
     return probe.combine(factor, vector, 0.0, vector)
 
 
-def random_signs(probe: Probe, like: Vector, seed: int) -> Vector:
+class _HasArrays(Protocol):
+    def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector: ...
+
+
+def random_signs(probe: _HasArrays, like: Vector, seed: int) -> Vector:
     """A vector of -1 and 1, determined by the seed."""
     random = np.random.default_rng(seed)
     return probe.from_numpy(

@@ -4,13 +4,14 @@ A framework's probe derives from `ProbeBase` and says how one chunk is computed.
 """
 
 import abc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from algoperf import histograms
+from algoperf.layer_sums import LayerSums, Traced
 from algoperf.probe import (
     Objective,
     Point,
@@ -19,50 +20,22 @@ from algoperf.probe import (
     Vector,
     Wanted,
     counted_rows,
+    random_signs,
+)
+from algoperf.probe_chunks import (
+    Chunk,
+    ChunkRequest,
+    Parts,
+    Rows,
+    largest_of_all,
+    over_processes,
 )
 
 _CHUNK_BYTES = 2**26  # of the gradients of single examples that exist at the same time
 _MOST_COUPLED = 4  # rows at a time, each of which needs the whole batch's activations
 _TOLERANCE = 1e-2  # of the check whether single examples make up the batch's gradient
-TOGETHER, ONE_BY_ONE = "together", "one by one"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which rows of this process's batch are examples."""
-
-    is_counted: np.ndarray  # bool [rows]
-    num_examples: int  # of the global batch
-    num_valid: float  # what the global sum of losses is divided by
-
-    @property
-    def factor(self) -> float:
-        """From a row's summed loss to that of an example."""
-        return self.num_examples / self.num_valid
-
-
-@dataclass(frozen=True)
-class ChunkRequest:
-    """Which rows to compute, and what of their gradients."""
-
-    indices: np.ndarray  # int32 [chunk], of rows
-    weights: np.ndarray  # float32 [chunk]: the factor of each row, 0 for padding
-    directions: Sequence[Vector]
-    squares: bool
-    keep_gradients: bool
-    one_by_one: bool
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What one chunk adds; gradients are those of the weighted rows."""
-
-    losses: Any  # [chunk]
-    squared_norms: Any  # [chunk]
-    products: Any  # [chunk, directions]
-    total: Vector  # sum of the gradients
-    squares: Vector | None = None
-    gradients: Vector | None = None  # [chunk, *shape] each
+_NUM_COMPARED = 2  # examples of the check whether layers can be computed apart
+BY_LAYER, TOGETHER, ONE_BY_ONE = "by layer", "together", "one by one"
 
 
 class ProbeBase(abc.ABC):
@@ -78,10 +51,37 @@ class ProbeBase(abc.ABC):
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.routes: dict[str, str] = {}
+        self._has_layers: bool | None = None  # None: not yet known
+        # Of points that somebody still holds: the sample, and what was traced there.
+        self._passes: weakref.WeakKeyDictionary[Point, tuple[Sample, Traced]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     @abc.abstractmethod
-    def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
-        """See `algoperf.probe.Probe`."""
+    def batch_gradient(
+        self, point: Point, sample: Sample
+    ) -> tuple[np.ndarray, float, Vector]:
+        """`summed` of this process's batch, and the mean gradient of all processes."""
+
+    @abc.abstractmethod
+    def batch_slopes(
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """`summed`, its derivatives [rows, directions], and the divisor."""
+
+    def trace(
+        self, point: Point, sample: Sample, *, with_gradient: bool
+    ) -> Traced | None:
+        """One forward and backward pass, layer by layer; None for other models."""
+        return None
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same pure function of arrays, compiled where the framework does that."""
+        return function
+
+    def precise(self) -> contextlib.AbstractContextManager[Any]:
+        """Within, products of matrices are computed in the full precision of float32."""
+        return contextlib.nullcontext()
 
     @abc.abstractmethod
     def dots(self, a: Vector, b: Vector) -> np.ndarray:
@@ -89,6 +89,10 @@ class ProbeBase(abc.ABC):
 
     @abc.abstractmethod
     def combine(self, a: float, x: Vector, b: float, y: Vector) -> Vector:
+        """See `algoperf.probe.Probe`."""
+
+    @abc.abstractmethod
+    def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""
 
     @abc.abstractmethod
@@ -136,14 +140,127 @@ class ProbeBase(abc.ABC):
         summed, valid = self.summed(point, sample)
         return self.normalised(self.rows_of(sample, len(summed), valid), summed)
 
+    def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
+        """See `algoperf.probe.Probe`."""
+        traced = self._by_layer(point, sample, with_gradient=True)
+        if traced is None:
+            summed, valid, gradient = self.batch_gradient(point, sample)
+            return self._losses_of(sample, summed, valid)[1], gradient
+        rows, losses = self._losses_of(sample, traced.summed, traced.valid)
+        assert traced.gradient is not None
+        total = self.combine(1 / rows.num_valid, traced.gradient, 0.0, traced.gradient)
+        return losses, self.added(total)
+
+    def slopes(
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `algoperf.probe.Probe`."""
+        traced = self._by_layer(point, sample)
+        if traced is not None:
+            wanted = Wanted(directions, norms=False)
+            sums = self._layer_sums(point, sample, wanted, traced)
+            return sums.losses, sums.products
+        summed, slopes, valid = self.batch_slopes(point, sample, directions)
+        rows, losses = self._losses_of(sample, summed, valid)
+        return losses, self.normalised(rows, slopes)
+
     def individual(self, point: Point, sample: Sample, wanted: Wanted) -> Sums:
         """See `algoperf.probe.Probe`."""
+        traced = self._by_layer(point, sample)
+        if traced is not None:
+            return self._layer_sums(point, sample, wanted, traced)
         summed, valid = self.summed(point, sample)
         rows = self.rows_of(sample, len(summed), valid)
         if "individual" not in self.routes:
             self.routes["individual"] = self._route(point, sample, rows)
         one_by_one = self.routes["individual"] == ONE_BY_ONE
         return self._pass(point, sample, wanted, rows, one_by_one)[0]
+
+    def _losses_of(
+        self, sample: Sample, summed: np.ndarray, valid: float
+    ) -> tuple[Rows, np.ndarray]:
+        rows = self.rows_of(sample, len(summed), valid)
+        return rows, self.normalised(rows, summed)
+
+    # The way to single examples, found once
+
+    def _by_layer(
+        self, point: Point, sample: Sample, *, with_gradient: bool = False
+    ) -> Traced | None:
+        """What was traced at the point, once; None where that is not the way."""
+        if self._has_layers is None:
+            self._has_layers = self._agree(self._finds_layers(point, sample))
+        if not self._has_layers:
+            return None
+        self.routes.update(individual=BY_LAYER, slopes=BY_LAYER)
+        kept = self._passes.get(point)
+        if kept is not None and kept[0] is sample:
+            traced = kept[1]
+            if traced.gradient is not None or not with_gradient:
+                return traced
+        found = self.trace(point, sample, with_gradient=with_gradient)
+        assert found is not None, "the same model as before"
+        self._passes[point] = (sample, found)
+        return found
+
+    def _layer_sums(
+        self, point: Point, sample: Sample, wanted: Wanted, traced: Traced
+    ) -> Sums:
+        rows, losses = self._losses_of(sample, traced.summed, traced.valid)
+        weights = np.where(rows.is_counted, rows.factor, 0.0).astype(np.float32)
+        with self.precise():
+            found = LayerSums(self, traced, wanted, weights, point.values)
+        counted = rows.is_counted
+        return Sums(
+            losses,
+            self.gathered(found.squared_norms[counted]),
+            self.gathered(found.products[counted]),
+            squares=self.added(found.squares) if wanted.squares else None,
+            largest=largest_of_all(self, found.largest),
+            counts=over_processes(self, found.counts),
+            pair_counts={
+                name: over_processes(self, pairs)
+                for name, pairs in found.pair_counts.items()
+            }
+            or None,
+        )
+
+    def _agree(self, is_true: bool) -> bool:
+        """Whether it is true of all processes."""
+        return bool(self.gathered(np.array([is_true])).all())
+
+    def _finds_layers(self, point: Point, sample: Sample) -> bool:
+        """Whether layers give the gradients of the first examples, taken one by one."""
+        summed, valid, gradient = self.batch_gradient(point, sample)
+        if self.couples_examples or not self.are_rows(sample, len(summed)):
+            return False
+        try:
+            traced = self.trace(point, sample, with_gradient=True)
+        except self.no_derivative:
+            return False
+        if traced is None or traced.gradient is None:
+            return False
+        rows = self.rows_of(sample, len(summed), valid)
+        weights = np.where(rows.is_counted, rows.factor, 0.0).astype(np.float32)
+        first = np.arange(min(_NUM_COMPARED, len(weights)), dtype=np.int32)
+        directions = (gradient, random_signs(self, gradient, seed=0))
+        request = ChunkRequest(
+            first, weights[first], directions, False, False, one_by_one=True
+        )
+        chunk = self.chunk(point, sample, request)
+        with self.precise():
+            wanted = Wanted(directions)
+            found = LayerSums(self, traced, wanted, weights, point.values)
+        # The sum over all examples finds a use of a parameter that no layer has.
+        own = self.combine(rows.factor, traced.gradient, 0.0, traced.gradient)
+        totals = [self.dots(own, direction).sum() for direction in directions]
+        scales = np.sqrt(np.square(found.products).sum(0))
+        is_whole = np.abs(found.products.sum(0) - totals) <= _TOLERANCE * scales
+        return bool(
+            is_whole.all()
+            and _is_near(found.squared_norms[first], chunk.squared_norms)
+            and _is_near(found.products[first], chunk.products)
+        )
 
     def _route(self, point: Point, sample: Sample, rows: Rows) -> str:
         """Whether examples can be computed apart, found by comparing with the batch."""
@@ -175,7 +292,7 @@ class ProbeBase(abc.ABC):
         num_rows = len(rows.is_counted)
         size = self._chunk_size(num_rows, one_by_one)
         values = {} if wanted.pair_bins is None else self.to_numpy(point.values)
-        parts = _Parts(values, wanted)
+        parts = Parts(values, wanted)
         for first in range(0, num_rows, size):
             indices = np.arange(first, first + size)
             is_real = indices < num_rows
@@ -200,62 +317,7 @@ class ProbeBase(abc.ABC):
         return max(multiple, size // multiple * multiple)
 
 
-class _Parts:
-    """Adds up what the chunks of one pass found."""
-
-    def __init__(self, values: Mapping[str, np.ndarray], wanted: Wanted) -> None:
-        self._values, self._wanted = values, wanted
-        self._rows: list[tuple[np.ndarray, ...]] = []
-        self._total: Vector | None = None
-        self._squares: Vector | None = None
-        self._counts: np.ndarray | None = None
-        self._pairs: dict[str, np.ndarray] = {}
-
-    def add(self, probe: ProbeBase, found: Chunk, kept: np.ndarray) -> None:
-        """Takes over one chunk; kept: which of its rows are examples."""
-        rows = (found.losses, found.squared_norms, found.products)
-        self._rows.append(tuple(np.asarray(r, np.float64)[kept] for r in rows))
-        self._total = _sum(probe, self._total, found.total)
-        if found.squares is not None:
-            self._squares = _sum(probe, self._squares, found.squares)
-        if found.gradients is not None:
-            self._count(probe.to_numpy(found.gradients), kept)
-
-    def _count(self, gradients: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
-        bins, pair_bins = self._wanted.bins, self._wanted.pair_bins
-        for name, array in gradients.items():
-            rows = array if kept.all() else array[kept]
-            if bins is not None:
-                counts = histograms.count(rows, bins)
-                self._counts = counts if self._counts is None else self._counts + counts
-            if pair_bins is not None:
-                pairs = histograms.count_pairs(rows, self._values[name], pair_bins)
-                self._pairs[name] = self._pairs.get(name, 0) + pairs
-
-    def sums(self, probe: ProbeBase) -> tuple[Sums, Vector]:
-        """All chunks of all processes together, and the sum of the gradients."""
-        assert self._total is not None
-        columns = [
-            probe.gathered(np.concatenate(parts))
-            for parts in zip(*self._rows, strict=True)
-        ]
-        squares = self._squares and probe.added(self._squares)
-        sums = Sums(
-            columns[0],
-            columns[1],
-            columns[2],
-            squares=squares,
-            counts=_over_processes(probe, self._counts),
-            pair_counts={n: _over_processes(probe, p) for n, p in self._pairs.items()}
-            if self._pairs
-            else None,
-        )
-        return sums, probe.added(self._total)
-
-
-def _sum(probe: ProbeBase, total: Vector | None, more: Vector) -> Vector:
-    return more if total is None else probe.combine(1.0, total, 1.0, more)
-
-
-def _over_processes(probe: ProbeBase, counts: Any) -> Any:
-    return None if counts is None else probe.gathered(counts[None]).sum(0)
+def _is_near(found: Any, expected: Any) -> bool:
+    numbers = np.asarray(expected, np.float64)
+    scale = np.abs(numbers).max(initial=0.0)
+    return np.allclose(found, numbers, rtol=_TOLERANCE, atol=_TOLERANCE * scale)

@@ -578,7 +578,7 @@ def test_the_wheel_holds_the_template_that_new_copies(wheel):
 
 
 def test_the_wheel_tells_type_checkers_that_it_is_typed(wheel):
-    assert "algoperf/py.typed" in wheel
+    assert {"algoperf/py.typed", "algoperf/__init__.pyi"} <= set(wheel)
 
 
 def test_the_wheel_holds_the_wings_other_files(wheel):

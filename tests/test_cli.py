@@ -9,6 +9,7 @@ import pytest
 
 import algoperf
 from algoperf import cli, registry
+from algoperf.commands import listing
 from algoperf.commands import run as run_command
 
 HEAVY = ("numpy", "jax", "flax", "optax", "torch", "pandas", "scipy", "tensorflow")
@@ -86,6 +87,20 @@ def test_a_tier_is_listed_when_asked_for(run):
     assert names == [name for name in known if known[name].tier == "deepobs"]
 
 
+def test_the_list_fits_into_the_width_of_a_terminal():
+    rows = [listing._HEADER, tuple("x" * n for n in (30, 5, 22, 9, 9, 6, 7, 4, 60))]
+    assert listing.fitted(rows, None) == rows
+    for width in (80, 100, 120, 160):
+        shown = listing.fitted(rows, width)
+        assert max(map(len, listing.table(shown).splitlines())) <= width
+        assert shown[0][0] == "workload" and shown[0][-1] == "task"
+
+
+def test_a_choice_that_is_misspelt_is_recognised(run):
+    status, _, err = run("list", "--tier", "minni")
+    assert status == 2 and "Did you mean 'mini'?" in err
+
+
 def test_a_wrong_ruleset_is_refused(run):
     status, _, err = run("list", "--ruleset", "v0.7")
     assert status == 2
@@ -149,7 +164,7 @@ def test_a_good_submission_is_found_ok(run, tmp_path):
     status, out, _ = run("check", write_submission(tmp_path, space), "--static")
     assert status == 0
     assert "rate=0.5" in out
-    assert "from the submission (--verbose lists them)." in out
+    assert "(--verbose lists them)." in out
     assert "mnist_mini: batch size" not in out
     _, out, _ = run("check", tmp_path / "submission.py", "--static", "--verbose")
     assert "mnist_mini: batch size 8 (submission)." in out
@@ -286,7 +301,9 @@ def test_home_and_variables_are_expanded_in_every_path(run, tmp_path, monkeypatc
 RUN_OPTIONS = {
     "--allow-partial-data": False,
     "--calibrate": None,
+    "--checkpoint-every": "auto",
     "--cockpit": None,
+    "--cockpit-adapt-bins": None,
     "--cockpit-batch-norm": "refuse",
     "--cockpit-curvature": "ggn_mc",
     "--cockpit-every": "10",

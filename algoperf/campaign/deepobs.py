@@ -17,12 +17,13 @@ from algoperf.campaign.control import Conditions
 from algoperf.campaign.engines import EngineOptions
 from algoperf.campaign.ledger import Campaign
 from algoperf.campaign.plan import Entry, Plan
+from algoperf.campaign.verdict import State
 from algoperf.errors import BadLogs, BadSettings
 from algoperf.prepared import MANIFEST
 from algoperf.procedures import rehearsal
+from algoperf.runner.randomness import seed_for
 
 _TUNING, _REPEATS, _POINTS = "tuning", "repeats", "points"
-_TUNING_SEED = 0  # studies, which are the seeds of the repeats, begin at 1
 
 Point = Mapping[str, Any]
 
@@ -64,47 +65,60 @@ class Progress:
     left_out: list[str] = field(default_factory=list)
     is_stopped: bool = False
     num_failed: int = 0  # trials
+    seconds: dict[str, float] = field(default_factory=dict)  # of a run, by problem
 
 
 def check(protocol: Protocol, say: Callable[[str], None]) -> None:
     """Finds what is wrong before anything starts; prepares small data that are shipped."""
     for name in protocol.problems:
-        definition = registry.definition(name)
-        if definition.epochs is None:
-            raise BadSettings(
-                f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
-                "problems of the tier deepobs; `algoperf list` shows them."
-            )
-        folder = protocol.data_dir / definition.prepared_name
-        if (
-            definition.is_mini
-            and definition.needs_data
-            and not (folder / MANIFEST).exists()
-        ):
-            say(f"preparing the data of {name} in {folder}")
-            rehearsal.prepare_shipped(definition, protocol.data_dir)
+        prepare(name, protocol.data_dir, say)
     stages.check(_tuning(protocol))
+
+
+def prepare(name: str, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Prepares the data of a problem, where they are shipped and missing."""
+    definition = registry.definition(name)
+    if definition.epochs is None:
+        raise BadSettings(
+            f"{name} is no problem of DeepOBS: it is not trained by epochs. Choose "
+            "problems of the tier deepobs; `algoperf list` shows them."
+        )
+    folder = data_dir / definition.prepared_name
+    is_shipped = definition.is_mini and definition.needs_data
+    if is_shipped and not (folder / MANIFEST).exists():
+        say(f"preparing the data of {name} in {folder}")
+        rehearsal.prepare_shipped(definition, data_dir)
 
 
 def run(protocol: Protocol, say: Callable[[str], None]) -> Progress:
     """Runs what is missing of both stages; what is there already is left as it is."""
     found = Progress()
     plan = _tuning(protocol)
-    tuning = _runs(plan, protocol, say, found, seed=_TUNING_SEED)
+    tuning = _runs(plan, protocol, say, found)
     found.runs = tuning
     if found.is_stopped:
         return found
+    say(_expectation(protocol, found.seconds))
     for problem in protocol.problems:
         chosen = _chosen(protocol, problem, tuning, found)
         if not chosen:
             continue
-        repeats = _runs(
-            _repeating(protocol, problem, chosen), protocol, say, found, seed=None
-        )
+        repeats = _runs(_repeating(protocol, problem, chosen), protocol, say, found)
         found.runs = _with_repeats(found.runs, repeats)
         if found.is_stopped:
             break
     return found
+
+
+def _expectation(protocol: Protocol, seconds: Mapping[str, float]) -> str:
+    """How long the repeats may take, by the runs of the search."""
+    num_runs = protocol.num_seeds * len(protocol.optimizers)
+    total = sum(num_runs * seconds[problem] for problem in protocol.problems)
+    words = progress.duration(total / protocol.jobs)
+    return (
+        f"{num_runs * len(protocol.problems):,} repeats; by the runs of the search they take "
+        f"about {words} in all."
+    )
 
 
 def _tuning(protocol: Protocol) -> Plan:
@@ -123,7 +137,9 @@ def _tuning(protocol: Protocol) -> Plan:
     ]
     # A study has as many trials as the longest list has points; shorter lists end sooner.
     longest = max(len(optimizer.points) for optimizer in protocol.optimizers)
-    return _plan(protocol, folder, protocol.problems, entries, 1, longest)
+    return _plan(
+        protocol, folder, protocol.problems, entries, 1, longest, protocol.seed
+    )
 
 
 def _repeating(
@@ -142,7 +158,9 @@ def _repeating(
         )
         for optimizer, point in chosen
     ]
-    return _plan(protocol, folder, [problem], entries, protocol.num_seeds, 1)
+    # Seeds of its own: a repeat must never be the very run that was chosen.
+    seed, studies = seed_for("repeats", protocol.seed), protocol.num_seeds
+    return _plan(protocol, folder, [problem], entries, studies, 1, seed)
 
 
 def _plan(
@@ -152,6 +170,7 @@ def _plan(
     entries: Sequence[Entry],
     studies: int,
     trials: int,
+    seed: int,
 ) -> Plan:
     return Plan(
         folder.name,
@@ -161,7 +180,7 @@ def _plan(
         protocol.data_dir,
         studies=studies,
         trials=trials,
-        seed=protocol.seed,
+        seed=seed,
     )
 
 
@@ -189,8 +208,6 @@ def _runs(
     protocol: Protocol,
     say: Callable[[str], None],
     found: Progress,
-    *,
-    seed: int | None,
 ) -> list[Any]:
     """Runs a stage's campaign, and reads what its folder holds then."""
     ledger = Campaign(plan)
@@ -199,14 +216,17 @@ def _runs(
     is_complete = control.run(ledger, Conditions(options=options), say)
     found.is_stopped = not is_complete
     states = ledger.look_at_all()
-    found.num_failed += len(progress.summarise(ledger, states).failures)
+    summary = progress.summarise(ledger, states)
+    found.num_failed += len(summary.failures)
+    for row in summary.rows:
+        num_done = row.num_trials - row.counts[State.WAITING]
+        found.seconds.setdefault(row.workload, row.seconds / max(1, num_done))
     trials = []
     for state in states:
         if (state.plan.folder / logs.HYPERPARAMETERS_FILE).exists():
             trials.append(logs.read_trial(state.plan.id, state.plan.folder))
-    scan = registry.scoring_module("protocols.deepobs.experiments").runs_of(
-        trials, seed=seed
-    )
+    experiments = registry.scoring_module("protocols.deepobs.experiments")
+    scan = experiments.runs_of(trials, first_seed=experiments.FIRST_SEED)
     found.left_out += scan.left_out
     runs: list[Any] = scan.runs
     return runs

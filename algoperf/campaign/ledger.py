@@ -5,6 +5,7 @@ records of attempts. Engines, drivers and `algoperf campaign status` read the sa
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -219,11 +220,13 @@ class Campaign(Ledger):
     def _check_against(
         self, before: Mapping[str, Any], digests: Mapping[str, str]
     ) -> None:
-        old, new = before["plan"], self.plan.as_json()
+        # A manifest of an earlier version lacks what was added to plans since.
+        defaults = {field.name: field.default for field in dataclasses.fields(Plan)}
+        old, new = {**defaults, **before["plan"]}, self.plan.as_json()
         for name in sorted(new.keys() - _MAY_CHANGE):
-            if old.get(name) != new[name]:
+            if old[name] != new[name]:
                 raise BadSettings(
-                    f"{self.folder} holds a campaign with {name} = {old.get(name)!r}; this "
+                    f"{self.folder} holds a campaign with {name} = {old[name]!r}; this "
                     f"plan has {new[name]!r}. Their trials cannot be mixed: choose another "
                     "folder."
                 )

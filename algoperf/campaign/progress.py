@@ -14,6 +14,9 @@ from algoperf.outcome import Outcome
 from algoperf.runner import experiment
 from algoperf.runner.outcomes import Ending
 
+_WIDE = 100  # columns of a terminal that shows everything
+_FOR_WIDE = {5}  # the time that is spent
+
 
 @dataclass
 class Row:
@@ -169,7 +172,8 @@ class Screen:
         self._last: list[str] = []
         self._ledger = ledger
         self._began = time.monotonic()
-        self._live = Live(self._draw(), auto_refresh=False)
+        self._live = Live(auto_refresh=False)
+        self._live.update(self._draw())
 
     def __enter__(self) -> "Screen":
         self._live.start()
@@ -216,11 +220,27 @@ class Screen:
 
         summary = Summary(list(self._rows.values()), {}, 0, [])
         header, *rows = table(summary, self._slots)
-        drawn = Table(title=self._title, title_justify="left", box=None)
-        for number, name in enumerate(header):
-            drawn.add_column(name, justify="right" if 0 < number < 7 else "left")
+        drawn = Table(
+            title=self._title,
+            title_justify="left",
+            box=None,
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+        )
+        is_narrow = self._live.console.width < _WIDE
+        shown = [n for n in range(len(header)) if not (is_narrow and n in _FOR_WIDE)]
+        for number in shown:
+            drawn.add_column(
+                header[number],
+                justify="right" if 0 < number < 7 else "left",
+                no_wrap=True,
+                # Narrow terminals cut the last column, not the names.
+                min_width=max(len(row[number]) for row in (header, *rows))
+                if number < 7
+                else None,
+            )
         for row in rows:
-            drawn.add_row(*map(Text, row))
+            drawn.add_row(*(Text(row[n], overflow="ellipsis") for n in shown))
         foot = f"running for {duration(time.monotonic() - self._began)}; Ctrl-C stops"
         return Group(drawn, Text(foot), *map(Text, self._last))
 

@@ -255,14 +255,19 @@ def _batch_size_words(
     sizes: Mapping[str, tuple[int, str]], lacking: Sequence[str], is_verbose: bool
 ) -> list[str]:
     """How many workloads have a batch size from where; which have none."""
-    counts = Counter(source for _, source in sizes.values())
-    sources = ", ".join(f"{count} from the {name}" for name, count in counts.items())
+    counts = Counter(
+        "the submission" if source.startswith("submission") else "definitions"
+        for _, source in sizes.values()
+    )
+    sources = ", ".join(f"{count} from {name}" for name, count in counts.items())
     hint = "" if is_verbose else " (--verbose lists them)"
     words = [f"Batch sizes: {sources}{hint}."] if sizes else []
     if lacking:
+        shown = lacking if is_verbose else lacking[:3]
+        more = ", …" if len(shown) < len(lacking) else ""
         words.append(
-            f"No batch size on {len(lacking)} workloads, which are never scored: "
-            f"{', '.join(lacking) if is_verbose else ', '.join(lacking[:3]) + ', …'}."
+            "No batch size on workloads that are never scored: "
+            f"{', '.join(shown)}{more} ({len(lacking)} in all)."
         )
     return words
 

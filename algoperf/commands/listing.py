@@ -1,6 +1,8 @@
 """`algoperf list`: shows workloads."""
 
 import argparse
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -14,6 +16,7 @@ examples:
   algoperf list --tier mini
   algoperf list --variants --json workloads.json"""
 
+_LESS_IMPORTANT = ("evaluated every s", "step hint", "tier", "test", "budget s")
 _HEADER = (
     "workload",
     "tier",
@@ -64,8 +67,37 @@ def execute(options: argparse.Namespace) -> int:
         content = {"workloads": [_facts(definition, rules) for definition in shown]}
         output.write_json(options.json, content, "Workloads")
     if options.json != output.STDOUT:
-        output.say(table([_HEADER, *(_row(d, rules) for d in shown)]))
+        rows = [_HEADER, *(_row(d, rules) for d in shown)]
+        output.say(table(fitted(rows, _width())))
     return 0
+
+
+def _width() -> int | None:
+    """Of the terminal in characters; None without one."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else None
+
+
+def fitted(rows: Sequence[tuple[str, ...]], width: int | None) -> list[tuple[str, ...]]:
+    """The rows with as many columns as a terminal has room for; titles are cut last."""
+    shown = list(rows)
+    for column in _LESS_IMPORTANT:
+        if width is None or _table_width(shown) <= width:
+            return shown
+        place = shown[0].index(column)
+        shown = [row[:place] + row[place + 1 :] for row in shown]
+    if width is None:
+        return shown
+    room = max(0, width - _table_width([row[:-1] for row in shown]) - 2)
+    return [
+        (*row[:-1], row[-1] if len(row[-1]) <= room else f"{row[-1][: room - 1]}…")
+        for row in shown
+    ]
+
+
+def _table_width(rows: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _facts(definition: WorkloadDefinition, rules: rulesets.Ruleset) -> dict[str, Any]:

@@ -4,13 +4,13 @@
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import algoperf
 from algoperf import exit_status, files, paths, registry
-from algoperf.campaign import deepobs, deepobs_points
+from algoperf.campaign import deepobs, deepobs_points, deepobs_runtime
 from algoperf.campaign.deepobs import Optimizer, Protocol
 from algoperf.campaign.plan import make_entry, with_own_names
 from algoperf.commands import arguments, crowded_valley, output
@@ -18,9 +18,10 @@ from algoperf.commands.scoring_options import count
 from algoperf.errors import BadSettings, near
 from algoperf.frameworks import FRAMEWORKS
 from algoperf.runner.settings import default_data_dir
+from algoperf.runner.supervision.preemption import Preempted
 
 _GRID = "36"
-_MODES = ("final", "best")
+_MODES = ("final", "best", "most")
 _RELEASES = ("1.1", "1.2")
 
 
@@ -74,15 +75,16 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add(
         "--grid",
         default=_GRID,
-        metavar="N|FILE",
-        help="N learning rates from 1e-5 to 1e2, or a JSON list of learning rates or of "
-        "points (default: %(default)s).",
+        metavar="N|random:N|FILE",
+        help="N learning rates from 1e-5 to 1e2, N random points, or a JSON list of learning "
+        "rates or of points, or one for each optimizer by name (default: %(default)s).",
     )
     add(
         "--base",
         type=Path,
         metavar="FILE",
-        help="JSON object with the other hyperparameters of each optimizer, by name.",
+        help="JSON object with the other hyperparameters of each optimizer, by name; with "
+        "--grid random:N also ranges.",
     )
     add(
         "--read",
@@ -100,7 +102,8 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--select",
         choices=_MODES,
         default="final",
-        help="Choose a setting by its final or by its best test metric (default: final).",
+        help="Choose a setting by its final or its best test metric, or by its number of "
+        "seeds (default: final).",
     )
     add(
         "--seeds",
@@ -115,6 +118,19 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         default=Path("experiments/deepobs"),
         metavar="DIR",
         help="Directory for logs and report (default: %(default)s).",
+    )
+    add(
+        "--runtime",
+        type=limited,
+        metavar="PAIRS",
+        help="Also measure how long the optimizers take relative to sgd, in so many pairs of "
+        "runs.",
+    )
+    add(
+        "--runtime-problem",
+        default=deepobs_runtime.PROBLEM,
+        metavar="NAME",
+        help="Test problem of these runs (default: %(default)s).",
     )
     add("--write", type=Path, metavar="DIR", help="Write published result folders too.")
     add(
@@ -150,23 +166,37 @@ def _execute_deepobs(options: argparse.Namespace) -> int:
         output.check_folder(getattr(options, option), option)
     read = _read(options.read)
     runs, left_out, status = list(read.runs), list(read.left_out), exit_status.OK
+    pairs: deepobs_runtime.Pairs = {}
     if options.optimizers:
         protocol = _protocol(options)
         _refuse_same_names(protocol, runs)
         deepobs.check(protocol, output.say)
+        if options.runtime is not None:
+            _check_problem(options.runtime_problem, _known(), "runtime-problem")
+            deepobs_runtime.check(protocol, options.runtime_problem, output.say)
         output.say(f"{protocol.num_runs:,} runs in {protocol.folder}")
         found = deepobs.run(protocol, output.say)
         if options.write is not None:
             _module("folders").write(options.write, found.runs, options.release)
         runs, left_out = [*found.runs, *runs], [*found.left_out, *left_out]
         if found.is_stopped:
-            output.say("Stopped. Give the same command again to go on.")
-            return exit_status.PREEMPTED
+            return _stopped()
         if found.num_failed:
             status = exit_status.FAILED
+        if options.runtime is not None:
+            problem, number = options.runtime_problem, options.runtime
+            try:
+                pairs = deepobs_runtime.measure(protocol, problem, number, output.say)
+            except (Preempted, KeyboardInterrupt):
+                return _stopped()
     elif options.write is not None:
         _module("folders").write(options.write, runs, options.release)
-    return _report(options.folder, runs, left_out) or status
+    return _report(options.folder, runs, left_out, pairs) or status
+
+
+def _stopped() -> int:
+    output.say("Stopped. Give the same command again to go on.")
+    return exit_status.PREEMPTED
 
 
 def _module(name: str) -> Any:
@@ -192,7 +222,12 @@ def _refuse_same_names(protocol: Protocol, read: Sequence[Any]) -> None:
         )
 
 
-def _report(folder: Path, runs: Sequence[Any], left_out: Sequence[str]) -> int:
+def _report(
+    folder: Path,
+    runs: Sequence[Any],
+    left_out: Sequence[str],
+    pairs: deepobs_runtime.Pairs,
+) -> int:
     """Writes the report's files; the exit status."""
     results = _module("indicators").results(runs)
     for phrase in left_out:
@@ -202,8 +237,12 @@ def _report(folder: Path, runs: Sequence[Any], left_out: Sequence[str]) -> int:
         return exit_status.FAILED
     report = _module("report")
     output.say(report.text(results))
+    runtime = _module("runtime").table(pairs) if pairs else None
+    if runtime is not None:
+        output.say(runtime.text())
     generator = f"algoperf {algoperf.__version__}"
-    for name, content in report.files(results, left_out, generator).items():
+    found = report.files(results, left_out, generator, runtime)
+    for name, content in found.items():
         path = folder / "report" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_output(path, content)
@@ -230,7 +269,13 @@ def _protocol(options: argparse.Namespace) -> Protocol:
     return Protocol(
         [
             Optimizer(
-                entry, deepobs_points.points(options.grid, base.get(entry.name, {}))
+                entry,
+                deepobs_points.points(
+                    options.grid,
+                    base.get(entry.name, {}),
+                    optimizer=entry.name,
+                    seed=options.seed,
+                ),
             )
             for entry in entries
         ],
@@ -257,19 +302,30 @@ def _named(text: str) -> tuple[str | None, Path]:
 def _problems(words: Sequence[str]) -> list[str]:
     """The problems that names and the names of sets stand for, each once."""
     sets: Mapping[str, Sequence[str]] = _module("runs").SETS
-    known = [
-        name
-        for definition in registry.definitions().values()
-        if definition.tier == "deepobs"
-        for name in definition.names()
-    ]
+    known = _known()
     found: dict[str, None] = {}
     for word in words:
-        if word not in sets and word not in known:
-            choices = [*sets, *known]
-            raise BadSettings(
-                f"--problems: there is no problem {word!r}.{near(word, choices)} Choose a "
-                f"set ({', '.join(sets)}) or problems: {', '.join(known)}."
-            )
+        if word not in sets:
+            _check_problem(word, known, "problems", sets)
         found |= dict.fromkeys(sets.get(word, (word,)))
     return list(found)
+
+
+def _known() -> list[str]:
+    """The names of all test problems."""
+    definitions = registry.definitions().values()
+    bases = [d for d in definitions if d.tier == "deepobs" and d.is_base]
+    return [name for definition in bases for name in definition.names()]
+
+
+def _check_problem(
+    word: str, known: Sequence[str], option: str, sets: Collection[str] = ()
+) -> None:
+    if word not in known:
+        choose = (
+            f"Choose a set ({', '.join(sets)}) or problems" if sets else "Choose one"
+        )
+        raise BadSettings(
+            f"--{option}: there is no problem {word!r}.{near(word, [*sets, *known])} "
+            f"{choose}: {', '.join(known)}."
+        )

@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from algoperf.histograms import GRADIENT_1D, GRADIENT_2D, PARAMETER_2D
+from algoperf import histograms
+from algoperf.histograms import GRADIENT_1D, GRADIENT_2D, PARAMETER_2D, Bins
 from algoperf.instruments import configurations, curvature, eigenvalues, quantities
 from algoperf.instruments.curvature import Diagonal
 from algoperf.probe import (
@@ -23,6 +24,7 @@ from algoperf.probe import (
 
 _T = TypeVar("_T")
 Coupled = Literal["refuse", "coupled"]
+_ALONG_GRADIENT = {"NormTest", "InnerTest", "OrthoTest", "CABS"}
 _LARGEST_STORED = 10_000  # parameters that are written out at each step
 _SMALLEST_FIT = 1e-3  # relative difference from a step of plain SGD
 _COUPLED = (
@@ -33,12 +35,40 @@ _COUPLED = (
 
 
 @dataclass(frozen=True)
+class Ranges:
+    """Bins of the histograms; by default the published ones."""
+
+    gradient: Bins = GRADIENT_1D
+    joint: tuple[Bins, Bins] = (GRADIENT_2D, PARAMETER_2D)  # by gradient, by parameter
+
+    def adapted(self, gradient: float, parameter: float) -> "Ranges":
+        """The same numbers of bins, just as far as the largest magnitudes."""
+        by_gradient, by_parameter = self.joint
+        return Ranges(
+            self.gradient.adapted(gradient),
+            (by_gradient.adapted(gradient), by_parameter.adapted(parameter)),
+        )
+
+    def reaches(self) -> list[float]:
+        """Where the ranges end, for a checkpoint."""
+        return [bins.high for bins in (self.gradient, *self.joint)]
+
+    @classmethod
+    def reaching(cls, reaches: Sequence[float]) -> "Ranges":
+        """The inverse of `reaches`."""
+        defaults = (GRADIENT_1D, GRADIENT_2D, PARAMETER_2D)
+        bins = [Bins(b.number, -r, r) for b, r in zip(defaults, reaches, strict=True)]
+        return cls(bins[0], (bins[1], bins[2]))
+
+
+@dataclass(frozen=True)
 class Options:
     """How quantities are measured."""
 
     proxy: str = "ggn_mc"  # see `curvature`
     coupled: Coupled = "refuse"  # gradients of single examples under batch norm
     seed: int = 0  # of sampled labels and random vectors
+    ranges: Ranges = field(default_factory=Ranges)
 
 
 @dataclass
@@ -93,19 +123,33 @@ class Step:
             if needs & {"individual", "squares"} or uses_labels:
                 self.found.refused[name] = _COUPLED
 
+    def adapted_ranges(self) -> Ranges:
+        """Histograms' ranges that just hold what was counted; the same if nothing was."""
+        if not {"GradHist1d", "GradHist2d"} & set(self.found.values):
+            return self._options.ranges
+        arrays = self._probe.to_numpy(self._point.values)
+        parameter = max(histograms.largest(array) for array in arrays.values())
+        return self._options.ranges.adapted(self._sums().largest, parameter)
+
     def observed(self, direction: str) -> tuple[np.ndarray, np.ndarray]:
         """Losses and slopes of all examples along one of the directions."""
+        column = list(self._all_directions()).index(direction)
         if self._is_individual:
             sums = self._sums()
-            column = list(self._directions).index(direction)
             return sums.losses, sums.products[:, column]
-        return self._timed(
-            "slopes",
-            direction,
-            lambda: self._probe.slopes(
-                self._point, self._sample, self._directions[direction]
-            ),
-        )
+        losses, slopes = self._timed("slopes", "", self._slopes)
+        return losses, slopes[:, column]
+
+    def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        directions = tuple(self._all_directions().values())
+        return self._probe.slopes(self._point, self._sample, directions)
+
+    def _all_directions(self) -> dict[str, Vector]:
+        """Those that were given, and the gradient where it is needed."""
+        is_needed = any(name in _ALONG_GRADIENT for name in self._names)
+        if is_needed and "gradient" not in self._directions:
+            self._directions["gradient"] = self._gradient()[1]
+        return self._directions
 
     @property
     def _is_individual(self) -> bool:
@@ -145,14 +189,12 @@ class Step:
 
     def _sums(self) -> Sums:
         def compute() -> Sums:
-            if "gradient" in self._needs:
-                self._directions["gradient"] = self._gradient()[1]
-            pairs = (GRADIENT_2D, PARAMETER_2D) if "GradHist2d" in self._names else None
+            ranges = self._options.ranges
             wanted = Wanted(
-                directions=tuple(self._directions.values()),
+                directions=tuple(self._all_directions().values()),
                 squares="squares" in self._needs,
-                bins=GRADIENT_1D if "GradHist1d" in self._names else None,
-                pair_bins=pairs,
+                bins=ranges.gradient if "GradHist1d" in self._names else None,
+                pair_bins=ranges.joint if "GradHist2d" in self._names else None,
             )
             return self._probe.individual(self._point, self._sample, wanted)
 
@@ -160,7 +202,6 @@ class Step:
 
     def _products(self) -> np.ndarray:
         """g_i . g of all examples."""
-        self._directions.setdefault("gradient", self._gradient()[1])
         return self.observed("gradient")[1]
 
     def _squares(self) -> dict[str, np.ndarray]:
@@ -225,14 +266,14 @@ class Step:
 
     def _histogram(self, _: Any) -> dict[str, Any]:
         sums = self._sums()
-        return {"counts": sums.counts, "bins": GRADIENT_1D.to_json()}
+        return {"counts": sums.counts, "bins": self._options.ranges.gradient.to_json()}
 
     def _joint_histogram(self, _: Any) -> dict[str, Any]:
         pairs = self._sums().pair_counts
         assert pairs is not None
         return {
             "counts": sum(pairs[name] for name in self._probe.names),
-            "bins": [GRADIENT_2D.to_json(), PARAMETER_2D.to_json()],
+            "bins": [bins.to_json() for bins in self._options.ranges.joint],
         }
 
     def _cabs(self, update: Any) -> float:

@@ -15,12 +15,17 @@ import numpy as np
 
 from algoperf.instrument_logs import InstrumentLog
 from algoperf.instruments.alpha import End, alpha
-from algoperf.instruments.measuring import Options, Step
+from algoperf.instruments.measuring import Options, Ranges, Step
 from algoperf.instruments.schedules import Linear, Schedule
 from algoperf.probe import NotMeasurable, Point, Probe, Sample, Vector, norms
 
 _START = "start"  # of this step: its own direction
 _END = "end"  # of the step before: that one's direction
+_SAME = 1e-6  # relative difference of products with the same parameters
+_MOVED = (
+    "not at steps after which the parameters changed before the next step began, as where "
+    "prepare_for_eval puts averaged weights in their place"
+)
 
 
 class View(Protocol):
@@ -59,6 +64,8 @@ class Plan:
     names: tuple[str, ...]
     schedule: Schedule = field(default_factory=Linear)
     own: Mapping[str, Schedule] = field(default_factory=dict)  # of single quantities
+    # When histograms' ranges are adapted to what was counted; None: never.
+    adapt_bins: Schedule | None = None
 
     def at(self, step: int) -> list[str]:
         """The quantities that are measured at a step."""
@@ -70,9 +77,12 @@ class _Pending:
     """A step whose Alpha awaits the next batch."""
 
     step: int
-    direction: Vector  # of length 1
+    direction: Vector  # not yet divided by its length
     length: float
     start: End
+    left: list[
+        float
+    ]  # the direction times the parameters that the step left, by tensor
 
 
 class Recorder:
@@ -95,6 +105,7 @@ class Recorder:
         self._probe, self._plan, self._options = probe, plan, options
         self._log, self._check, self._now = log, check, now
         self._began = now()
+        self._ranges = options.ranges
         self._first: Vector | None = None  # the parameters that training began with
         self._pending: _Pending | None = None
         self._before: tuple[Point, Sample] | None = None
@@ -122,25 +133,27 @@ class Recorder:
         if not names and pending is None:
             return
         begin = self._now()
-        update = self._update(view, point) if names else None
+        update, left = self._update(view, point) if names else (None, [])
         length = 0.0 if update is None else _length(self._probe, update)
         directions: dict[str, Vector] = {}
         if pending is not None:
             directions[_END] = pending.direction
         # A length that is not a number gives an alpha that is none either.
         if "Alpha" in names and update is not None and length != 0:
-            unit = self._probe.combine(1 / length, update, 0.0, update)
-            directions[_START] = unit
+            directions[_START] = update
         options = Options(
             self._options.proxy,
             self._options.coupled,
             _seed_of(self._options.seed, view.step),
+            self._ranges,
         )
         step = Step(self._probe, options, point, sample, names, directions)
         found = step.run(update)
         self._add_norms(names, found.values, update, point)
-        self._finish(pending, step, view.step)
-        self._pending = self._started(view.step, names, step, directions, length, found)
+        self._finish(pending, step, view.step, point)
+        self._pending = self._started(view.step, names, step, directions, length, left)
+        if self._plan.adapt_bins is not None and self._plan.adapt_bins(view.step):
+            self._ranges = step.adapted_ranges()
         if names and self._log is not None:
             found.microseconds["all"] = (self._now() - begin) * 1e6
             rest = {"refused": found.refused, "estimators": found.estimators}
@@ -152,10 +165,12 @@ class Recorder:
                 **{name: part for name, part in rest.items() if part},
             )
 
-    def _update(self, view: View, point: Point) -> Vector:
+    def _update(self, view: View, point: Point) -> tuple[Vector, list[float]]:
+        """The step that was taken, and its products with the parameters that it left."""
         self._check(view.step, view.params)
-        after = self._probe.copy(view.params, view.model_state)
-        return self._probe.combine(1.0, after.values, -1.0, point.values)
+        held = self._probe.held(view.params)
+        update = self._probe.combine(1.0, held, -1.0, point.values)
+        return update, self._probe.dots(update, held).tolist()
 
     def _add_norms(
         self,
@@ -179,26 +194,36 @@ class Recorder:
         step: Step,
         directions: Mapping[str, Vector],
         length: float,
-        found: Any,
+        left: list[float],
     ) -> _Pending | None:
         """What Alpha of this step needs at the next one; None where it has no more to wait."""
+        found = step.found
         if "Alpha" not in names:
             return None
         if _START not in directions:
             found.values["Alpha"] = alpha(0.0, _NOWHERE, _NOWHERE)
             return None
         try:
-            start = End.of(*step.observed(_START))
+            losses, slopes = step.observed(_START)
+            start = End.of(losses, slopes / length)
         except NotMeasurable as error:
             found.refused["Alpha"] = str(error)
             return None
-        return _Pending(number, directions[_START], length, start)
+        return _Pending(number, directions[_START], length, start, left)
 
-    def _finish(self, pending: _Pending | None, step: Step, at: int) -> None:
+    def _finish(
+        self, pending: _Pending | None, step: Step, at: int, point: Point
+    ) -> None:
         """Alpha of the step before, with this step's batch at its end."""
         if pending is None:
             return
-        end = End.of(*step.observed(_END))
+        found = self._probe.dots(pending.direction, point.values)
+        if not np.allclose(found, pending.left, rtol=_SAME, atol=0, equal_nan=True):
+            if self._log is not None:
+                self._log.add(pending.step, at, {}, refused={"Alpha": _MOVED})
+            return
+        losses, slopes = step.observed(_END)
+        end = End.of(losses, slopes / pending.length)
         value = alpha(pending.length, pending.start, end)
         if self._log is not None:
             self._log.add(pending.step, at, {"Alpha": value})
@@ -218,7 +243,9 @@ class Recorder:
                 pending.start.slope,
                 pending.start.loss_variance,
                 pending.start.slope_variance,
+                *pending.left,
             ],
+            "ranges": self._ranges.reaches(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -226,9 +253,11 @@ class Recorder:
         self._first = dict(state["first"]) or None
         self._pending = None
         if state["pending"]:
-            step, length, *observed = map(float, state["pending"])
+            step, length, *rest = map(float, state["pending"])
             direction = dict(state["direction"])
-            self._pending = _Pending(int(step), direction, length, End(*observed))
+            start, left = End(*rest[:4]), rest[4:]
+            self._pending = _Pending(int(step), direction, length, start, left)
+        self._ranges = Ranges.reaching([float(r) for r in state["ranges"]])
 
     def close(self) -> None:
         """Closes the file."""

@@ -283,6 +283,32 @@ def Embed(
     )
 
 
+@jax.custom_jvp
+def gram(vectors: jax.Array) -> jax.Array:
+    """All products of the vectors of an example: [batch, n, dim] -> [batch, n, n].
+
+    One CPU multiplies a small matrix three times as fast alone as in a batch of them
+    (27 x 128: 52 instead of 158 ms for 8,192).
+    """
+    if _is_on_cpu() and jax.device_count() == 1:
+        products: jax.Array = jax.lax.map(lambda x: x @ x.T, vectors)
+        return products
+    return _products(vectors, vectors)
+
+
+@gram.defjvp
+def _gram_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Since the result is symmetric, its derivative needs one product, not two."""
+    half = _products(tangents[0], primals[0])
+    return gram(*primals), half + half.swapaxes(1, 2)
+
+
+def _products(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum("bid,bjd->bij", a, b)
+
+
 def stored(x: jax.Array) -> jax.Array:
     """The same array, and its gradient, computed once: for what many places read.
 

@@ -4,8 +4,9 @@ Vectors are flat dicts of arrays by slash-separated path, replicated over the de
 Everything is compiled once per shape of a batch; sums over examples are over all devices.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +15,19 @@ import numpy as np
 
 from algoperf import spec
 from algoperf.jax_backend import layers, sharding
+from algoperf.jax_backend.derivatives import (
+    NO_DERIVATIVE,
+    forward_over_reverse,
+    reduced,
+    reverse_over_reverse,
+    transposed,
+    wide,
+)
+from algoperf.jax_backend.layer_calls import Tracer
 from algoperf.jax_backend.model import CARRY
+from algoperf.layer_sums import Traced
 from algoperf.probe import (
+    NotMeasurable,
     Objective,
     Point,
     Relabelled,
@@ -25,15 +37,14 @@ from algoperf.probe import (
     ggn_scale,
     leading_size,
 )
-from algoperf.probe_base import Chunk, ChunkRequest, ProbeBase
-
-_HIGHEST = jax.lax.Precision.HIGHEST
+from algoperf.probe_base import ProbeBase
+from algoperf.probe_chunks import Chunk, ChunkRequest
 
 
 class JaxProbe(ProbeBase):
     """Implements `algoperf.probe.Probe`."""
 
-    no_derivative = (TypeError, NotImplementedError, ValueError)
+    no_derivative = NO_DERIVATIVE
 
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective)
@@ -70,7 +81,7 @@ class JaxProbe(ProbeBase):
     @functools.cached_property
     def _dots(self) -> Any:
         def dots(a: Vector, b: Vector) -> jax.Array:
-            return jnp.stack([jnp.sum(_wide(a[n]) * _wide(b[n])) for n in self.names])
+            return jnp.stack([jnp.sum(wide(a[n]) * wide(b[n])) for n in self.names])
 
         return jax.jit(dots)
 
@@ -85,6 +96,10 @@ class JaxProbe(ProbeBase):
             return jax.tree.map(lambda u, v: a * u + b * v, x, y)
 
         return jax.jit(combine)
+
+    def held(self, params: Any) -> Vector:
+        """See `algoperf.probe.Probe`."""
+        return _flat(params)
 
     def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""
@@ -109,11 +124,12 @@ class JaxProbe(ProbeBase):
     def _summed(self, values: Any, state: Any, batch: Any, key: Any) -> Any:
         return self.objective(_nested(values), state, batch, key)
 
-    def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
-        """See `algoperf.probe.Probe`."""
+    def batch_gradient(
+        self, point: Point, sample: Sample
+    ) -> tuple[np.ndarray, float, Vector]:
+        """See `ProbeBase`."""
         gradient, (summed, valid) = self._gradient(*_arguments(point, sample))
-        rows = self.rows_of(sample, len(summed), float(valid))
-        return self.normalised(rows, summed), gradient
+        return np.asarray(summed), float(valid), gradient
 
     @functools.cached_property
     def _gradient(self) -> Any:
@@ -123,11 +139,11 @@ class JaxProbe(ProbeBase):
         summed, valid = self._summed(values, *rest)
         return summed.sum() / valid, (summed, valid)
 
-    def slopes(
-        self, point: Point, sample: Sample, direction: Vector
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `algoperf.probe.Probe`."""
-        arguments = (dict(direction), *_arguments(point, sample))
+    def batch_slopes(
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """See `ProbeBase`."""
+        arguments = (list(map(dict, directions)), *_arguments(point, sample))
         if "slopes" not in self.routes:
             try:
                 self._forward_slopes(*arguments)
@@ -137,23 +153,24 @@ class JaxProbe(ProbeBase):
         is_forward = self.routes["slopes"] == "forward mode"
         compute = self._forward_slopes if is_forward else self._reverse_slopes
         summed, slopes, valid = compute(*arguments)
-        rows = self.rows_of(sample, len(summed), float(valid))
-        return self.normalised(rows, summed), self.normalised(rows, slopes)
+        return np.asarray(summed), np.stack(jax.device_get(slopes), 1), float(valid)
 
     @functools.cached_property
     def _forward_slopes(self) -> Any:
-        def slopes(direction: Any, values: Any, *rest: Any) -> Any:
+        def slopes(directions: Any, values: Any, *rest: Any) -> Any:
             summed = functools.partial(self._swapped, *rest)
-            return jax.jvp(summed, (values,), (direction,), has_aux=True)
+            losses, along, valid = jax.linearize(summed, values, has_aux=True)
+            return losses, [along(direction) for direction in directions], valid
 
         return jax.jit(slopes)
 
     @functools.cached_property
     def _reverse_slopes(self) -> Any:
-        def slopes(direction: Any, values: Any, *rest: Any) -> Any:
+        def slopes(directions: Any, values: Any, *rest: Any) -> Any:
             summed = functools.partial(self._swapped, *rest)
             losses, backward, valid = jax.vjp(summed, values, has_aux=True)
-            return losses, _transposed(backward, losses, direction), valid
+            found = [transposed(backward, losses, d) for d in directions]
+            return losses, found, valid
 
         return jax.jit(slopes)
 
@@ -163,40 +180,52 @@ class JaxProbe(ProbeBase):
     def hessian(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         arguments = _arguments(point, sample)
-        return lambda vector: self._hessian(dict(vector), *arguments)
-
-    @functools.cached_property
-    def _hessian(self) -> Any:
-        def product(vector: Any, values: Any, *rest: Any) -> Any:
-            gradient = jax.grad(lambda v: self._mean(v, *rest)[0])
-            return jax.jvp(gradient, (values,), (vector,))[1]
-
-        return jax.jit(product)
+        return lambda vector: self._product("hessian", dict(vector), *arguments)
 
     def ggn(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         arguments = _arguments(point, sample)
-        return lambda vector: self._ggn(dict(vector), *arguments)
+        return lambda vector: self._product("ggn", dict(vector), *arguments)
+
+    def _product(self, matrix: str, *arguments: Any) -> Vector:
+        """By the first of two ways that there is; JAX may only say so when it compiles."""
+        known = self.routes.get(matrix)
+        for route in (known,) if known else ("forward mode", "reverse mode"):
+            with contextlib.suppress(*self.no_derivative):
+                found: Vector = self._compiled_product(matrix, route, *arguments)
+                self.routes[matrix] = route
+                return found
+        raise NotMeasurable("JAX has no second derivative of this workload's loss")
 
     @functools.cached_property
-    def _ggn(self) -> Any:
-        def product(vector: Any, values: Any, state: Any, batch: Any, key: Any) -> Any:
-            def logits(values: Any) -> Any:
-                return self.objective.logits(_nested(values), state, batch, key)
+    def _compiled_product(self) -> Any:
+        def product(matrix: str, route: str, vector: Any, *arguments: Any) -> Any:
+            values, *rest = arguments
+            if matrix == "ggn":
+                return self._ggn(route, vector, *arguments)
+            reverse = route == "reverse mode"
+            compute = reverse_over_reverse if reverse else forward_over_reverse
+            return compute(lambda v: self._mean(v, *rest)[0], values, vector)
 
-            def mean(logits: Any) -> Any:
-                summed, valid = self.objective.summed(logits, batch)
-                return summed.sum() / valid
+        return jax.jit(product, static_argnums=(0, 1))
 
-            outputs, backward = jax.vjp(logits, values)
-            try:
-                tangents = jax.jvp(logits, (values,), (vector,))[1]
-            except self.no_derivative:
-                tangents = _transposed(backward, outputs, vector)
-            curved = jax.jvp(jax.grad(mean), (outputs,), (tangents,))[1]
-            return backward(curved)[0]
+    def _ggn(
+        self, route: str, vector: Any, values: Any, state: Any, batch: Any, key: Any
+    ) -> Any:
+        def logits(values: Any) -> Any:
+            return self.objective.logits(_nested(values), state, batch, key)
 
-        return jax.jit(product)
+        def mean(logits: Any) -> Any:
+            summed, valid = self.objective.summed(logits, batch)
+            return summed.sum() / valid
+
+        outputs, backward = jax.vjp(logits, values)
+        if route == "forward mode":
+            tangents = jax.jvp(logits, (values,), (vector,))[1]
+        else:
+            tangents = transposed(backward, outputs, vector)
+        curved = jax.jvp(jax.grad(mean), (outputs,), (tangents,))[1]
+        return backward(curved)[0]
 
     def relabelled(self, point: Point, sample: Sample, seed: int) -> Relabelled:
         """See `algoperf.probe.Probe`."""
@@ -230,6 +259,36 @@ class JaxProbe(ProbeBase):
             return self.objective.logits(_nested(values), state, batch, key)
 
         return jax.jit(logits)
+
+    # Layer by layer
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `ProbeBase`."""
+        return _compiled(function)
+
+    def precise(self) -> contextlib.AbstractContextManager[Any]:
+        """See `ProbeBase`."""
+        context: contextlib.AbstractContextManager[Any]
+        context = jax.default_matmul_precision("highest")
+        return context
+
+    def trace(
+        self, point: Point, sample: Sample, *, with_gradient: bool
+    ) -> Traced | None:
+        """See `ProbeBase`."""
+        with self.precise():
+            return self._tracer(
+                *_arguments(point, sample),
+                names=self.names,
+                with_gradient=with_gradient,
+            )
+
+    @functools.cached_property
+    def _tracer(self) -> Tracer:
+        def outputs(values: Any, *rest: Any) -> Any:
+            return self.objective.outputs(_nested(values), *rest)
+
+        return Tracer(outputs, self.objective.summed)
 
     # Single examples
 
@@ -266,7 +325,7 @@ class JaxProbe(ProbeBase):
 
             each = jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0, 0))
             losses, grads = each(values, examples, indices)
-            return _reduced(losses, grads, weights, directions, **options)
+            return reduced(losses, grads, weights, directions, **options)
 
         return jax.jit(chunk, static_argnames=("squares", "keep"))
 
@@ -280,40 +339,15 @@ class JaxProbe(ProbeBase):
             losses, backward, _ = jax.vjp(summed, values, has_aux=True)
             picked = jax.nn.one_hot(indices, len(losses), dtype=losses.dtype)
             (grads,) = jax.vmap(backward)(picked)
-            return _reduced(losses[indices], grads, weights, directions, **options)
+            return reduced(losses[indices], grads, weights, directions, **options)
 
         return jax.jit(chunk, static_argnames=("squares", "keep"))
 
 
-def _reduced(
-    losses: Any,
-    grads: Any,
-    weights: Any,
-    directions: Any,
-    *,
-    squares: bool,
-    keep: bool,
-) -> dict[str, Any]:
-    """The fields of a `Chunk`; grads: [chunk, *shape] by name, weights: [chunk]."""
-    grads = {
-        name: _wide(g) * weights.reshape(-1, *(1,) * (g.ndim - 1))
-        for name, g in grads.items()
-    }
-    flat = {name: g.reshape(g.shape[0], -1) for name, g in grads.items()}
-    products = [
-        sum(jnp.matmul(flat[n], d[n].ravel(), precision=_HIGHEST) for n in flat)
-        for d in directions
-    ]
-    return {
-        "losses": losses * weights,
-        "squared_norms": sum(jnp.square(g).sum(1) for g in flat.values()),
-        "products": jnp.stack(products, 1) if products else jnp.zeros((len(losses), 0)),
-        "total": {name: g.sum(0) for name, g in grads.items()},
-        "squares": {n: jnp.square(g).sum(0) for n, g in grads.items()}
-        if squares
-        else None,
-        "gradients": grads if keep else None,
-    }
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = jax.jit(function)
+    return compiled
 
 
 def _num_rows(batch: Any) -> int:
@@ -324,16 +358,6 @@ def _arguments(point: Point, sample: Sample) -> tuple[Any, Any, Any, Any]:
     return dict(point.values), point.model_state, dict(sample.batch), sample.key
 
 
-def _transposed(backward: Any, outputs: Any, direction: Any) -> Any:
-    """The directional derivative by the backward pass alone.
-
-    That pass is linear in its argument; its transpose is the forward derivative.
-    """
-    zeros = jax.tree.map(jnp.zeros_like, outputs)
-    _, transpose = jax.vjp(lambda w: backward(w)[0], zeros)
-    return transpose(direction)[0]
-
-
 def _spread(x: jax.Array) -> jax.Array:
     """Cuts a chunk over the devices, where that is possible."""
     if x.shape[0] % sharding.get_mesh().size:
@@ -342,11 +366,6 @@ def _spread(x: jax.Array) -> jax.Array:
         x, sharding.get_batch_dim_sharding()
     )
     return spread
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    wide: jax.Array = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return wide
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

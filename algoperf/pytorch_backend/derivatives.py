@@ -7,19 +7,36 @@ the logits, which may be nested tuples of tensors.
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from algoperf.probe import NotMeasurable, Vector
-from algoperf.probe_base import Chunk, ChunkRequest
+from algoperf.probe import NotMeasurable, Objective, Sample, Vector
+from algoperf.probe_chunks import Chunk, ChunkRequest
 
+# Of the objective: (summed losses of rows, divisor), logits, or what `model_fn` returns, which
+# is no tensor where the loss has a term of the parameters.
+Part = Literal["__call__", "logits", "outputs"]
+_LONGEST_DOT = 2**16
 Function = Callable[[dict[str, Tensor]], Any]
 # What differentiating raises where a function has no derivative of that kind.
 NO_DERIVATIVE = (RuntimeError, ValueError, TypeError)
+
+
+class ModelCall(nn.Module):
+    """Calls functions of the objective with `inner` as the model."""
+
+    def __init__(self, inner: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.inner, self.objective = inner, objective
+
+    def forward(self, state: Any, sample: Sample, part: Part) -> Any:
+        """A part of the objective's computation; see `Part`."""
+        compute = getattr(self.objective, part)
+        return compute(self.inner, state, sample.batch, sample.key)
 
 
 @contextlib.contextmanager
@@ -199,3 +216,9 @@ def reduced(losses: Tensor, grads: dict[str, Tensor], request: ChunkRequest) -> 
 def on_host(tensor: Tensor) -> np.ndarray:
     """The values in float64."""
     return tensor.detach().double().cpu().numpy()
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """In float64, by parts: float32 loses digits over millions of terms."""
+    parts = zip(a.split(_LONGEST_DOT), b.split(_LONGEST_DOT), strict=True)
+    return torch.stack([torch.dot(x, y) for x, y in parts]).double().sum()

@@ -6,9 +6,9 @@ copied parameters (`functional_call`). Vectors are dicts of tensors by parameter
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from algoperf import spec
+from algoperf.layer_sums import Traced
 from algoperf.probe import (
     NotMeasurable,
     Objective,
@@ -27,9 +28,12 @@ from algoperf.probe import (
     ggn_scale,
     leading_size,
 )
-from algoperf.probe_base import Chunk, ChunkRequest, ProbeBase
-from algoperf.pytorch_backend import derivatives
+from algoperf.probe_base import ProbeBase
+from algoperf.probe_chunks import Chunk, ChunkRequest
+from algoperf.pytorch_backend import derivatives, layer_calls
 from algoperf.pytorch_backend.derivatives import (
+    ModelCall,
+    Part,
     mapped,
     on_host,
     plain_kernels,
@@ -39,23 +43,6 @@ from algoperf.pytorch_backend.derivatives import (
 from algoperf.pytorch_backend.distributed import ProcessGroups, Rank, unwrap
 from algoperf.pytorch_backend.dropout import Dropout
 from algoperf.pytorch_backend.layers import RunningStatistics
-
-# Of the objective: (summed losses of rows, divisor), logits, or what `model_fn` returns, which
-# is no tensor where the loss has a term of the parameters.
-_Part = Literal["__call__", "logits", "outputs"]
-
-
-class _Call(nn.Module):
-    """Calls functions of the objective with `inner` as the model."""
-
-    def __init__(self, inner: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.inner, self.objective = inner, objective
-
-    def forward(self, state: Any, sample: Sample, part: _Part) -> Any:
-        """A part of the objective's computation; see `_Part`."""
-        compute = getattr(self.objective, part)
-        return compute(self.inner, state, sample.batch, sample.key)
 
 
 class TorchProbe(ProbeBase):
@@ -77,7 +64,7 @@ class TorchProbe(ProbeBase):
         self.num_parameters = sum(
             int(np.prod(shape.shape_tuple)) for shape in shapes.values()
         )
-        self._call: _Call | None = None
+        self._call: ModelCall | None = None
         self._carries = False  # state from batch to batch
         self._dropouts: list[Dropout] = []
 
@@ -92,7 +79,7 @@ class TorchProbe(ProbeBase):
         state = mapped(lambda x: x.detach().clone(), model_state)
         return Point({n: named[n].detach().clone() for n in self.names}, state)
 
-    def _make(self, params: Any) -> _Call:
+    def _make(self, params: Any) -> ModelCall:
         workload: Any = self.objective.workload
         own = copy.deepcopy(workload.isolated(params, None)[0]).train()
         parts = list(own.modules())
@@ -100,7 +87,7 @@ class TorchProbe(ProbeBase):
         self.couples_examples = any(
             isinstance(part, RunningStatistics | _NormBase) for part in parts
         )
-        return _Call(own, self.objective)
+        return ModelCall(own, self.objective)
 
     def copy_sample(self, sample: Sample) -> Sample:
         """See `algoperf.probe.Probe`."""
@@ -108,14 +95,24 @@ class TorchProbe(ProbeBase):
 
     def dots(self, a: Vector, b: Vector) -> np.ndarray:
         """See `algoperf.probe.Probe`."""
-        products = [torch.sum(a[n].float() * b[n].float()) for n in self.names]
-        return torch.stack(products).double().cpu().numpy()
+        products = [
+            derivatives.dot(a[n].float().flatten(), b[n].float().flatten())
+            for n in self.names
+        ]
+        return torch.stack(products).cpu().numpy()
 
     def combine(self, a: float, x: Vector, b: float, y: Vector) -> Vector:
         """See `algoperf.probe.Probe`."""
         if b == 0:
             return {name: a * tensor for name, tensor in x.items()}
+        if a == 1:
+            return {name: torch.add(x[name], y[name], alpha=b) for name in x}
         return {name: torch.add(b * y[name], x[name], alpha=a) for name in x}
+
+    def held(self, params: Any) -> Vector:
+        """See `algoperf.probe.Probe`."""
+        named = dict(nn.Module.named_parameters(unwrap(params)))
+        return {name: named[name].detach() for name in self.names}
 
     def from_numpy(self, arrays: Mapping[str, np.ndarray]) -> Vector:
         """See `algoperf.probe.Probe`."""
@@ -147,7 +144,7 @@ class TorchProbe(ProbeBase):
     # Losses and derivatives of the whole batch
 
     def _function(
-        self, point: Point, sample: Sample, part: _Part = "__call__"
+        self, point: Point, sample: Sample, part: Part = "__call__"
     ) -> derivatives.Function:
         """Of parameter values: the logits, or rows' losses and what they are divided by."""
         call = self._call
@@ -171,19 +168,33 @@ class TorchProbe(ProbeBase):
             summed, valid = self._function(point, sample)(dict(point.values))
         return on_host(summed), float(valid)
 
-    def gradient(self, point: Point, sample: Sample) -> tuple[np.ndarray, Vector]:
-        """See `algoperf.probe.Probe`."""
+    def batch_gradient(
+        self, point: Point, sample: Sample
+    ) -> tuple[np.ndarray, float, Vector]:
+        """See `ProbeBase`."""
         values = derivatives.variables(point.values)
         with plain_kernels():
             summed, valid = self._function(point, sample)(values)
             rows = self.rows_of(sample, len(summed), float(valid))
             found = derivatives.gradient(summed.sum() / rows.num_valid, values)
-        return self.normalised(rows, on_host(summed)), self.added(found)
+        return on_host(summed), float(valid), self.added(found)
 
-    def slopes(
-        self, point: Point, sample: Sample, direction: Vector
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `algoperf.probe.Probe`."""
+    def trace(
+        self, point: Point, sample: Sample, *, with_gradient: bool
+    ) -> Traced | None:
+        """See `ProbeBase`."""
+        return layer_calls.trace(
+            self._function(point, sample, "outputs"),
+            self.objective,
+            sample.batch,
+            point.values,
+            with_gradient=with_gradient,
+        )
+
+    def batch_slopes(
+        self, point: Point, sample: Sample, directions: Sequence[Vector]
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """See `ProbeBase`."""
         self._refuse_coupled()
         function = self._function(point, sample)
         outputs = self._function(point, sample, "outputs")
@@ -197,13 +208,13 @@ class TorchProbe(ProbeBase):
             "one by one": partial(derivatives.row_slopes, function),
         }
         if "slopes" not in self.routes:
-            self.routes["slopes"] = self._first_that_works(routes, point, direction)
+            self.routes["slopes"] = self._first_that_works(routes, point, directions[0])
+        compute = routes[self.routes["slopes"]]
         with plain_kernels():
-            found = routes[self.routes["slopes"]](point.values, direction)
-        summed, slopes, valid = found
-        rows = self.rows_of(sample, len(summed), float(valid))
-        both = (on_host(summed), on_host(slopes))
-        return self.normalised(rows, both[0]), self.normalised(rows, both[1])
+            found = [compute(point.values, direction) for direction in directions]
+        summed, _, valid = found[0]
+        slopes = np.stack([on_host(slope) for _, slope, _ in found], 1)
+        return on_host(summed), slopes, float(valid)
 
     def _first_that_works(
         self,

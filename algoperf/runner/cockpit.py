@@ -19,9 +19,11 @@ def plan_of(settings: Settings) -> Plan | None:
     if settings.cockpit is None:
         return None
     curvature.check_proxy(settings.cockpit_curvature)
+    adapt_bins = settings.cockpit_adapt_bins
     return Plan(
         configurations.quantities(settings.cockpit),
         schedules.parse(settings.cockpit_every),
+        adapt_bins=None if adapt_bins is None else schedules.parse(adapt_bins),
     )
 
 
@@ -92,6 +94,7 @@ def describe(
         "configuration": settings.cockpit,
         "quantities": list(plan.names),
         "schedule": str(plan.schedule),
+        "adapt_bins": "never" if plan.adapt_bins is None else str(plan.adapt_bins),
         "curvature": settings.cockpit_curvature,
         "batch_norm": f"coupled losses; gradients of single examples: "
         f"{settings.cockpit_batch_norm}",
@@ -99,7 +102,7 @@ def describe(
         "dropout_rate": objective.dropout_rate,
         "label_smoothing": objective.label_smoothing,
         "weight_decay": "in no gradient, as the optimizer adds it",
-        "weights": "those that the step trained from",
+        "weights": "those that the submission holds when the step begins",
         "precision": settings.precision,
         "devices": backend.describe_devices(),
         "parameters": shapes,

@@ -133,10 +133,11 @@ def launch(plan: TrialPlan, observers: Sequence[TrialObserver] = ()) -> Ending:
         office = Office(Path(folder))
         variables = environment(plan, office)  # before a logger sets any
         audience = Audience(plan, [*loggers.make(plan.settings.log_to), *observers])
-        audience.start()
-        record = None
+        stop, record = StopRequest(), None
+        with stop.listen():  # a logger may take long to start
+            audience.start()
         try:
-            ending = _launch(plan, office, variables, audience)
+            ending = _launch(plan, office, variables, audience, stop)
             record = logs.read_outcome(plan.folder) or ending.record()
             return ending
         finally:
@@ -144,9 +145,12 @@ def launch(plan: TrialPlan, observers: Sequence[TrialObserver] = ()) -> Ending:
 
 
 def _launch(
-    plan: TrialPlan, office: Office, variables: Mapping[str, str], audience: Audience
+    plan: TrialPlan,
+    office: Office,
+    variables: Mapping[str, str],
+    audience: Audience,
+    stop: StopRequest,
 ) -> Ending:
-    stop = StopRequest()
     office.plan_file.write_text(plan.dumps())
     launch = {"launcher": os.getpid(), "at": time.perf_counter()}
     office.launch_file.write_text(json.dumps(launch))
@@ -157,6 +161,8 @@ def _launch(
     tree = ProcessTree(_command(plan.settings, office), variables)
     try:
         with stop.listen(then=lambda: tree.notify(TRIAL_MODULE)):
+            if stop.is_set:
+                tree.notify(TRIAL_MODULE)
             death = _wait(tree, office, plan.settings, stop, audience)
     finally:
         tree.end()

@@ -112,6 +112,7 @@ class Settings:
     # Instruments: a configuration or a list of quantities, and their schedule; see `cockpit`.
     cockpit: str | None = None
     cockpit_every: str = "10"
+    cockpit_adapt_bins: str | None = None  # a schedule; None: histograms' ranges stay
     cockpit_curvature: str = "ggn_mc"
     cockpit_batch_norm: str = "refuse"
     # Trials with these are never scored: where to write profiles of which steps; a debugger.

@@ -56,6 +56,14 @@ class SearchSpace:
             for row in zip(*columns, strict=True)
         ]
 
+    def random_points(self, seed: int, number: int) -> list[Point]:
+        """Points that are drawn independently: random search; more only append points."""
+        random = np.random.default_rng(seed)
+        return [
+            {name: _scale(d, random.random()) for name, d in self.dimensions.items()}
+            for _ in range(number)
+        ]
+
 
 class PointList:
     """An explicit list of points (an OptList), sampled without replacement."""

@@ -22,17 +22,17 @@ def make_document(
     board: Leaderboard,
     *,
     title: str = "",
+    description: str = "",
     command: str = "",
     targets_file: Path | None = None,
 ) -> Document:
     """Everything that a report says about a leaderboard.
 
-    title: of the board. command: what was typed to write the report. targets_file: the file of
-    targets that was used.
+    title, description: of the board. command: what was typed to write the report. targets_file:
+    the file of targets that was used.
     """
     pool = board.pool
-    can_resample = pool.num_studies * pool.num_trials > 1
-    found = bootstrap(board) if can_resample else None
+    found = resampled(board)
     sections = [
         results.leaderboard_section(board, found),
         results.profiles_section(board),
@@ -52,14 +52,21 @@ def make_document(
     ]
     return Document(
         title=title or _TITLE,
-        summary=_summary(board),
+        description=description,
+        summary=summary(board),
         sections=sections,
-        banner=_banner(board),
+        banner=banner(board),
         warnings=[*pool.warnings, *_own_warnings(board, found)],
         notes=pool.notes,
         leaderboard=board.as_dict(),
         generator=f"algoperf {algoperf.__version__}",
     )
+
+
+def resampled(board: Leaderboard) -> Uncertainty | None:
+    """What resampling tells; None where nothing can be drawn anew."""
+    can_resample = board.pool.num_studies * board.pool.num_trials > 1
+    return bootstrap(board) if can_resample else None
 
 
 def _present(section: Section | None) -> list[Section]:
@@ -83,9 +90,9 @@ def analysis_document(board: Leaderboard, section: Section) -> Document:
     pool = board.pool
     return Document(
         title=section.title,
-        summary=_summary(board),
+        summary=summary(board),
         sections=[section],
-        banner=_banner(board),
+        banner=banner(board),
         warnings=pool.warnings,
         notes=pool.notes,
         leaderboard=board.as_dict(),
@@ -97,7 +104,8 @@ def _is_race(board: Leaderboard) -> bool:
     return len(board.entries) > 1
 
 
-def _summary(board: Leaderboard) -> list[tuple[str, str]]:
+def summary(board: Leaderboard) -> list[tuple[str, str]]:
+    """What a reader must know of a board before anything else, as (label, value)."""
     pool = board.pool
     num_trials = sum(sum(entry.outcomes.values()) for entry in board.entries)
     workloads = f"{len(pool.bases)} base"
@@ -115,7 +123,8 @@ def _summary(board: Leaderboard) -> list[tuple[str, str]]:
     ]
 
 
-def _banner(board: Leaderboard) -> str:
+def banner(board: Leaderboard) -> str:
+    """What must not be overlooked; empty: nothing."""
     if board.pool.tier != "full":
         return (
             "Development tier: these workloads are small stand-ins for development. "

@@ -52,7 +52,8 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text with LaTeX's special characters escaped, in one line."""
     return _PATTERN.sub(lambda match: _SPECIAL[match[0]], _line(text))
 
 
@@ -60,7 +61,7 @@ def _table(table: DataTable, banner: str) -> Iterator[str]:
     spec = "".join("r" if column.is_numeric else "l" for column in table.columns)
     caption = f"{table.caption}. {banner} {table.note}".replace("  ", " ").strip()
     yield r"\begin{table}"
-    yield rf"  \caption{{{_plain(caption)}}}"
+    yield rf"  \caption{{{plain(caption)}}}"
     yield rf"  \label{{tab:{table.key.replace('_', '-')}}}"
     yield r"  \centering\small"
     yield rf"  \begin{{tabular}}{{{spec}}}"
@@ -75,4 +76,4 @@ def _table(table: DataTable, banner: str) -> Iterator[str]:
 
 
 def _row(cells: list[str]) -> str:
-    return rf"    {' & '.join(map(_plain, cells))} \\"
+    return rf"    {' & '.join(map(plain, cells))} \\"

@@ -1,10 +1,14 @@
 """What was found: the leaderboard, performance profiles, and times by workload."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from algoperf.logs import Trial
+
+from ..checks import is_verified
 from ..leaderboard import Entry, Leaderboard, Speedup
 from ..tables import Interval
 from ..times import Measure
@@ -66,6 +70,13 @@ def _board(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     ]
     if found:
         columns.append(Column(f"ranks, {found.level:.0%}"))
+    marks = {
+        entry.submission: verified_cell(board.pool.trials(entry.submission))
+        for entry in board.entries
+    }
+    has_marks = any(cell.text for cell in marks.values())
+    if has_marks:
+        columns.append(Column("verified", first_order=_DESCENDING))
     if board.reference:
         columns.append(
             Column(f"speed-up over {board.reference}", first_order=_DESCENDING)
@@ -83,6 +94,8 @@ def _board(board: Leaderboard, found: Uncertainty | None) -> DataTable:
         ]
         if found:
             row.append(_ranks_cell(found, i))
+        if has_marks:
+            row.append(marks[entry.submission])
         if entry.speedup:
             row.append(_speedup_cell(entry, found))
         rows.append(row)
@@ -119,10 +132,26 @@ def _num_misses(speedup: Speedup) -> int:
     return len(speedup.misses) + len(speedup.reference_misses)
 
 
+def verified_cell(trials: Sequence[Trial]) -> Cell:
+    """How many of the trials that claim their target were evaluated again and agree."""
+    claims = [trial for trial in trials if trial.claims_target]
+    if not claims:
+        return Cell("")
+    good = sum(map(is_verified, claims))
+    return Cell(f"{good} of {len(claims)}", good)
+
+
 def _board_note(board: Leaderboard) -> str:
     parts = []
     if len({entry.rank for entry in board.entries}) < len(board.entries):
         parts.append("= marks equal scores.")
+    if any(
+        t.claims_target for e in board.entries for t in board.pool.trials(e.submission)
+    ):
+        parts.append(
+            "Verified: trials that claim their target and whose results `algoperf verify` "
+            "computed again."
+        )
     speedups = [entry.speedup for entry in board.entries if entry.speedup]
     if speedups:
         parts.append(
@@ -206,8 +235,8 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     for name in board.pool.scored_workloads:
         times = [entry.seconds[name] for entry in board.entries]
         unit = time_unit(max((t for t in times if math.isfinite(t)), default=0.0))
-        cells = [_time_cell(entry, name, unit, found) for entry in board.entries]
-        rows.append([_workload_cell(board, name), *cells])
+        cells = [time_cell(entry, name, unit, found) for entry in board.entries]
+        rows.append([workload_cell(board, name), *cells])
     columns = [_WORKLOAD, *(Column(entry.submission) for entry in board.entries)]
     note = f"{NONE}: missed in the median."
     if found:
@@ -219,7 +248,7 @@ def _times_table(board: Leaderboard, found: Uncertainty | None) -> DataTable:
     return DataTable("times", "Median time to target", columns, rows, note)
 
 
-def _workload_cell(board: Leaderboard, workload: str) -> Cell:
+def workload_cell(board: Leaderboard, workload: str) -> Cell:
     """The name, and what must be reached on which split."""
     target = board.pool.target(workload)
     split = board.pool.ruleset.scored_split
@@ -234,9 +263,10 @@ def _workload_cell(board: Leaderboard, workload: str) -> Cell:
     )
 
 
-def _time_cell(
+def time_cell(
     entry: Entry, workload: str, unit: TimeUnit, found: Uncertainty | None
 ) -> Cell:
+    """A submission's median time on a workload with its interval."""
     seconds = entry.seconds[workload]
     details = []
     interval = found.seconds[entry.submission][workload] if found else None

@@ -214,7 +214,7 @@ h1{font-size:1.5rem}
 section{margin-top:40px}
 th,td{padding:7px 10px}
 caption{padding-left:10px}
-caption span{left:10px}
+caption span{left:10px;max-width:min(100%,calc(100vw - 140px))}
 table{font-size:14px}
 tbody th{max-width:9.5rem;overflow-wrap:anywhere}
 thead th.first{max-width:9.5rem}

@@ -142,15 +142,22 @@ def _note(board: Leaderboard, submission: str, trials: Sequence[Trial]) -> str:
     return " ".join(parts)
 
 
-def tuning_section(board: Leaderboard) -> Section | None:
-    """Best values by each hyperparameter; None where no hyperparameter differs."""
+def tuning_section(
+    board: Leaderboard, workloads: Sequence[str] | None = None
+) -> Section | None:
+    """Best values by each hyperparameter; None where no hyperparameter differs.
+
+    workloads: those that are shown; else all.
+    """
+    shown = board.pool.scored_workloads if workloads is None else workloads
     names = [entry.submission for entry in board.entries]
     trials = {name: listed_trials(board, name) for name in names}
     varied = {name: points.varied(of) for name, of in trials.items()}
+    groups = ((w, _tuning_charts(board, w, trials, varied)) for w in shown)
     blocks = [
-        block
-        for workload in board.pool.scored_workloads
-        if (block := _tuning_charts(board, workload, trials, varied))
+        _folded(board, workload, charts, is_only=len(shown) == 1)
+        for workload, charts in groups
+        if charts
     ]
     if not blocks:
         return None
@@ -164,12 +171,20 @@ def tuning_section(board: Leaderboard) -> Section | None:
     )
 
 
+def _folded(
+    board: Leaderboard, workload: str, charts: list[Chart], *, is_only: bool
+) -> Charts:
+    metric = board.pool.target(workload).metric
+    fold = "" if is_only else f"{workload}: validation {metric}"
+    return Charts(charts, [entry.submission for entry in board.entries], fold=fold)
+
+
 def _tuning_charts(
     board: Leaderboard,
     workload: str,
     trials: Mapping[str, Sequence[Trial]],
     varied: Mapping[str, Sequence[str]],
-) -> Charts | None:
+) -> list[Chart]:
     target = board.pool.target(workload)
     shown = {
         name: [trial for trial in of if trial.id.workload == workload]
@@ -185,11 +200,7 @@ def _tuning_charts(
         }
         if any(chosen.values()):
             charts.append(_tuning_chart(board, target, parameter, chosen))
-    if not charts:
-        return None
-    is_only = len(board.pool.scored_workloads) == 1
-    fold = "" if is_only else f"{workload}: validation {target.metric}"
-    return Charts(charts, [*trials], fold=fold)
+    return charts
 
 
 def _tuning_chart(

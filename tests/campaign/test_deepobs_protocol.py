@@ -2,13 +2,14 @@
 
 import json
 import math
+import statistics
 from pathlib import Path
 
 import pytest
 
 from algoperf import cli, logs
 from algoperf.campaign import control, deepobs_points, stages
-from algoperf.errors import BadSettings
+from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.outcome import Outcome, OutcomeRecord
 from algoperf.scoring.protocols.deepobs import experiments, folders, indicators
 from algoperf.trial_meta import TrialMeta
@@ -31,7 +32,8 @@ def record(folder: Path, point, losses, outcome=Outcome.NOT_REACHED) -> None:
     log.start(TrialMeta(), {}, point)
     for epoch, loss in enumerate(losses):
         log.add_evaluation(row(7 * epoch, loss))
-    log.finish(OutcomeRecord(outcome, "as the test says"))
+    seconds = {"total": 120.0, "submission": 60.0}
+    log.finish(OutcomeRecord(outcome, "as the test says", seconds=seconds))
 
 
 class Trainer:
@@ -39,6 +41,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self.trained: list[str] = []
+        self.seeds: dict[str, set[int]] = {}
         self.crashes: set[float] = set()
         self.is_stopped = False
 
@@ -48,6 +51,7 @@ class Trainer:
                 return False
             rate = plan.point["learning_rate"]
             stage = "tuning" if plan.folder.parents[3].name == "tuning" else "repeats"
+            self.seeds.setdefault(stage, set()).add(plan.seed)
             self.trained.append(f"{stage} {plan.settings.experiment_name} {rate:g}")
             final = 90 + 10 * abs(math.log10(rate) + 2) - plan.study / 10
             losses = [350 + (final - 350) * i / EPOCHS for i in range(EPOCHS + 1)]
@@ -104,6 +108,51 @@ def test_points_are_a_grid_on_top_of_a_base(rates):
     assert only == {"learning_rate": 1.0, "beta": 0.5, "gamma": 1}
 
 
+def test_each_optimizer_may_have_a_list_of_its_own(rates):
+    rates.write_text('{"sgd": [0.1, 1], "adam": [{"learning_rate": 0.001}]}')
+    found = deepobs_points.points(str(rates), {"beta": 0.9}, optimizer="adam")
+    assert found == [{"beta": 0.9, "learning_rate": 0.001}]
+    with pytest.raises(BadSettings, match=r"no list for 'momentum'.*sgd, adam"):
+        deepobs_points.points(str(rates), {}, optimizer="momentum")
+
+
+def test_random_search_draws_from_the_grid_s_range_and_from_those_of_the_base():
+    momentum = {"min": 0.5, "max": 1.0, "scaling": "linear"}
+    base = {"momentum": momentum, "nesterov": {"feasible_points": [True, False]}}
+    found = deepobs_points.points("random:300", {**base, "decay": 0.0})
+    rates = [math.log10(point["learning_rate"]) for point in found]
+    assert all(-5 <= rate <= 2 for rate in rates)
+    # Evenly over seven decades: mean and deviation, within four standard errors.
+    assert statistics.mean(rates) == pytest.approx(-1.5, abs=4 * 2.02 / 300**0.5)
+    assert statistics.pstdev(rates) == pytest.approx(7 / 12**0.5, rel=0.15)
+    assert all(0.5 <= point["momentum"] <= 1 for point in found)
+    assert {point["nesterov"] for point in found} == {True, False}
+    assert {point["decay"] for point in found} == {0.0}
+
+
+def test_random_points_depend_on_the_seed_and_the_optimizer_and_grow():
+    def draw(grid="random:5", **more):
+        points = deepobs_points.points(grid, {}, **more)
+        return [point["learning_rate"] for point in points]
+
+    assert draw() == draw()
+    assert draw("random:9")[:5] == draw()
+    assert draw(seed=1) != draw()
+    assert draw(optimizer="adam") != draw()
+
+
+@pytest.mark.parametrize("grid", ["5", "file"])
+def test_ranges_without_random_search_are_refused(rates, grid):
+    base = {"beta": {"min": 0.5, "max": 1.0, "scaling": "linear"}}
+    with pytest.raises(BadSettings, match="random:N"):
+        deepobs_points.points(str(rates) if grid == "file" else grid, base)
+
+
+def test_a_range_that_is_none_is_named():
+    with pytest.raises(AlgoPerfError, match="'beta' lacks max"):
+        deepobs_points.points("random:5", {"beta": {"min": 1, "scaling": "log"}})
+
+
 @pytest.mark.parametrize(
     "text",
     ["{}", "[]", "[", '["a"]', "[true]", "[NaN]", "[-1]", "[null]", "[1, 1.0]", "[[1]]"]
@@ -115,7 +164,19 @@ def test_a_grid_that_is_no_list_of_rates_is_refused(rates, text):
         deepobs_points.points(str(rates), {})
 
 
-@pytest.mark.parametrize("grid", ["0", "1", "10001", "9" * 30, "no_such_file.json"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        "0",
+        "1",
+        "10001",
+        "9" * 30,
+        "no_such_file.json",
+        "random:",
+        "random:1",
+        "random:x",
+    ],
+)
 def test_a_grid_of_no_sensible_size_is_refused(grid):
     with pytest.raises(BadSettings):
         deepobs_points.points(grid, {})
@@ -129,6 +190,19 @@ def test_the_grid_is_tried_once_and_the_best_point_with_every_seed(trainer, prot
     assert repeated == ["repeats sgd 0.01"] * 3
     assert "89.80 ± 0.10" in out  # of studies 1 to 3: not of the run that was selected
     assert "6 runs" in out
+
+
+def test_no_repeat_is_the_run_that_was_chosen_over_again(trainer, protocol):
+    protocol(grid=2)
+    assert [len(trainer.seeds[stage]) for stage in ("tuning", "repeats")] == [2, 3]
+    assert not trainer.seeds["tuning"] & trainer.seeds["repeats"]
+
+
+def test_the_search_tells_how_long_the_repeats_may_take(trainer, protocol):
+    _, out, _ = protocol()
+    assert "3 repeats; by the runs of the search they take about 6.0 min in all" in out
+    _, out, _ = protocol("--jobs", "2")
+    assert "about 3.0 min in all" in out
 
 
 def test_given_again_only_what_is_missing_is_run(trainer, protocol):
@@ -201,7 +275,7 @@ def test_results_are_written_in_the_published_layout_and_stand_beside_others(
     assert scan.left_out == []
     assert len(scan.runs) == 2 + 3
     (result,) = indicators.results(scan.runs)
-    assert [run.seed for run in result.chosen.runs] == [1, 2, 3]
+    assert [run.seed for run in result.chosen.runs] == [42, 43, 44]
     status, out, _ = protocol(
         "--read", tmp_path / "published", optimizers=("momentum",)
     )
@@ -236,9 +310,13 @@ def test_an_optimizer_that_stands_in_a_read_folder_is_refused_before_anything_ru
         (["--problems", "mnist_mlq"], "Did you mean"),
         (["--problems", "mnist"], "there is no problem 'mnist'"),
         (["--problems", "smal"], "small"),
+        (["--runtime", "2", "--runtime-problem", "small"], "--runtime-problem"),
+        (["--runtime", "2", "--runtime-problem", "mnist"], "--runtime-problem"),
+        (["--runtime", "2"], "compares optimizers with sgd"),
+        (["--runtime", "0"], "--runtime"),
         (["--seeds", "0"], "--seeds"),
         (["--base", "no_such.json"], "no_such.json"),
-        (["--grid", "2.5"], "a whole number, or a JSON file"),
+        (["--grid", "2.5"], "a whole number, random:N, or a JSON file"),
         (["--folder", f"{__file__}/inside"], "is no folder"),
         (["--write", __file__], "--write"),
         (["--read", "no_such_folder"], "no_such_folder"),
@@ -288,6 +366,23 @@ def test_a_trial_becomes_a_run_whose_seed_is_its_study(tmp_path):
     assert run.curves["test_losses"][-1] == 1
     assert run.curves["train_losses"][-1] == -1
     assert not run.has_diverged
+
+
+def test_the_test_of_imagenet_is_in_the_columns_of_the_validation_split(tmp_path):
+    identity = logs.TrialId("sgd", 1, "imagenet_vgg16", "jax", 1)
+    log = logs.TrialLog(identity.folder(tmp_path))
+    identity.folder(tmp_path).mkdir(parents=True)
+    log.start(TrialMeta(), {}, {"learning_rate": 0.1})
+    for epoch in range(EPOCHS + 1):
+        metrics = {"train/loss": 6.0, "train/accuracy": 0.1}
+        metrics |= {"validation/loss": 7.0 - epoch / 100, "validation/accuracy": 0.2}
+        time = float(epoch)
+        log.add_evaluation(logs.EvaluationRow(epoch, time, 0, 0, 0, time, metrics))
+    log.finish(OutcomeRecord(Outcome.NOT_REACHED, "as the test says"))
+    trial = logs.read_trial(identity, identity.folder(tmp_path))
+    (run,) = experiments.runs_of([trial]).runs
+    assert run.curves["test_losses"][-1] == 6
+    assert run.curves["train_accuracies"][-1] == 0.1
 
 
 def test_a_trial_that_diverged_holds_its_initial_values(tmp_path):

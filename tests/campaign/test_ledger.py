@@ -93,6 +93,19 @@ def test_code_that_changes_under_a_campaign_is_refused_once_it_has_run(
         Campaign(plan).write_manifest()
 
 
+def test_a_campaign_of_an_earlier_version_goes_on(make_plan):
+    """Its manifest lacks a key that plans have had since."""
+    campaign = Campaign(make_plan())
+    path = campaign.write_manifest()
+    content = json.loads(path.read_text())
+    del content["plan"]["by_steps"]
+    path.write_text(json.dumps(content))
+    campaign.write_manifest()
+    changed = dataclasses.replace(campaign.plan, by_steps=True)
+    with pytest.raises(BadSettings, match="by_steps = False; this plan has True"):
+        Campaign(changed).write_manifest()
+
+
 def test_scoring_passes_over_what_a_campaign_keeps_without_a_word(make_plan):
     ledger = Campaign(make_plan())
     ledger.write_manifest()

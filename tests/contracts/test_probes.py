@@ -23,6 +23,8 @@ ONE_BY_ONE = {
     "ogbg_mini",
 }
 CLOSE = 2e-4  # of float32 sums, relative
+# Of finite differences, relative to the direction; the conformer's slopes have less digits.
+STEPS = {"librispeech_conformer_mini": 3e-2}
 
 
 def cases(*frameworks):
@@ -115,6 +117,11 @@ def probed(prepared, data_dir):
     return make
 
 
+def slopes_of(probe, *arguments):
+    losses, slopes = probe.slopes(*arguments[:-1], [arguments[-1]])
+    return losses, slopes.T
+
+
 def close(value, scale=0.0):
     return pytest.approx(value, rel=CLOSE, abs=CLOSE * abs(scale) + 1e-9)
 
@@ -164,7 +171,7 @@ def test_slopes_are_the_products_of_single_gradients_with_the_direction(
     name, framework, probed
 ):
     p = probed(name, framework)
-    losses, slopes = p.probe.slopes(p.point, p.sample, p.direction)
+    losses, (slopes,) = slopes_of(p.probe, p.point, p.sample, p.direction)
     _, gradient = p.probe.gradient(p.point, p.sample)
     scale = np.abs(slopes).max()
     mean = p.probe.dots(gradient, p.direction).sum()
@@ -178,8 +185,8 @@ def test_slopes_are_the_products_of_single_gradients_with_the_direction(
     squares = p.probe.to_numpy(sums.squares)
     total = sum(np.sum(array, dtype=np.float64) for array in squares.values())
     assert total == close(sums.squared_norms.sum())
-    route = "one by one" if name in ONE_BY_ONE else "together"
-    assert p.probe.routes["individual"] == route
+    is_apart = p.probe.routes["individual"] != "one by one"
+    assert is_apart == (name not in ONE_BY_ONE)
 
 
 @each
@@ -226,12 +233,14 @@ def test_the_hessian_is_the_change_of_the_gradient(name, framework, probed):
     except NotMeasurable:
         assert p.workload.loss_type is spec.LossType.CTC_LOSS
         return
-    step = 1e-4 * float(np.sqrt(1 / p.probe.dots(p.direction, p.direction).sum()))
+    step = STEPS.get(name, 1e-4) * float(
+        np.sqrt(1 / p.probe.dots(p.direction, p.direction).sum())
+    )
     ends = []
     for side in (-step, step):
         values = p.probe.combine(1.0, p.point.values, side, p.direction)
         point = type(p.point)(values, p.point.model_state)
-        _, slopes = p.probe.slopes(point, p.sample, p.direction)
+        _, (slopes,) = slopes_of(p.probe, point, p.sample, p.direction)
         ends.append(slopes.mean())
     estimate = (ends[1] - ends[0]) / (2 * step)
     exact = p.probe.dots(curved, p.direction).sum()
@@ -273,7 +282,7 @@ def test_both_frameworks_measure_the_same(name, probed, prepared, data_dir):
         plain = p.backend.probe(Objective(p.workload, dropout_rate=0.0))
         point = plain.copy(p.params, p.state)
         _, gradient = plain.gradient(point, p.sample)
-        losses, slopes = plain.slopes(point, p.sample, p.direction)
+        losses, (slopes,) = slopes_of(plain, point, p.sample, p.direction)
         sums = plain.individual(point, p.sample, Wanted([gradient]))
         found.append((losses, slopes, sums.squared_norms, sums.products[:, 0]))
     for ours, theirs in zip(*found, strict=True):

@@ -1,6 +1,7 @@
 """Instruments on the toy benchmark: what they write, and that they change nothing."""
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -117,6 +118,12 @@ def _vector(parameters):
 
 
 def _end(theta, batch, unit):
+    losses, grads = _examples(theta, batch)
+    return End.of(losses, grads @ unit)
+
+
+def _examples(theta, batch):
+    """Losses and gradients of single examples."""
     inputs, labels = batch["inputs"], batch["targets"]
     weight, bias = theta[:-2].reshape(-1, 2), theta[-2:]
     logits = inputs @ weight + bias
@@ -126,18 +133,20 @@ def _end(theta, batch, unit):
     grads = np.concatenate(
         [(inputs[:, :, None] * errors[:, None]).reshape(len(labels), -1), errors], 1
     )
-    return End.of(losses, grads @ unit)
+    return losses, grads
 
 
-def test_a_resumed_trial_measures_what_a_whole_one_does(run, toy):
-    whole = instrument_logs.read(run("whole", cockpit="full", cockpit_every="1"))
+@pytest.mark.parametrize("adapt_bins", [None, "1"])
+def test_a_resumed_trial_measures_what_a_whole_one_does(run, toy, adapt_bins):
+    more = {"cockpit_every": "1", "cockpit_adapt_bins": adapt_bins}
+    whole = instrument_logs.read(run("whole", cockpit="full", **more))
     settings = {
         "experiment_name": "cut",
         "num_trials": 1,
         "workload": "blobs_never",
         "eval_period_steps": 4,
         "cockpit": "full",
-        "cockpit_every": "1",
+        **more,
     }
     assert experiment.run(toy(**settings, max_global_steps=6))
     (trial,) = logs.read(toy(**settings).experiment_dir / "cut")
@@ -146,6 +155,50 @@ def test_a_resumed_trial_measures_what_a_whole_one_does(run, toy):
     resumed = instrument_logs.read(trial.folder)
     assert len(resumed.headers) == 2
     assert resumed.steps == whole.steps
+
+
+def test_ranges_of_histograms_follow_the_largest_elements(run):
+    names = "GradHist1d,GradHist2d,Parameters"
+    folder = run(cockpit=names, cockpit_every="1", cockpit_adapt_bins="2")
+    found = instrument_logs.read(folder)
+    bins = [found.steps[step]["GradHist1d"]["bins"] for step in range(4)]
+    pairs = [found.steps[step]["GradHist2d"]["bins"] for step in range(4)]
+    assert bins[0] == [100, -2, 2] and pairs[0] == [[40, -1, 1], [50, -2, 2]]
+    largest = []
+    for step in (0, 2):
+        theta = _vector(found.steps[step]["Parameters"])
+        _, grads = _examples(theta, _batch(folder, step))
+        largest.append((np.abs(grads).max(), np.abs(theta).max()))
+    for step, (gradient, parameter) in zip((1, 3), largest, strict=True):
+        assert bins[step] == pytest.approx([100, -gradient, gradient])
+        by_gradient, by_parameter = pairs[step]
+        assert by_gradient == pytest.approx([40, -gradient, gradient])
+        assert by_parameter == pytest.approx([50, -parameter, parameter])
+    assert bins[2] == bins[1] and pairs[2] == pairs[1]
+
+
+def test_alpha_is_refused_where_an_evaluation_replaces_the_parameters(run, toy):
+    averaging = toy().submission_path.read_text() + textwrap.dedent(
+        """
+        def prepare_for_eval(
+            workload, current_param_container, current_params_types, model_state,
+            hyperparameters, loss_type, optimizer_state, eval_results, global_step, rng,
+        ):
+            halved = {n: 0.5 * x for n, x in current_param_container.items()}
+            return optimizer_state, halved, model_state
+        """
+    )
+    path = toy().experiment_dir.parent / "averaging.py"
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(averaging)
+    changes = {"submission_path": path, "cockpit": "light", "cockpit_every": "1"}
+    found = instrument_logs.read(run("averaging", **changes))
+    evaluated_after = {s for s in range(STEPS - 1) if "Alpha" not in found.steps[s]}
+    # An evaluation follows the first step, and every fourth one.
+    assert evaluated_after and len(evaluated_after) < STEPS - 1
+    assert "prepare_for_eval" in found.refused["Alpha"]
+    plain = instrument_logs.read(run("plain", cockpit="light", cockpit_every="1"))
+    assert "Alpha" not in plain.refused
 
 
 def test_a_run_may_gain_and_lose_instruments(run, toy):

@@ -142,3 +142,35 @@ def test_the_dropout_module_needs_a_key_only_when_it_drops():
     assert module.apply({}, x, 0.0, train=True) is x
     dropped = module.apply({}, x, 0.5, train=True, rngs={"dropout": KEY})
     assert (dropped == 0).any()
+
+
+def plain_gram(x):
+    return jnp.einsum("bid,bjd->bij", x, x)
+
+
+def curvature_along(function):
+    """A gradient's derivative along a direction, forwards over backwards."""
+
+    def result(x):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(function(x))))
+        return jax.jvp(gradient, (x,), (jnp.cos(x),))
+
+    return result
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda function: function,
+        lambda function: jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))),
+        curvature_along,
+        lambda function: lambda x: jax.vmap(function)(x[:, None]),
+    ],
+    ids=["value", "gradient", "curvature", "by example"],
+)
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_gram_matrix_is_the_product_in_all_derivatives(monkeypatch, of, is_alone):
+    monkeypatch.setattr(jax, "device_count", lambda: 1 if is_alone else 8)
+    x = jax.random.normal(KEY, (3, 4, 5))
+    got, expected = jax.jit(of(layers.gram))(x), jax.jit(of(plain_gram))(x)
+    jax.tree.map(lambda a, b: assert_close(a, b, FLOAT32_SHORT), got, expected)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import struct
 import sys
 import threading
@@ -17,6 +18,7 @@ from algoperf.errors import BadSettings, MissingDependency
 from algoperf.logs import STEP, Outcome
 from algoperf.outcome import OutcomeRecord
 from algoperf.runner import experiment, loggers
+from algoperf.runner.supervision.preemption import Preempted
 from algoperf.runner.trial_observers import TrialObserver
 
 LOGS_SCALARS = """
@@ -99,6 +101,19 @@ def test_an_observer_may_refuse_before_the_trial_begins(short):
         single.run([settings], lambda text: None, observers=[first, Refuses()])
     assert first.told[-1] == ("end", None)
     assert not settings.experiment_dir.exists()
+
+
+class IsStopped(TrialObserver):
+    """SIGTERM comes while it starts, as a slow login may see it."""
+
+    def on_start(self, trial):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_while_a_logger_starts_stops_the_run(short):
+    settings = short(num_trials=2, max_global_steps=10**6)
+    with pytest.raises(Preempted):
+        single.run([settings], lambda text: None, observers=[IsStopped()])
 
 
 def read_events(folder: Path) -> list:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from algoperf.scoring.protocols.deepobs import (
     indicators,
     report,
     runs,
+    runtime,
     tables,
 )
 from algoperf.scoring.protocols.deepobs.runs import Run, Setting
@@ -356,7 +358,7 @@ def test_optimizers_and_problems_have_the_published_order():
 
 def test_a_problem_that_is_not_ours_is_judged_by_what_it_has():
     found = indicators.results(
-        [Run("imagenet_vgg16", "SGD", {}, 1, 1, curves([0.1, 0.2], has_accuracy=True))]
+        [Run("cifar10_resnet", "SGD", {}, 1, 1, curves([0.1, 0.2], has_accuracy=True))]
     )
     assert found[0].problem.has_accuracy
     assert math.isnan(found[0].speed)
@@ -433,6 +435,9 @@ def test_the_report_has_every_file_and_its_figures_are_svg(results):
     for name in ("performance.svg", "learning_rates.svg"):
         ET.fromstring(files[name])
     assert r"87.40 ± 0.17" in files["tables.tex"]
+    # The figure with all panels, and each panel by itself.
+    assert files["report.html"].count("fmnist_2c2d: training accuracy") >= 1
+    assert "Performance of the chosen settings over the epochs" in files["report.html"]
 
 
 def test_the_performance_figure_has_a_panel_for_each_curve_that_exists(results):
@@ -453,3 +458,62 @@ def test_the_data_for_pgfplots_have_a_row_for_each_epoch(results):
     assert lines[0].split()[:3] == ["epoch", "test_losses_mean", "test_losses_std"]
     last = [float(word) for word in lines[-1].split()]
     assert last[:3] == pytest.approx([100, 87.40, 0.17], rel=1e-6)
+
+
+def balanced(text: str) -> bool:
+    """Whether braces and environments end in the order in which they begin."""
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    open_ones = []
+    for word in re.findall(r"\\(?:begin|end)\{\w+\}|\\[{}]|[{}]", text):
+        if word.startswith(("\\begin", "{")):
+            open_ones.append(word.replace("begin", "end").replace("{", "}", 1))
+        elif not word.startswith(("\\{", "\\}")):
+            expected = open_ones.pop() if open_ones else ""
+            if word.replace("{", "}", 1) != expected:
+                return False
+    return not open_ones
+
+
+def test_figures_for_latex_read_columns_that_are_in_the_report(results):
+    files = report.files(results, [], "algoperf")
+    figure = files["performance.tex"]
+    assert balanced(figure)
+    read = re.findall(
+        r"\\addplot\[([^]]*)\] table\[x=epoch, ([^]]*)\] \{([^}]*)\}", figure
+    )
+    # Two problems, one of them without accuracies, and three optimizers.
+    assert len(read) == 3 * (2 + 4) * 3
+    for _, columns, file in read:
+        header = files[file].splitlines()[0].split()
+        for column in re.findall(r"y=(\w+)|thisrow\{(\w+)\}", columns):
+            assert "".join(column) in header
+    assert figure.count(r"\nextgroupplot[group/empty plot]") == 2
+    assert figure.count(r"\nextgroupplot") == 8
+    assert figure.count(r"\draw[gray, dashed]") == 2  # the convergence performance
+    assert r"\figurewidth" in figure
+    assert r"quadratic\_deep" in figure
+
+
+def test_the_sensitivity_for_latex_has_every_learning_rate(results):
+    figure = report.files(results, [], "algoperf")["learning_rates.tex"]
+    assert balanced(figure)
+    plots = re.findall(r"coordinates \{([^}]*)\}", figure)
+    assert [len(points.split()) for points in plots] == [36] * 6
+    assert "(1e-05," in plots[0]
+
+
+def test_odd_names_break_no_figure_for_latex():
+    run = a_run([0.1, 0.2], problem="a{b_%", optimizer="50%_{x")
+    files = report.files(indicators.results([run]), [], "algoperf")
+    for name in ("performance.tex", "learning_rates.tex"):
+        without_files = re.sub(r"table\[[^]]*\] \{.*\};", "", files[name])
+        assert balanced(without_files.replace(r"\{", "").replace(r"\}", ""))
+
+
+def test_the_runtime_is_a_section_where_it_was_measured(results):
+    table = runtime.table({"adam": [(10.0, 12.0), (20.0, 30.0)]})
+    without = report.files(results, [], "algoperf")
+    files = report.files(results, [], "algoperf", table)
+    assert "Runtime relative to SGD" in files["report.html"]
+    assert "1.35 ± 0.21" in files["tables.tex"]
+    assert "Runtime relative to SGD" not in without["report.html"]

@@ -3,7 +3,8 @@
 import numpy as np
 
 from algoperf.probe import NotMeasurable, Point, Relabelled, Sample, draw_labels
-from algoperf.probe_base import Chunk, ProbeBase
+from algoperf.probe_base import ProbeBase
+from algoperf.probe_chunks import Chunk
 
 
 class ToyProbe(ProbeBase):
@@ -19,6 +20,9 @@ class ToyProbe(ProbeBase):
 
     def copy(self, params, model_state):
         return Point({name: np.array(params[name]) for name in self.names}, model_state)
+
+    def held(self, params):
+        return {name: params[name] for name in self.names}
 
     def copy_sample(self, sample):
         return Sample({k: np.array(v) for k, v in sample.batch.items()}, sample.key)
@@ -39,19 +43,23 @@ class ToyProbe(ProbeBase):
         summed, valid = self.objective(point.values, None, sample.batch, sample.key)
         return summed, float(valid)
 
-    def gradient(self, point, sample):
-        losses = self.losses(point, sample)
-        grads = self._gradients(point, sample, np.arange(len(losses)))
-        return losses, {name: grads[name].mean(0) for name in self.names}
+    def batch_gradient(self, point, sample):
+        summed, valid = self.summed(point, sample)
+        grads = self._gradients(point, sample, np.arange(len(summed)))
+        return summed, valid, {name: grads[name].mean(0) for name in self.names}
 
-    def slopes(self, point, sample, direction):
-        losses = self.losses(point, sample)
-        grads = self._gradients(point, sample, np.arange(len(losses)))
+    def batch_slopes(self, point, sample, directions):
+        summed, valid = self.summed(point, sample)
+        grads = self._gradients(point, sample, np.arange(len(summed)))
         self.routes["slopes"] = "formula"
-        return losses, sum(
-            (grads[n] * direction[n]).reshape(len(losses), -1).sum(1)
-            for n in self.names
-        )
+        slopes = [
+            sum(
+                (grads[n] * direction[n]).reshape(len(summed), -1).sum(1)
+                for n in self.names
+            )
+            for direction in directions
+        ]
+        return summed, np.stack(slopes, 1), valid
 
     def _probabilities(self, point, sample):
         logits = self.objective.logits(point.values, None, sample.batch, sample.key)

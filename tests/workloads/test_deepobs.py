@@ -12,7 +12,13 @@ from algoperf.runner.randomness import key_numbers
 from algoperf.workload import Workload
 
 FRAMEWORK_PACKAGES = {"jax": "flax", "pytorch": "torch"}
-SLOW = {"mnist_vae", "cifar10_3c3d", "cifar100_allcnnc", "svhn_wrn164"}  # to compile
+SLOW = {  # to compile
+    "mnist_vae",
+    "cifar10_3c3d",
+    "cifar100_allcnnc",
+    "svhn_wrn164",
+    "imagenet_inception_v3",
+}
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
 PARAMETERS = {
     "quadratic_deep": 100,
@@ -38,6 +44,10 @@ PARAMETERS = {
     "cifar100_vgg16": 134_670_244,
     "cifar100_vgg19": 139_979_940,
     "tolstoi_char_rnn": 284_499,
+    "imagenet_vgg16": 138_361_641,
+    "imagenet_vgg19": 143_671_337,
+    # The usual count for 1,000 classes, both heads, and a class more.
+    "imagenet_inception_v3": 27_161_264 + (2_048 + 1) + (768 + 1),
 }
 STEPS_PER_EPOCH = {
     "quadratic_deep": 7,
@@ -156,8 +166,10 @@ def batch_of(name, size, seed=0):
         images = random.random((size, 28, 28, 1), np.float32)
         noise = random.standard_normal((size, 8), np.float32)
         return {"inputs": images, "targets": images, "noise": noise}
+    if name == "imagenet_inception_v3":
+        shape = (224, 224, 3)
     inputs = random.standard_normal((size, *(shape or (32, 32, 3))), np.float32)
-    classes = 100 if "cifar100" in name else 10
+    classes = {"cifar100": 100, "imagenet": 1001}.get(name.split("_")[0], 10)
     targets = random.integers(0, classes, size).astype(np.int32)
     return {"inputs": inputs, "targets": targets}
 
@@ -207,6 +219,7 @@ def test_logistic_regression_begins_with_the_logarithm_of_ten(framework):
             "cifar100_allcnnc",
             "svhn_wrn164",
             "tolstoi_char_rnn",
+            "imagenet_inception_v3",
         )
     ),
 )

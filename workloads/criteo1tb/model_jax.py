@@ -105,7 +105,7 @@ def _dot_products(x: jax.Array, embeddings: jax.Array) -> jax.Array:
     x: [batch, dim], embeddings: [batch, 26, dim].
     """
     vectors = jnp.concatenate([x[:, None], embeddings], axis=1)  # [batch, 27, dim]
-    products = jnp.einsum("bid,bjd->bij", vectors, vectors)
+    products = layers.gram(vectors)
     number = NUM_CATEGORIES + 1
     pairs = np.ravel_multi_index(np.triu_indices(number), (number, number))
     return (

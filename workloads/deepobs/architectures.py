@@ -150,8 +150,12 @@ def allcnnc(num_classes: int) -> tuple[Layer, ...]:
     )
 
 
-def vgg(num_classes: int, depth: Literal[16, 19]) -> tuple[Layer, ...]:
-    """VGG on images of 224 pixels. Dropout rate 0.5."""
+VGG_DEPTHS = (16, 19)
+IMAGENET_CLASSES = 1_001  # one is the background
+
+
+def vgg(num_classes: int, depth: int) -> tuple[Layer, ...]:
+    """VGG of 16 or 19 layers on images of 224 pixels. Dropout rate 0.5."""
     last = 3 if depth == 16 else 4
     layers: list[Layer] = [Resize(224)]
     for features, count in ((64, 2), (128, 2), (256, last), (512, last), (512, last)):
@@ -194,6 +198,13 @@ class CharactersConfig:
     hidden_dim: int = 128
     num_layers: int = 2
     sequence_length: int = 50
+
+
+PLANES: tuple[Literal["beale", "branin", "rosenbrock"], ...] = (
+    "beale",
+    "branin",
+    "rosenbrock",
+)
 
 
 @dataclass(frozen=True)

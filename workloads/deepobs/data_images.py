@@ -14,7 +14,7 @@ from . import augmentation
 from .inputs import ImagesConfig
 
 # eval_train is the same training examples in every run, whatever its seed.
-_EVAL_TRAIN_SEED = 0x6465656F
+EVAL_TRAIN_SEED = 0x6465656F
 
 
 def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
@@ -27,7 +27,7 @@ def open_batches(request: pipeline.DataRequest) -> pipeline.Batches:
     reader = importlib.import_module(f"algoperf.datasets.{config.dataset}.reader")
     data = PreparedData.requested(request, reader)
     images = cast(LabelledImages, reader.read_split(data, request.split))
-    examples = pipeline.chosen_examples(request, len(images.labels), _EVAL_TRAIN_SEED)
+    examples = pipeline.chosen_examples(request, len(images.labels), EVAL_TRAIN_SEED)
     draws = augmentation.Draws(len(examples), request.seed)
 
     def read(example_ids: np.ndarray, epochs: np.ndarray) -> Arrays:

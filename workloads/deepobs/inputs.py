@@ -21,3 +21,12 @@ class TextConfig:
     """How the text becomes sequences."""
 
     sequence_length: int = 50
+
+
+@dataclass(frozen=True)
+class ImagenetConfig:
+    """How photographs become inputs."""
+
+    image_size: int = 224  # of the inputs, in pixels
+    resize_size: int = 256  # what the short side becomes before the inputs are cut out
+    first_class: int = 1  # the number of the first class; 0 is the background

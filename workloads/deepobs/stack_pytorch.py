@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,6 +9,7 @@ from algoperf.pytorch_backend import initializers, layers
 
 from . import architectures as arch
 from .kernels_pytorch import initializer, squared
+from .planes_pytorch import max_pool, resize
 
 Step = Callable[[Tensor], Tensor]
 
@@ -100,19 +100,6 @@ def _dense(layer: arch.Dense, in_features: int) -> Flat:
         bias_init=initializers.constant(layer.bias),
         is_output=layer.is_last,
     )
-
-
-def max_pool(x: Tensor, size: int, stride: int) -> Tensor:
-    """Padded as with "SAME": what is around the image never is the maximum."""
-    rows, columns = (layers.same_padding(side, size, stride) for side in x.shape[2:])
-    if any((*rows, *columns)):
-        x = functional.pad(x, [*columns, *rows], value=-torch.inf)
-    return functional.max_pool2d(x, size, stride)
-
-
-def resize(x: Tensor, side: int) -> Tensor:
-    """To `side` x `side` pixels, bilinearly."""
-    return functional.interpolate(x, (side, side), mode="bilinear", align_corners=False)
 
 
 def build(config: arch.StackConfig) -> nn.Module:

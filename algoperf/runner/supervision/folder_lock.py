@@ -49,9 +49,11 @@ def locked(folder: Path, patience: float | None = None) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process works on a trial's folder; makes no file."""
+    """Whether a process works on a trial's folder, as far as can be told; makes no file."""
     try:
-        with lock_file(folder).open("r+") as file:
+        with lock_file(folder).open() as file:
             return not lock_descriptor(file.fileno(), blocking=False)
-    except OSError:  # nobody has ever locked it, or these are the logs of another user
+    except FileNotFoundError:  # nobody has ever locked it
         return False
+    except OSError:  # of another user, or on a disk without locks
+        return True

@@ -13,11 +13,11 @@ from algoperf.logs import Outcome, Trial
 
 from .runs import CURVES, Run, Scan, with_divergence
 
-_COLUMNS = {
-    "test_losses": "test/loss",
-    "train_losses": "train/loss",
-    "test_accuracies": "test/accuracy",
-    "train_accuracies": "train/accuracy",
+_QUANTITIES = {
+    "test_losses": "loss",
+    "train_losses": "loss",
+    "test_accuracies": "accuracy",
+    "train_accuracies": "accuracy",
 }
 _OPTIONAL = {
     "valid_losses": "validation/loss",
@@ -25,10 +25,13 @@ _OPTIONAL = {
 }
 
 
-def runs_of(trials: Iterable[Trial], *, seed: int | None = None) -> Scan:
+FIRST_SEED = 42  # as published: 42 tunes, 42 to 51 repeat
+
+
+def runs_of(trials: Iterable[Trial], *, first_seed: int = 1) -> Scan:
     """The runs that trials are; which of them are none, and why, is in `left_out`.
 
-    A run's seed is the number of its study, or `seed` for all of them.
+    A run's seed is the number of its study; first_seed: what the first study counts as.
     """
     scan = Scan()
     for trial in trials:
@@ -38,7 +41,8 @@ def runs_of(trials: Iterable[Trial], *, seed: int | None = None) -> Scan:
             scan.left_out.append(f"{place}{trial.id.trial} {problem}")
         else:
             run = _run(trial)
-            scan.runs.append(run if seed is None else replace(run, seed=seed))
+            seed = run.seed + first_seed - 1
+            scan.runs.append(replace(run, seed=seed))
     return scan
 
 
@@ -63,14 +67,31 @@ def _why_not(trial: Trial) -> str:
     found = trial.num_evaluations
     if found == 0 or found > expected or (found < expected and not has_diverged):
         return f"has {found} evaluations; {definition.epochs.number} epochs have {expected}"
-    missing = [column for column in _columns(definition) if column not in trial.columns]
+    columns = _columns(definition).values()
+    missing = [column for column in columns if column not in trial.columns]
     return f"has no column {missing[0]}" if missing else ""
 
 
-def _columns(definition: WorkloadDefinition) -> list[str]:
+def _columns(definition: WorkloadDefinition) -> dict[str, str]:
+    """The column of the logs that each curve is in."""
     has_accuracy = definition.target.metric == "accuracy"
-    names = CURVES if has_accuracy else CURVES[:2]
-    return [_COLUMNS[name] for name in names]
+    # Of ImageNet the original's test split is what everybody calls validation.
+    is_tested = "test" in definition.evaluated_splits
+    test = "test" if is_tested else "validation"
+    return {
+        name: f"{'train' if name.startswith('train') else test}/{_QUANTITIES[name]}"
+        for name in (CURVES if has_accuracy else CURVES[:2])
+    }
+
+
+def _optional(trial: Trial) -> dict[str, str]:
+    """The columns of the validation split, where a trial has them beside those of the test."""
+    is_tested = any(column.startswith("test/") for column in trial.columns)
+    return {
+        name: column
+        for name, column in _OPTIONAL.items()
+        if is_tested and column in trial.columns
+    }
 
 
 def _run(trial: Trial) -> Run:
@@ -84,9 +105,7 @@ def _run(trial: Trial) -> Run:
             (0, num_missing),
             constant_values=np.nan,
         )
-        for name, column in {**_COLUMNS, **_OPTIONAL}.items()
-        if column in _columns(definition)
-        or (name in _OPTIONAL and column in trial.columns)
+        for name, column in (_columns(definition) | _optional(trial)).items()
     }
     return with_divergence(
         Run(

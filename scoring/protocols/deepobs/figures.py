@@ -31,7 +31,7 @@ def legend(results: Sequence[Result]) -> list[str]:
 
 def curves(results: Sequence[Result]) -> list[list[Chart | None]]:
     """Four rows of charts with a column for each problem; None: it has no such curve."""
-    columns = _by_problem(results)
+    columns = by_problem(results)
     names = legend(results)
     return [
         [_curves_chart(column, names, curve, words) for column in columns]
@@ -48,14 +48,14 @@ def performance(results: Sequence[Result]) -> Chart:
         "the dashed line is the convergence performance. What is far from the middle of "
         "the values runs along the edge."
     )
-    headings = [column[0].problem.name for column in _by_problem(results)]
+    headings = [column[0].problem.name for column in by_problem(results)]
     return _panels(title, description, headings, curves(results))
 
 
 def sensitivity(results: Sequence[Result], per_row: int = 4) -> Chart:
     """A panel for each problem: relative performance by learning rate."""
     charts = sensitivities(results)
-    headings = [column[0].problem.name for column in _by_problem(results)]
+    headings = [column[0].problem.name for column in by_problem(results)]
     title = "Sensitivity to the learning rate"
     description = (
         "For each problem the final performance relative to the best, by learning rate, "
@@ -78,10 +78,11 @@ def sensitivity(results: Sequence[Result], per_row: int = 4) -> Chart:
 def sensitivities(results: Sequence[Result]) -> list[Chart]:
     """Relative performance by learning rate, a chart for each problem."""
     names = legend(results)
-    return [_sensitivity_chart(column, names) for column in _by_problem(results)]
+    return [_sensitivity_chart(column, names) for column in by_problem(results)]
 
 
-def _by_problem(results: Sequence[Result]) -> list[list[Result]]:
+def by_problem(results: Sequence[Result]) -> list[list[Result]]:
+    """The results of each problem, in the order of the columns."""
     columns: dict[str, list[Result]] = {}
     for result in results:
         columns.setdefault(result.problem.name, []).append(result)
@@ -105,7 +106,7 @@ def _curves_chart(
         "epoch",
         words,
         lines,
-        y_range=shown_range([y for line in lines for y in line.y]),
+        y_range=range_of(shown, curve),
         marks=marks,
     ).chart()
 
@@ -120,6 +121,12 @@ def _line(result: Result, names: Sequence[str], curve: str) -> Curve:
         low=(mean - std).tolist(),
         high=(mean + std).tolist(),
     )
+
+
+def range_of(column: Sequence[Result], curve: str) -> tuple[float, float] | None:
+    """The range of a problem's panel: what `shown_range` says of the means that it shows."""
+    means = [spread_of(result.chosen.curve(curve))[0] for result in column]
+    return shown_range([y for mean in means for y in mean.tolist()])
 
 
 def shown_range(values: Sequence[float]) -> tuple[float, float] | None:

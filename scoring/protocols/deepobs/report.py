@@ -7,17 +7,21 @@ import numpy as np
 from algoperf.scoring.figures import Chart, Charts, standalone
 from algoperf.scoring.report import html, latex
 from algoperf.scoring.report.document import Document, Section
+from algoperf.scoring.tables import DataTable
 
-from . import figures, tables
+from . import figures, pgfplots, tables
 from .indicators import Result, spread_of
 from .runs import CURVES
 
 
 def files(
-    results: Sequence[Result], left_out: Sequence[str], generator: str
+    results: Sequence[Result],
+    left_out: Sequence[str],
+    generator: str,
+    runtime: DataTable | None = None,
 ) -> dict[str, str]:
     """The content of each file by its name; names may have folders."""
-    found = document(results, left_out, generator)
+    found = document(results, left_out, generator, runtime)
     legend = figures.legend(results)
     charts = {
         "performance.svg": figures.performance(results),
@@ -27,10 +31,9 @@ def files(
         "report.html": html.render(found),
         "tables.tex": latex.render(found),
         **{name: standalone(chart, legend) for name, chart in charts.items()},
-        **{
-            f"curves/{r.problem.name}__{r.optimizer}.dat": curve_data(r)
-            for r in results
-        },
+        "performance.tex": pgfplots.performance(results),
+        "learning_rates.tex": pgfplots.learning_rates(results),
+        **{pgfplots.data_file(r): curve_data(r) for r in results},
     }
 
 
@@ -40,7 +43,10 @@ def text(results: Sequence[Result]) -> str:
 
 
 def document(
-    results: Sequence[Result], left_out: Sequence[str], generator: str
+    results: Sequence[Result],
+    left_out: Sequence[str],
+    generator: str,
+    runtime: DataTable | None = None,
 ) -> Document:
     """The report as values."""
     legend = figures.legend(results)
@@ -61,7 +67,10 @@ def document(
                 "Performance over the epochs",
                 "Lines are means over the seeds, bands one standard deviation; the dashed "
                 "line is the convergence performance. The middle of the values is shown.",
-                [Charts(charts, legend, is_dashed=True)],
+                [
+                    Charts([figures.performance(results)], legend, is_dashed=True),
+                    Charts(charts, legend, is_dashed=True),
+                ],
             ),
             Section(
                 "tuning",
@@ -72,10 +81,16 @@ def document(
                     tables.sensitivities(results),
                 ],
             ),
+            *([_runtime(runtime)] if runtime is not None else []),
         ],
         warnings=[f"Left out: {phrase}." for phrase in left_out],
         generator=generator,
     )
+
+
+def _runtime(table: DataTable) -> Section:
+    words = "How long the optimizers take, whatever they reach: multiply epochs by it."
+    return Section("runtime", "Runtime", words, [table])
 
 
 def curve_data(result: Result) -> str:
