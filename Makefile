@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-core test-slow test-docker test-published-versions coverage lint clean
+.PHONY: demo docs test test-core test-slow test-docker test-published-versions coverage lint clean
 
 # Times AdamW and NadamW in both frameworks on real digits, two studies each, and ranks them.
 demo: $(READY)
@@ -44,6 +44,12 @@ test-slow: $(READY)
 # unless it is root and has buildah, podman and mmdebstrap.
 test-docker: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -rs tests/docker
+
+# The documentation, in build/docs; warnings are errors.
+docs: $(READY)
+	$(BIN)/python -c "import mkdocs, material, mkdocstrings" 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # The oldest JAX that is supported, which published submissions pin, in an environment of its
 # own: the contract tests of two workloads, and a submission in each framework.

@@ -75,7 +75,10 @@ def largest(values: np.ndarray) -> float:
     """The largest magnitude; 0 without values, and NaN is passed over."""
     if not values.size:
         return 0.0
-    return float(max(np.fmax.reduce(values, None), -np.fmin.reduce(values, None), 0.0))
+    high, low = values.max(), values.min()
+    if np.isnan(high) or np.isnan(low):  # ten times slower
+        high, low = np.fmax.reduce(values, None), np.fmin.reduce(values, None)
+    return float(np.nan_to_num(max(high, -low, 0.0), nan=0.0, posinf=np.inf))
 
 
 def count(values: np.ndarray, bins: Bins) -> np.ndarray:

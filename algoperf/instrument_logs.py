@@ -28,7 +28,7 @@ _HEADER, _STEP, _AT, _VALUES = "header", "step", "at", "values"
 
 
 class InstrumentLog:
-    """Appends to a trial's file; lines of steps that are run again are dropped."""
+    """Appends to a trial's file, and drops the lines of steps that a resumed trial repeats."""
 
     def __init__(
         self, folder: Path, header: Mapping[str, Any], first_step: int
@@ -46,7 +46,7 @@ class InstrumentLog:
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def add(self, step: int, at: int, values: Mapping[str, Any], **more: Any) -> None:
-        """Appends the values of a step, written at another or the same one."""
+        """Appends values of a step; `at` is the step at which they became known."""
         line = {_STEP: step, _AT: at, _VALUES: values, **more}
         self._file.write(_encoded(line))
         self._file.flush()
@@ -58,7 +58,7 @@ class InstrumentLog:
 
 @dataclass
 class Measured:
-    """What the instruments of one trial measured, as its file tells it."""
+    """What the instruments of one trial measured, as read from its file."""
 
     headers: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)  # by name, merged
@@ -67,7 +67,7 @@ class Measured:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Of the last part of the trial; {} without any."""
+        """The header of the last part of the trial, or {}."""
         return self.headers[-1] if self.headers else {}
 
     @property
@@ -107,7 +107,7 @@ def _combined(name: str, value: Any) -> float:
 
 
 def read(folder: Path) -> Measured:
-    """All that was measured so far; a last line that is being written is passed over."""
+    """Reads all that was measured so far, and ignores an incomplete last line."""
     measured = Measured()
     for line in _lines(folder / FILE):
         if _HEADER in line:

@@ -27,6 +27,7 @@ from measuring import print_yardsticks
 
 from algoperf import backend as backends
 from algoperf import registry, rulesets, spec
+from algoperf.runner.settings import PRECISIONS
 from algoperf.workload import Workload
 
 FRAMEWORKS = ("jax", "pytorch")
@@ -48,10 +49,10 @@ PUBLISHED_MS = {
 
 
 def measure(name: str, framework: str, size: int, options: Any) -> dict[str, Any]:
-    """Seconds of the first and of each later step, and peak bytes of this process."""
+    """Seconds of the first and of each later step, and peak bytes of process and device."""
     arguments = {"compile": True} if options.compile and framework == "pytorch" else {}
-    backend = backends.load(framework, **arguments)
-    definition = registry.definition(name)
+    backend = backends.load(framework, precision=options.precision, **arguments)
+    definition = registry.definition(f"{name}_mini" if options.mini else name)
     workload = Workload(
         definition,
         backend,
@@ -74,9 +75,33 @@ def measure(name: str, framework: str, size: int, options: Any) -> dict[str, Any
     step = make(workload, params, state, batch, keys[1])
     del params, state  # a step replaces them
     found = run(step, options.steps)
+    found["peak_device_bytes"] = peak_device_bytes(framework)
     if options.evaluate:
         found["evaluation"] = evaluating["later"]
+    if options.flops and framework == "pytorch":
+        found["flops"] = flops_of(step)
     return found
+
+
+def peak_device_bytes(framework: str) -> int | None:
+    """The most that arrays have occupied on the first device; None if it does not tell."""
+    if framework == "jax":
+        import jax
+
+        stats = jax.local_devices()[0].memory_stats() or {}
+        return stats.get("peak_bytes_in_use")
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def flops_of(step: Callable[[], object]) -> int:
+    """Of the products and convolutions of an eager step in PyTorch, forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
 
 
 def run(step: Callable[[], object], number: int) -> dict[str, Any]:
@@ -157,6 +182,9 @@ def measured(name: str, framework: str, size: int, options: Any) -> Any:
     command += ["--batch-size", str(size), "--steps", str(options.steps)]
     command += ["--compile"] if options.compile else []
     command += ["--evaluate"] if options.evaluate else []
+    command += ["--mini"] if options.mini else []
+    command += ["--flops"] if options.flops else []
+    command += ["--precision", options.precision]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -231,6 +259,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="PyTorch models")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--evaluate", action="store_true")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument("--mini", action="store_true", help="the workloads' mini forms")
+    parser.add_argument("--flops", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from algoperf.histograms import Bins, count, count_outer, count_pairs
+from algoperf.histograms import Bins, count, count_outer, count_pairs, largest
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 2**15, 2**15 + 1, 100_001])
@@ -71,3 +71,16 @@ def test_products_that_are_not_numbers_count_in_the_first_bin():
     left = np.array([[np.nan, 1.0], [1.0, 1.0]], np.float32)
     right = np.array([[1.0, 2.0, 3.0], [np.nan, 0.0, 1.0]], np.float32)
     assert count_outer(left, right, Bins(4, -1, 1)).tolist() == [5, 0, 2, 5]
+
+
+def test_the_largest_magnitude_passes_over_what_is_no_number():
+    assert largest(np.array([1.0, -3.0, 2.0], np.float32)) == 3
+    assert largest(np.array([np.nan, -3.0, 2.0], np.float32)) == 3
+    assert largest(np.array([np.nan], np.float32)) == largest(np.zeros(0)) == 0
+    assert largest(np.array([-np.inf, 1], np.float32)) == np.inf
+
+
+def test_a_range_is_adapted_to_a_magnitude():
+    assert Bins(40, -1, 1).adapted(0.25) == Bins(40, -0.25, 0.25)
+    assert Bins(40, -1, 1).adapted(0.0) == Bins(40, -0.5e-6, 0.5e-6)
+    assert Bins(40, -1, 1).adapted(np.inf) == Bins(40, -1, 1)

@@ -266,14 +266,12 @@ def test_an_interrupted_preparation_goes_on(prepare, slow_prepare, tmp_path, sig
 
 
 def test_two_preparations_of_a_folder_do_not_mix(prepare, slow_prepare, tmp_path):
-    pytest.importorskip("fcntl")
     status, _, err = prepare("mnist_mini", "--data-dir", tmp_path)
     assert status == 2 and "is being prepared by another process" in err
     assert slow_prepare.poll() is None
 
 
 def test_two_downloads_to_a_folder_do_not_mix(prepare, tmp_path, monkeypatch):
-    pytest.importorskip("fcntl")
     fetched = []
     monkeypatch.setattr(mnist, "download", lambda *a: fetched.append(a))
     raw = tmp_path / "mnist_raw"

@@ -185,7 +185,6 @@ def test_resuming_with_other_raw_files_is_refused(tmp_path):
 
 
 def test_a_second_preparation_of_the_same_folder_is_refused(tmp_path):
-    pytest.importorskip("fcntl")
     with begin(tmp_path), pytest.raises(BadData, match="by another process"):
         begin(tmp_path)
 

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Seconds between two looks; default: %(default)g.",
     )
+    output.add_json(parser, "all measured values")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -68,7 +69,9 @@ def execute(options: argparse.Namespace) -> int:
     records = registry.scoring_module("cockpit.record")
     folder = records.choose(options.directory)
     try:
-        if options.serve:
+        if options.json is not None:
+            output.write_json(options.json, _facts(records.load(folder)), "Instruments")
+        elif options.serve:
             _serve(folder, options)
         elif options.html is not None:
             _write(folder, options)
@@ -77,6 +80,25 @@ def execute(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass  # the way to end it
     return 0
+
+
+def _facts(record: Any) -> dict[str, Any]:
+    """For programs: what was measured, step by step."""
+    measured = record.measured
+    return {
+        "folder": record.folder,
+        "is_running": record.is_running,
+        "header": measured.header,
+        "refused": measured.refused,
+        "steps": [
+            {
+                "step": step,
+                "values": values,
+                "microseconds": measured.microseconds[step],
+            }
+            for step, values in sorted(measured.steps.items())
+        ],
+    }
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -94,6 +116,12 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.port and not options.serve:
         raise BadSettings("--port is the port of --serve; give both.")
+    if options.json is not None:
+        if options.serve or options.follow or options.html is not None:
+            raise BadSettings(
+                "--json writes once; leave --html, --serve and --follow out."
+            )
+        output.check(options.json)
 
 
 def _page(folder: Path, refresh_seconds: float | None) -> str:

@@ -49,31 +49,31 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="NAME",
-        help="test problems by name, P1 to P8, or the set mini",
+        help="Test problems by name, P1 to P8, or the set mini.",
     )
     add(
         "--optimizers",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="names of optimizers (default: all fifteen)",
+        help="Names of optimizers (default: all fifteen).",
     )
     add(
         "--framework",
         choices=list(FRAMEWORKS),
-        help="framework of the optimizers (default: jax with --stacked, else pytorch)",
+        help="Framework of the optimizers (default: jax with --stacked, else pytorch).",
     )
     add(
         "--stacked",
         action="store_true",
-        help="train many points in one program of JAX: faster, and equal to single runs up "
-        "to rounding, not to the last bit",
+        help="Train many points in one program of JAX: faster, and equal to single runs up "
+        "to rounding, not to the last bit.",
     )
     add(
         "--budget",
         choices=list(crowded_valley_points.BUDGETS),
         default="small",
-        help="largest tuning budget: 0, 25, 50 or 75 points (default: %(default)s)",
+        help="Largest tuning budget: 0, 25, 50 or 75 points (default: %(default)s).",
     )
     add(
         "--schedules",
@@ -81,17 +81,17 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         choices=crowded_valley_points.SCHEDULES,
         default=(crowded_valley_points.CONSTANT,),
         metavar="NAME",
-        help="learning rate schedules: constant, cosine, cosine_wr, ltr (default: constant)",
+        help="Learning rate schedules: constant, cosine, cosine_wr, ltr (default: constant).",
     )
     add(
         "--seed-study",
         action="store_true",
-        help="also train SGD with 36 learning rates and every seed",
+        help="Also train SGD with 36 learning rates and every seed.",
     )
     add(
         "--retune",
         action="store_true",
-        help="also tune RMSProp and AdaDelta a second time, with seeds from 100 on",
+        help="Also tune RMSProp and AdaDelta a second time, with seeds from 100 on.",
     )
     add(
         "--read",
@@ -99,7 +99,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="DIR",
-        help="published results (the folder results_main) to report beside the runs, or alone",
+        help="Published results (the folder results_main) to report beside the runs, or alone.",
     )
 
 
@@ -109,59 +109,59 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         "--schedule-form",
         choices=_FORMS,
         default=_FORMS[0],
-        help="whether the first epoch always has the full rate, as published "
-        "(default: %(default)s)",
+        help="Whether the first epoch always has the full rate, as published "
+        "(default: %(default)s).",
     )
     add(
         "--select",
         choices=_MODES,
         default=_MODES[0],
-        help="choose a setting by its final or by its best validation value "
-        "(default: %(default)s)",
+        help="Choose a setting by its final or by its best validation value "
+        "(default: %(default)s).",
     )
     add(
         "--best",
         type=limited,
         default=10,
         metavar="N",
-        help="number of the best medium settings that the refined ranges of the large "
-        "budget span (default: %(default)s)",
+        help="Number of the best medium settings that the refined ranges of the large "
+        "budget span (default: %(default)s).",
     )
     add(
         "--seeds",
         type=limited,
         default=10,
         metavar="N",
-        help="number of runs of each chosen setting (default: %(default)s)",
+        help="Number of runs of each chosen setting (default: %(default)s).",
     )
     add(
         "--first-seed",
         type=int,
         default=crowded_valley_points.TUNING_SEED,
         metavar="N",
-        help="seed of the draws and of the tuning runs; repeats have the next ones "
-        "(default: %(default)s)",
+        help="Seed of the draws and of the tuning runs; repeats have the next ones "
+        "(default: %(default)s).",
     )
     add(
         "--folder",
         type=Path,
         default=Path("experiments/crowded_valley"),
         metavar="DIR",
-        help="directory for logs and report (default: %(default)s)",
+        help="Directory for logs and report (default: %(default)s).",
     )
     add(
         "--jobs",
         type=limited,
         default=1,
         metavar="N",
-        help="number of processes, each of which trains many runs (default: %(default)s)",
+        help="Number of processes, each of which trains many runs (default: %(default)s).",
     )
     add(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s)",
+        help="Directory containing prepared data (default: $ALGOPERF_DATA_DIR or %(default)s).",
     )
 
 

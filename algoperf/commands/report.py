@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--title",
         type=str,
         metavar="TEXT",
-        help="title of the report, such as the board's name",
+        help="Title of the report, such as the board's name.",
     )
     parser.add_argument(
         "--format",

@@ -8,6 +8,11 @@ from typing import Any
 from algoperf import registry
 from algoperf.commands import output, report, scoring_options
 
+EXAMPLES = """\
+examples:
+  algoperf site boards -o site
+  algoperf site experiments --rules v0.6 -o site --title "Spring 2026\""""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
@@ -18,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="SITE",
-        help="folder for the site; an earlier site in it is replaced",
+        help="Folder for the site; an earlier site in it is replaced.",
     )
     parser.add_argument(
         "--title",
         type=str,
         default="Leaderboards",
         metavar="TEXT",
-        help="title of the first page (default: %(default)s)",
+        help="Title of the first page (default: %(default)s).",
     )
 
 

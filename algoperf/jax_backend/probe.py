@@ -40,11 +40,6 @@ from algoperf.probe import (
 from algoperf.probe_base import ProbeBase
 from algoperf.probe_chunks import Chunk, ChunkRequest
 
-_SECOND: dict[str, Callable[..., Any]] = {
-    "forward over reverse mode": forward_over_reverse,
-    "two reverse passes": reverse_over_reverse,
-}
-
 
 class JaxProbe(ProbeBase):
     """Implements `algoperf.probe.Probe`."""
@@ -185,49 +180,52 @@ class JaxProbe(ProbeBase):
     def hessian(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         arguments = _arguments(point, sample)
-
-        def product(vector: Vector) -> Vector:
-            known = self.routes.get("hessian")
-            for name in [known] if known else _SECOND:
-                with contextlib.suppress(*self.no_derivative):
-                    found: Vector = self._hessian(name, dict(vector), *arguments)
-                    self.routes["hessian"] = name
-                    return found
-            raise NotMeasurable("JAX has no second derivative of this workload's loss")
-
-        return product
-
-    @functools.cached_property
-    def _hessian(self) -> Any:
-        def product(name: str, vector: Any, values: Any, *rest: Any) -> Any:
-            return _SECOND[name](lambda v: self._mean(v, *rest)[0], values, vector)
-
-        return jax.jit(product, static_argnums=0)
+        return lambda vector: self._product("hessian", dict(vector), *arguments)
 
     def ggn(self, point: Point, sample: Sample) -> Callable[[Vector], Vector]:
         """See `algoperf.probe.Probe`."""
         arguments = _arguments(point, sample)
-        return lambda vector: self._ggn(dict(vector), *arguments)
+        return lambda vector: self._product("ggn", dict(vector), *arguments)
+
+    def _product(self, matrix: str, *arguments: Any) -> Vector:
+        """By the first of two ways that there is; JAX may only say so when it compiles."""
+        known = self.routes.get(matrix)
+        for route in (known,) if known else ("forward mode", "reverse mode"):
+            with contextlib.suppress(*self.no_derivative):
+                found: Vector = self._compiled_product(matrix, route, *arguments)
+                self.routes[matrix] = route
+                return found
+        raise NotMeasurable("JAX has no second derivative of this workload's loss")
 
     @functools.cached_property
-    def _ggn(self) -> Any:
-        def product(vector: Any, values: Any, state: Any, batch: Any, key: Any) -> Any:
-            def logits(values: Any) -> Any:
-                return self.objective.logits(_nested(values), state, batch, key)
+    def _compiled_product(self) -> Any:
+        def product(matrix: str, route: str, vector: Any, *arguments: Any) -> Any:
+            values, *rest = arguments
+            if matrix == "ggn":
+                return self._ggn(route, vector, *arguments)
+            reverse = route == "reverse mode"
+            compute = reverse_over_reverse if reverse else forward_over_reverse
+            return compute(lambda v: self._mean(v, *rest)[0], values, vector)
 
-            def mean(logits: Any) -> Any:
-                summed, valid = self.objective.summed(logits, batch)
-                return summed.sum() / valid
+        return jax.jit(product, static_argnums=(0, 1))
 
-            outputs, backward = jax.vjp(logits, values)
-            try:
-                tangents = jax.jvp(logits, (values,), (vector,))[1]
-            except self.no_derivative:
-                tangents = transposed(backward, outputs, vector)
-            curved = jax.jvp(jax.grad(mean), (outputs,), (tangents,))[1]
-            return backward(curved)[0]
+    def _ggn(
+        self, route: str, vector: Any, values: Any, state: Any, batch: Any, key: Any
+    ) -> Any:
+        def logits(values: Any) -> Any:
+            return self.objective.logits(_nested(values), state, batch, key)
 
-        return jax.jit(product)
+        def mean(logits: Any) -> Any:
+            summed, valid = self.objective.summed(logits, batch)
+            return summed.sum() / valid
+
+        outputs, backward = jax.vjp(logits, values)
+        if route == "forward mode":
+            tangents = jax.jvp(logits, (values,), (vector,))[1]
+        else:
+            tangents = transposed(backward, outputs, vector)
+        curved = jax.jvp(jax.grad(mean), (outputs,), (tangents,))[1]
+        return backward(curved)[0]
 
     def relabelled(self, point: Point, sample: Sample, seed: int) -> Relabelled:
         """See `algoperf.probe.Probe`."""

@@ -54,6 +54,11 @@ def is_under_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for all that the user's torchrun has started."""
+    return not is_under_torchrun() or os.environ.get("RANK", "0") == "0"
+
+
 def _run_here(
     plans: Sequence[TrialPlan], settings: Settings, say: Callable[[str], None]
 ) -> bool:

@@ -10,7 +10,7 @@ from algoperf.rulesets import Ruleset, ruleset
 RULESET = "v1.0"  # the first that has all nine base workloads
 SEEDS = 3  # runs of every workload, each a round
 MOST_SEEDS = 100
-# The four whose runs are shortest and whose steps to target vary least.
+# Four of short runs, each of another kind.
 QUICK = ("criteo1tb_mini", "ogbg_mini", "imagenet_vit_mini", "wmt_mini")
 REFERENCE = "nadamw"  # what leaderboards are relative to
 

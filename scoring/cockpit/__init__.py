@@ -1,1 +1,1 @@
-"""What the instruments of a trial measured, as a page, in a browser live, or in a terminal."""
+"""Shows what a trial's instruments measured: as a page, live in a browser, or in a terminal."""

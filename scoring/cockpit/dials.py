@@ -1,4 +1,4 @@
-"""The instruments as charts: each is drawn from a trial's record, or says that it is empty."""
+"""Draws each instrument as a chart from a trial's record, or states that there is no data."""
 
 import math
 from collections.abc import Sequence
@@ -46,11 +46,11 @@ def _why_empty(record: Record, name: str) -> str:
     if name in record.measured.refused:
         return f"refused: {record.measured.refused[name].partition(',')[0]}"
     asked = record.measured.header.get("quantities", [])
-    return "no value yet" if name in asked else f"{name} was not asked for"
+    return "no value yet" if name in asked else f"{name} was not requested"
 
 
 def distances(record: Record) -> Chart:
-    """How far from the start, and how long each step is, on a second axis."""
+    """The distance from the start and, on a second axis, the size of each step."""
     title = "Distance and update size"
     moved, steps = record.series("Distance"), record.series("UpdateSize")
     if not moved and not steps:
@@ -66,7 +66,7 @@ def distances(record: Record) -> Chart:
         scales.line(steps.steps, steps.average(), x, right, 1),
         scales.line(moved.steps, moved.values, x, left, 0),
     ]
-    words = "The distance from the first parameters rises or settles; updates are dots."
+    words = "Line: distance from the initial parameters; dots: size of each update."
     return Chart(title, words, WIDTH, HEIGHT, "".join(body))
 
 
@@ -132,7 +132,7 @@ def _distribution(values: np.ndarray, x: Scale, colour: int) -> str:
 
 
 def bar(left: float, top: float, wide: float, tall: float, colour: int) -> str:
-    """A filled rectangle of a series' colour."""
+    """A rectangle filled with the colour of a series."""
     return (
         f'<rect class="bar {drawing.colour(colour)}" x="{left:.1f}" y="{top:.1f}" '
         f'width="{wide:.1f}" height="{tall:.1f}"/>'
@@ -140,7 +140,7 @@ def bar(left: float, top: float, wide: float, tall: float, colour: int) -> str:
 
 
 def _outside(values: np.ndarray, x: Scale) -> str:
-    """How many values lie beyond either border."""
+    """Arrows with the number of values beyond either border."""
     left, right = int((values < x.low).sum()), int((values > x.high).sum())
     parts = []
     if left:
@@ -152,7 +152,7 @@ def _outside(values: np.ndarray, x: Scale) -> str:
 
 
 def gradient_tests(record: Record) -> Chart:
-    """All three tests over the steps, and the latest values as disc and bands."""
+    """All three gradient tests over time, and the latest values as a disc and two bands."""
     title = "Gradient tests"
     names = ("NormTest", "InnerTest", "OrthoTest")
     found = [record.series(name) for name in names]
@@ -260,7 +260,7 @@ def joint_histogram(record: Record) -> Chart:
 
 
 def _cells(shades: np.ndarray, x: Scale, y: Scale) -> list[str]:
-    """Filled cells; neighbours of one shade in a row are one rectangle."""
+    """Filled cells; adjacent cells of the same shade in a row become one rectangle."""
     rows, columns = shades.shape
     wide, tall = (x.end - x.start) / columns, (y.start - y.end) / rows
     levels = np.ceil(shades / (shades.max() or 1.0) * 8).astype(int)

@@ -1,4 +1,4 @@
-"""A trial's instruments as one HTML file that needs nothing else and runs no script."""
+"""Renders a trial's instruments as one self-contained HTML file without scripts."""
 
 import base64
 import hashlib
@@ -60,7 +60,7 @@ def css() -> str:
 
 
 def render(record: Record, *, refresh_seconds: float | None = None) -> str:
-    """The whole page; refresh_seconds: after which a browser loads it again."""
+    """The whole page. refresh_seconds: interval at which the browser reloads it; None: never."""
     style = css()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     refresh = (

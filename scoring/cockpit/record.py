@@ -1,4 +1,4 @@
-"""Everything that the screens show of one trial, read from its folder."""
+"""Reads everything that the screens show about one trial from its folder."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ class Series:
         return bool(np.isfinite(self.values).any())
 
     def average(self) -> np.ndarray:
-        """The moving average y_t = 0.2 x_t + 0.8 y_{t-1}; what is not finite is left out."""
+        """The moving average y_t = 0.2 x_t + 0.8 y_{t-1}; non-finite values are skipped."""
         smoothed, last = [], math.nan
         for value in self.values.tolist():
             if math.isfinite(value):
@@ -47,7 +47,7 @@ class Series:
         return kept
 
     def recent(self) -> np.ndarray:
-        """The last tenth of the finite values, at least one."""
+        """The last tenth of the finite values, but at least one value."""
         values = self.finite()
         return values[len(values) - max(1, round(_RECENT * len(values))) :]
 
@@ -68,20 +68,20 @@ class Record:
         return Series(*self.measured.series(name))
 
     def evaluated(self, split: str) -> Series:
-        """The target's metric on a split at the evaluations."""
+        """The target metric on a split, at each evaluation."""
         values = self.trial.metric(f"{split}/{self.metric}")
         steps = self.trial.columns.get(STEP, np.zeros(0))
         return Series(np.asarray(steps, np.float64), values)
 
     @property
     def metric(self) -> str:
-        """Name of the target's metric."""
+        """The name of the target metric."""
         target = self.trial.meta.target
         return "metric" if target is None else target.metric
 
     @property
     def rate(self) -> Series:
-        """The learning rate, where the submission logged it."""
+        """The learning rate, if the submission logged it."""
         for name in ("learning_rate", "lr"):
             if name in self.scalars:
                 return self.scalars[name]
@@ -89,7 +89,7 @@ class Record:
 
 
 def find(directory: Path) -> list[Path]:
-    """Folders of trials with instruments, below a folder of logs or the folder itself."""
+    """The folders of all trials with instruments in a folder of logs, or the folder itself."""
     logs.check_folder(directory)
     if instrument_logs.has_instruments(directory):
         return [directory]
@@ -98,7 +98,7 @@ def find(directory: Path) -> list[Path]:
 
 
 def choose(directory: Path) -> Path:
-    """The one trial with instruments below a folder; BadLogs if there is none, or several."""
+    """The only trial with instruments in a folder. BadLogs if there is none, or more than one."""
     found = find(directory)
     if not found:
         raise BadLogs(
@@ -115,7 +115,7 @@ def choose(directory: Path) -> Path:
 
 
 def load(folder: Path) -> Record:
-    """Everything of the trial in that folder; it may still be running."""
+    """Loads the trial in that folder, which may still be running."""
     identity = next(
         (
             i

@@ -1,4 +1,4 @@
-"""Scales that the instruments need beside the linear one, and charts with two of them."""
+"""Logarithmic scales, and the parts of charts that have two vertical axes."""
 
 import math
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ _EMPTY_TEXT = "not measured yet"
 
 @dataclass(frozen=True)
 class LogScale(Scale):
-    """Maps logarithms; ticks are powers of ten. Numbers must be above 0."""
+    """A logarithmic scale with ticks at powers of ten. Values must be positive."""
 
     def at(self, value: float) -> float:
-        """The place of a number."""
+        """The position of a value."""
         low, high = math.log10(self.low), math.log10(self.high)
         share = (math.log10(max(value, self.low * 1e-3)) - low) / ((high - low) or 1.0)
         return self.start + share * (self.end - self.start)
 
     def ticks(self, wanted: int) -> list[float]:
-        """Powers of ten, or round numbers where there is less than one."""
+        """Powers of ten, or round numbers where the range spans less than one decade."""
         first = math.ceil(math.log10(self.low) - 1e-9)
         last = math.floor(math.log10(self.high) + 1e-9)
         stride = max(1, -(-(last - first + 1) // wanted))
@@ -69,21 +69,21 @@ def _finite(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def step_scale(series: Sequence[Series]) -> Scale:
-    """The common axis of steps."""
+    """The horizontal axis of steps that several series share."""
     steps = [s.steps for s in series if len(s.steps)]
     high = max((float(s.max()) for s in steps), default=1.0)
     return Scale(0.0, max(high, 1.0), LEFT, WIDTH - RIGHT)
 
 
 def compact(value: float) -> str:
-    """A number on an axis, short also where it is large."""
+    """A short label for a number of any size."""
     if abs(value) < 100_000:
         return drawing.short(value)
     return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
 
 
 def axes(x: Scale, y: Scale, label: str, *, x_label: str = "step") -> list[str]:
-    """Both axes with their grid, and the name of the vertical one above it."""
+    """Both axes and their grid, with the name of the vertical axis above it."""
     return [
         drawing.y_axis(y, x.start, x.end, named=[(t, compact(t)) for t in y.ticks(4)]),
         drawing.x_axis(x, y.end, y.start, x_label),
@@ -92,7 +92,7 @@ def axes(x: Scale, y: Scale, label: str, *, x_label: str = "step") -> list[str]:
 
 
 def right_axis(y: Scale, left: float, label: str, colour: int) -> list[str]:
-    """Numbers at the right of a chart, and the axis' name with its colour."""
+    """The second vertical axis on the right, with its name and colour."""
     ticks = [
         drawing.text(left + 6, y.at(t) + 4, compact(t), kind="tick") for t in y.ticks(4)
     ]
@@ -102,13 +102,13 @@ def right_axis(y: Scale, left: float, label: str, colour: int) -> list[str]:
 
 
 def empty(title: str, why: str = _EMPTY_TEXT) -> Chart:
-    """The place of an instrument without data."""
+    """A chart that says why an instrument has no data."""
     body = drawing.text(WIDTH / 2, HEIGHT / 2, why, anchor="middle")
     return Chart(title, why, WIDTH, HEIGHT, body)
 
 
 def dots(series: Series, x: Scale, y: Scale, colour: int, name: str) -> str:
-    """The values as dots, thinned, each with its number on hover."""
+    """The values as dots, thinned out; hovering shows the number."""
     kept = drawing.thinned(series.steps, series.values, _MOST_DOTS // 2)
     parts = []
     for index in kept.tolist():

@@ -1,4 +1,4 @@
-"""Which instruments stand in which panel, and what a reader should take from them."""
+"""Assigns instruments to panels, with a sentence on how to read each panel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .record import Record
 
 @dataclass(frozen=True)
 class Panel:
-    """Instruments that belong together; `kind` is the colour of its head."""
+    """A group of related instruments; `kind` sets the colour of its header."""
 
     title: str
     kind: str
@@ -19,7 +19,7 @@ class Panel:
 
 
 def panels(record: Record) -> list[Panel]:
-    """All panels of a trial in the order of the page."""
+    """All panels of a trial, in the order of the page."""
     return [
         Panel(
             "Step size",
@@ -54,7 +54,7 @@ def panels(record: Record) -> list[Panel]:
         Panel(
             "Training",
             "plain",
-            "What was set, and what came of it.",
+            "The learning rate, and the loss and accuracy so far.",
             (dials.learning_rate(record), dials.performance(record)),
         ),
         *_auxiliary(record),
@@ -78,11 +78,13 @@ def _auxiliary(record: Record) -> list[Panel]:
     ]
     if not charts:
         return []
-    return [Panel("Auxiliary", "plain", "Measured on request.", charts)]
+    return [
+        Panel("Auxiliary", "plain", "Further quantities that were requested.", charts)
+    ]
 
 
 def facts(record: Record) -> list[tuple[str, str]]:
-    """What stands above the panels."""
+    """The facts shown above the panels, as (name, value)."""
     header = record.measured.header
     steps = sorted(record.measured.steps)
     outcome = record.trial.outcome
@@ -103,7 +105,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
 
 
 def remarks(record: Record) -> list[str]:
-    """What was refused, and why."""
+    """One sentence for each reason for which quantities were refused."""
     refused: dict[str, list[str]] = {}
     for name, why in record.measured.refused.items():
         refused.setdefault(why, []).append(name)

@@ -1,4 +1,4 @@
-"""Serves a page to a browser on this machine, to whoever knows the token."""
+"""Serves a page to browsers on this machine that know the token."""
 
 import hmac
 import secrets
@@ -11,21 +11,21 @@ _HOST = "127.0.0.1"
 
 
 class Server:
-    """A server on the loopback interface; `url` has the token that it asks for."""
+    """A server on the loopback interface; `url` includes the token that it requires."""
 
     def __init__(self, page: Callable[[], str], port: int = 0) -> None:
-        """page: makes what is shown, for each request; port 0: any that is free."""
+        """page: renders the page for each request. port: 0 picks any free port."""
         token = secrets.token_urlsafe(16)
         self._server = ThreadingHTTPServer((_HOST, port), _handler(page, token))
         self.port = int(self._server.server_address[1])
         self.url = f"http://{_HOST}:{self.port}/?token={token}"
 
     def serve(self) -> None:
-        """Answers until interrupted."""
+        """Serves requests until interrupted."""
         self._server.serve_forever(poll_interval=0.2)
 
     def close(self) -> None:
-        """Ends `serve` and releases the port."""
+        """Stops `serve` and releases the port."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -37,7 +37,7 @@ def _handler(page: Callable[[], str], token: str) -> type[BaseHTTPRequestHandler
             parts = urlsplit(self.path)
             given = parse_qs(parts.query).get("token", [""])[0]
             host = (self.headers.get("Host") or "").partition(":")[0]
-            # Another name would be a page of somebody else's, that leads here.
+            # Any other host name belongs to a foreign page that points here (DNS rebinding).
             is_allowed = host in (_HOST, "localhost") and hmac.compare_digest(
                 given.encode(), token.encode()
             )
@@ -60,6 +60,6 @@ def _handler(page: Callable[[], str], token: str) -> type[BaseHTTPRequestHandler
             self.wfile.write(data)
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Says nothing: the token would stand in it."""
+            """Logs nothing: the request line contains the token."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""A trial's instruments in a terminal: a line for each, with a small curve."""
+"""Shows a trial's instruments in a terminal: one line each, with a small curve."""
 
 import math
 
@@ -30,7 +30,7 @@ _WIDTH = 40  # characters of a curve
 
 
 def text(record: Record) -> str:
-    """The screen."""
+    """The text of the whole screen."""
     lines = [record.title]
     lines += [f"{name}: {value}" for name, value in screen.facts(record)]
     header = ("instrument", "last", "mean of last 10 %", "over the steps")
@@ -48,7 +48,7 @@ def text(record: Record) -> str:
 
 
 def curve(series: Series) -> str:
-    """The values as blocks of eight heights, left to right."""
+    """The values as a row of block characters with eight heights."""
     values = series.finite()
     groups = np.array_split(values, min(_WIDTH, len(values)))
     means = np.array([group.mean() for group in groups])

@@ -180,6 +180,8 @@ def screen(
     if height is not None and len(rows) > (space := max(2, height - 3 - len(foot))):
         left_out = sum(row.is_trial for row in rows[space:])
         rows = rows[:space]
+        while len(rows) > 1 and rows[-1].is_head:  # of trials that are cut off
+            rows.pop()
         foot = [f"... and {left_out} more", *foot] if left_out else foot
     widths = [
         max(map(len, cells))
@@ -196,6 +198,11 @@ class _Row:
     words: str = ""
     cells: tuple[str, ...] = ()
     is_trial: bool = False
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it stands above the trials of a workload."""
+        return not self.is_trial and not self.words.startswith(" ")
 
     def text(self, widths: Sequence[int]) -> str:
         """The line, with its cells aligned; numbers to the right."""

@@ -8,7 +8,6 @@ import pytest
 from toy_fixtures import written
 
 from algoperf import cli
-from algoperf.campaign import run_progress
 from algoperf.campaign.run_progress import RunLines, RunProgress, RunScreen
 from algoperf.evaluations import EvaluationRow
 from algoperf.outcome import Outcome, OutcomeRecord
@@ -18,6 +17,7 @@ from algoperf.runner.supervision.heartbeat import Sign
 from algoperf.runner.trial_observers import TrialInfo
 
 __all__ = ["written"]  # a fixture
+MODULE = "algoperf.campaign.run_progress"
 
 
 def sign(phase=Phase.SUBMISSION, seconds=0.0, step=0) -> Sign:
@@ -96,7 +96,7 @@ def test_the_time_left_is_the_budget_or_the_step_limit(toy):
 
 def test_the_time_of_all_trials_follows_those_that_have_ended(plans, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(run_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(f"{MODULE}.time.monotonic", lambda: now[0])
     progress = RunProgress(plans)
     progress.on_start(TrialInfo.of(plans[0]))
     assert progress.run_seconds_left() == 6 * progress.budget

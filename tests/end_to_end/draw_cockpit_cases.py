@@ -20,16 +20,13 @@ from algoperf.instrument_logs import Measured
 from algoperf.scoring.cockpit import dials, record
 from algoperf.scoring.figures import Chart, standalone
 
+NET_CHARTS = {"Loss": "Loss", "HessMaxEV": "Largest eigenvalue"}
 
-def quadratic(rate) -> record.Record:
-    """The instruments of gradient descent on the quadratic."""
-    losses, alphas = test_cases.descend(rate)
-    steps = {i: {"Loss": float(loss)} for i, loss in enumerate(losses)}
-    for step, value in enumerate(alphas):
-        steps[step]["Alpha"] = float(value)
-    identity = logs.TrialId("gradient descent", 1, "quadratic", "numpy", 1)
+
+def shown(measured: Measured) -> record.Record:
+    """What was measured outside of a trial, as the screens read it."""
+    identity = logs.TrialId("gradient descent", 1, "formula", "numpy", 1)
     trial = logs.Trial(identity, Path(), columns={logs.STEP: np.zeros(0)})
-    measured = Measured([{"quantities": ["Alpha", "Loss"]}], steps)
     return record.Record("", Path(), measured, trial, {}, is_running=False)
 
 
@@ -44,19 +41,24 @@ def write(folder: Path, name: str, chart: Chart) -> None:
 def main(data_dir: Path, folder: Path) -> None:
     """Writes all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    rates = {"bounces": lambda step: 0.2, "crawls": lambda step: 7.2e-3 * 0.87**step}
-    for name, rate in rates.items():
-        shown = quadratic(rate)
-        write(folder, f"quadratic_{name}_alpha", dials.alphas(shown))
-        loss = dials.time_series(shown, "Loss", "Loss")
-        write(folder, f"quadratic_{name}_loss", loss)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, rate in test_cases.RATES.items():
+            found = shown(test_cases.descend_quadratic(rate, Path(scratch)))
+            write(folder, f"quadratic_{name}_alpha", dials.alphas(found))
+            loss = dials.time_series(found, "Loss", "Loss")
+            write(folder, f"quadratic_{name}_loss", loss)
+        for name, batch_size in {"full": 100, "noisy": 95}.items():
+            found = shown(test_cases.train_net(batch_size, 100_000, Path(scratch)))
+            for quantity, title in NET_CHARTS.items():
+                chart = dials.time_series(found, quantity, title)
+                write(folder, f"net_{name}_{quantity.lower()}", chart)
     with tempfile.TemporaryDirectory() as experiments:
         for name in test_cockpit_cases.CASES:
             trial = test_cockpit_cases.run_case(name, data_dir, Path(experiments))
-            shown = record.load(trial)
-            write(folder, f"{name}_alpha", dials.alphas(shown))
-            write(folder, f"{name}_tests", dials.gradient_tests(shown))
-            write(folder, f"{name}_histogram", dials.histogram(shown))
+            found = record.load(trial)
+            write(folder, f"{name}_alpha", dials.alphas(found))
+            write(folder, f"{name}_tests", dials.gradient_tests(found))
+            write(folder, f"{name}_histogram", dials.histogram(found))
 
 
 if __name__ == "__main__":

@@ -144,3 +144,38 @@ def test_light_instruments_on_digits(framework, settings_for):
     assert metrics_of(measured) == metrics_of(plain)
     read = instrument_logs.read(folder_of(measured))
     assert sorted(read.steps) == [0, 2, 4]
+
+
+@pytest.mark.slow
+def test_two_processes_measure_the_global_batch(settings_for):
+    # Every quantity of `full` but those that sampled labels or random vectors decide.
+    names = "Alpha,Distance,GradHist1d,GradHist2d,GradNorm,HessMaxEV,InnerTest,Loss"
+    names += ",MeanGSNR,NormTest,OrthoTest,UpdateSize"
+    found = []
+    for number in (1, 2):
+        settings = settings_for(
+            "mnist_mini",
+            "pytorch",
+            f"processes_{number}",
+            cockpit=names,
+            cockpit_every="1",
+            cockpit_adapt_bins="1",
+            max_global_steps=3,
+            num_processes=number,
+            isolate=number > 1,
+        )
+        assert experiment.run(settings)
+        found.append(instrument_logs.read(folder_of(settings)))
+    one, two = found
+    assert not one.refused and not two.refused
+    for step in range(2):
+        assert set(one.steps[step]) == set(two.steps[step]) == set(names.split(","))
+        for name, value in one.steps[step].items():
+            other = two.steps[step][name]
+            if "Hist" in name:
+                counts = np.asarray(value["counts"]), np.asarray(other["counts"])
+                assert counts[0].sum() == counts[1].sum()
+                # Sums over two processes differ in their last digits.
+                assert np.abs(counts[0] - counts[1]).sum() < 1e-3 * counts[0].sum()
+                value, other = np.ravel(value["bins"]), np.ravel(other["bins"])
+            assert np.asarray(other) == pytest.approx(np.asarray(value), rel=1e-2)

@@ -77,6 +77,7 @@ def test_curves_are_those_of_single_runs_up_to_rounding(tmp_path, stacked, name)
         np.testing.assert_allclose(found, expected, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_cut_there_and_the_others_go_on(tmp_path, stacked):
     points = [{"optimizer": "sgd", "learning_rate": rate} for rate in (1e30, 0.01)]
     plans = plans_in(tmp_path, points)

@@ -116,7 +116,7 @@ def test_what_was_not_measured_leaves_its_place_empty_and_says_why(folder):
     path.write_text("\n".join([*light, ""]))
     shown = record.load(folder)
     assert (
-        "HessTrace was not asked for"
+        "HessTrace was not requested"
         in dials.time_series(shown, "HessTrace", "Trace").description
     )
     assert "no value yet" in dials.alphas(shown).description
@@ -178,6 +178,10 @@ def test_the_command_prints_and_writes(folder, tmp_path, capsys):
     path = tmp_path / "page.html"
     assert cli.main(["cockpit", str(folder), "--html", str(path)]) == 0
     assert path.read_text().startswith("<!DOCTYPE html>")
+    capsys.readouterr()
+    assert cli.main(["cockpit", str(folder), "--json", "-"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert steps and all("HessMaxEV" in step["values"] for step in steps[:1])
 
 
 @pytest.mark.parametrize(
@@ -186,6 +190,7 @@ def test_the_command_prints_and_writes(folder, tmp_path, capsys):
         (["--serve", "--html", "x.html"], "leave --html"),
         (["--port", "99999", "--serve"], "65,535"),
         (["--port", "80"], "give both"),
+        (["--json", "-", "--follow"], "--json writes once"),
         (["--interval", "0"], "above 0"),
     ],
 )

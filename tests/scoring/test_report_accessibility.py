@@ -20,6 +20,8 @@ from algoperf.scoring.leaderboard import score
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.document import Document
 from algoperf.scoring.report.html import render
+from algoperf.scoring.site.boards import BoardFolder
+from algoperf.scoring.site.pages import Board, board_pages, index_page
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,8 +121,24 @@ def test_axe_finds_no_violation_at_any_width_in_any_colours(axe, browser, tmp_pa
                 assert violations(page) == [], (width, scheme, is_open)
 
 
+def site_page(path: str) -> Document:
+    about = BoardFolder(Path("logs"), "A board", "What it is about.")
+    made = Board.of(about, published_board(), "algoperf report logs")
+    return (
+        index_page("Boards", {"logs": made}) if path == "" else board_pages(made)[path]
+    )
+
+
 @pytest.mark.parametrize(
-    "make", [lambda: make_document(published_board()), evil_document]
+    "make",
+    [
+        lambda: make_document(published_board()),
+        evil_document,
+        lambda: site_page(""),
+        lambda: site_page("submissions/baseline.html"),
+        lambda: site_page("workloads/wmt.html"),
+    ],
+    ids=["published", "hostile", "site", "submission", "workload"],
 )
 def test_axe_finds_no_violation_in_other_reports(axe, browser, tmp_path, make):
     page = opened(browser, tmp_path, make(), axe)

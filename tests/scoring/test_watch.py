@@ -168,6 +168,16 @@ def test_a_small_terminal_gets_what_fits():
     assert lines[-1] == "... and 44 more"
 
 
+def test_no_heading_is_left_without_its_trials():
+    identities = [TrialId(name, 1, "w", "jax", 1) for name in "abcdef"]
+    trials = [Progress(one, "reached", silent_seconds=1.0) for one in identities]
+    for height in range(6, 30):
+        lines = screen(trials, height=height).splitlines()
+        heads = sum(", w (jax)" in line for line in lines)
+        assert heads == sum(line.startswith("  1/1") for line in lines)
+        assert len(lines) <= height
+
+
 def test_names_cannot_drive_the_terminal():
     identity = TrialId("a\x1b[2J\nb", 1, "w\x07", "jax", 1)
     text = screen([Progress(identity, "running", best=math.nan)])

@@ -51,6 +51,12 @@ class Scan:
     notes: list[str] = field(default_factory=list)
 
 
+def cell_words(budget: str, schedule: str) -> str:
+    """A budget and a schedule as titles have them."""
+    first = "defaults" if budget == ONE_SHOT else f"{budget} budget"
+    return f"{first}, schedule {schedule}"
+
+
 def budgets_of(sample: int) -> tuple[str, ...]:
     """The budgets that have a sample of the tuning list, counted from 0."""
     return tuple(name for name, size in BUDGET_SIZES.items() if sample < size)

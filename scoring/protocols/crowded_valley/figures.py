@@ -13,12 +13,15 @@ from algoperf.scoring.tables import NONE
 
 from . import analyses
 from .analyses import Gain, Heatmap, Ranks, Shift, Simulation, Sweep
-from .cells import ONE_SHOT, Grid
+from .cells import CONSTANT, ONE_SHOT, Grid, cell_words
 
 Titles = Mapping[str, str]
 _CAP = 1.0  # relative improvement at which colours of the heatmap end
+_MOST = 9.99  # that is written as a number
 _BETTER, _WORSE = 1, 0  # series: orange and blue
-_SIDE, _NAMES, _TOP = 34, 84, 76  # of the heatmap: a square, its names, the space above
+# Of the heatmap: a square, its names, the space above; with room for the larger letters of
+# small screens.
+_SIDE, _NAMES, _TOP, _RIGHT = 34, 112, 104, 58
 _AXIS_HEIGHT, _AXIS_GAP, _AXIS_LEFT = 260, 150, 70
 
 
@@ -42,8 +45,8 @@ def heatmap(found: Heatmap, titles: Titles) -> Chart:
             parts.append(_square(_NAMES + j * _SIDE, y, value, tip))
     bottom = _TOP + number * _SIDE
     parts.append(drawing.text(_NAMES, bottom + 18, _KEY))
-    width = _NAMES + number * _SIDE + 24
-    budget = f"{found.budget} budget, schedule {found.schedule}"
+    width = _NAMES + number * _SIDE + _RIGHT
+    budget = cell_words(found.budget, found.schedule)
     description = (
         f"Rows are {number} untuned optimizers, columns the same ones tuned ({budget}). Each "
         "square has the mean relative improvement in per cent from the row's defaults to "
@@ -66,9 +69,9 @@ def _square(x: float, y: float, value: float, tip: str) -> str:
         return drawing.text(x + _SIDE / 2, y + 21, NONE, anchor="middle", kind="tick")
     strength = min(abs(value) / _CAP, 1.0) ** 0.5
     series = _BETTER if value > 0 else _WORSE
-    words = f"{100 * value:.0f}" if abs(value) < 9.995 else ">999"
-    if value <= -9.995:
-        words = "<-999"
+    words = f"{round(100 * value)}"
+    if abs(value) > _MOST:
+        words = f">{100 * _MOST:.0f}" if value > 0 else f"<-{100 * _MOST:.0f}"
     fill = (
         f'<rect class="dot {drawing.colour(series)}" opacity="{0.55 * strength:.2f}" '
         f'x="{x:g}" y="{y:g}" width="{_SIDE}" height="{_SIDE}"/>'
@@ -117,8 +120,9 @@ def gains(found: Sequence[Gain], titles: Titles, optimizers: Sequence[str]) -> C
 
 
 def _place(gain: Gain) -> str:
-    short = {"constant": ""}.get(gain.schedule, f" {gain.schedule}")
-    return f"{gain.budget}{short}"
+    return (
+        gain.budget if gain.schedule == CONSTANT else f"{gain.budget} {gain.schedule}"
+    )
 
 
 def parallel(grid: Grid, titles: Titles, budget: str, schedule: str) -> Chart:
@@ -138,7 +142,7 @@ def parallel(grid: Grid, titles: Titles, budget: str, schedule: str) -> Chart:
     if len(problems) == 1:
         parts += _labels(grid, titles, scales, budget, schedule)
     width = _AXIS_LEFT + _AXIS_GAP * len(problems) + 130
-    title = f"Results with the {budget} budget, schedule {schedule}"
+    title = f"Results: {cell_words(budget, schedule)}"
     description = (
         f"One vertical axis for each of {len(problems)} problems; the best result of the "
         "study is at the top. A line for each optimizer, or a dot where there is one "
@@ -330,7 +334,7 @@ def rank_chart(found: Ranks, titles: Titles) -> Chart:
     ]
     names = [found.optimizers[i] for i in order]
     return Figure(
-        f"Ranks with the {found.budget} budget, schedule {found.schedule}",
+        f"Ranks: {cell_words(found.budget, found.schedule)}",
         "A row for each optimizer, ordered by mean rank, with a dot for each problem.",
         "rank",
         "",

@@ -10,7 +10,7 @@ from algoperf.scoring.tables import NONE, Cell, DataTable, plain_table
 from . import analyses
 from .analyses import Gain, Heatmap, Ranks, Shift, Simulation, Sweep, Wins
 from .cells import Cell as GridCell
-from .cells import Grid
+from .cells import Grid, cell_words
 
 Titles = Mapping[str, str]  # of optimizers, by name
 _SIMULATED = (1, 2, 5, 10, 25, 50, 75)
@@ -75,7 +75,7 @@ def heatmap(found: Heatmap, titles: Titles) -> DataTable:
         "changes from the defaults of the row's optimizer to the tuned optimizer of the "
         "column. The diagonal is the gain of tuning alone."
     )
-    caption = f"From defaults to the {found.budget} budget, schedule {found.schedule}"
+    caption = f"From defaults to tuned: {cell_words(found.budget, found.schedule)}"
     header = ["untuned", *names, "median"]
     key = f"valley_heatmap_{found.budget}_{found.schedule}"
     return plain_table(key, caption, header, rows, note)
@@ -111,7 +111,7 @@ def ranks(found: Ranks, titles: Titles) -> DataTable:
         ]
         for i in order
     ]
-    caption = f"Ranks with the {found.budget} budget, schedule {found.schedule}"
+    caption = f"Ranks: {cell_words(found.budget, found.schedule)}"
     key = f"valley_ranks_{found.budget}_{found.schedule}"
     return plain_table(key, caption, ["optimizer", "mean", *found.problems], rows)
 
@@ -150,7 +150,7 @@ def parallel(grid: Grid, titles: Titles, budget: str, schedule: str) -> DataTabl
     ]
     note = "The distance to the best mean of any cell of the problem. 0 is the best."
     key = f"valley_parallel_{budget}_{schedule}"
-    caption = f"Distance to the best, {budget} budget, schedule {schedule}"
+    caption = f"Distance to the best: {cell_words(budget, schedule)}"
     return plain_table(key, caption, header, rows, note)
 
 
