@@ -115,6 +115,7 @@ SMALL_FORMS = {
     "fmnist_vae",
     "cifar10_3c3d",
     "cifar100_3c3d",
+    "svhn_3c3d",
     "tolstoi_char_rnn",
 }
 

@@ -33,6 +33,7 @@ _SMALL = {
     "fmnist_vae": Run(64, 4, 60.0),
     "cifar10_3c3d": Run(128, 6, 0.60),
     "cifar100_3c3d": Run(128, 8, 0.25),
+    "svhn_3c3d": Run(128, 6, 0.75),
 }
 
 
