@@ -7,6 +7,7 @@ import pytest
 
 from algoperf import backend as backends
 from algoperf import registry, rulesets, spec
+from algoperf.datasets._images import idx
 from algoperf.procedures.rehearsal import count_elements
 from algoperf.runner.randomness import key_numbers
 from algoperf.workload import Workload
@@ -103,6 +104,46 @@ def test_the_family_has_the_published_problems():
     assert {d.tier for d in problems().values()} == {"deepobs"}
 
 
+SMALL_FORMS = {
+    "mnist_logreg",
+    "mnist_mlp",
+    "mnist_2c2d",
+    "mnist_vae",
+    "fmnist_logreg",
+    "fmnist_mlp",
+    "fmnist_2c2d",
+    "fmnist_vae",
+    "cifar10_3c3d",
+    "cifar100_3c3d",
+    "svhn_3c3d",
+    "tolstoi_char_rnn",
+}
+
+
+def test_small_forms_have_targets_of_their_own_and_end_with_their_epochs():
+    minis = {name: d.mini for name, d in problems().items() if d.mini is not None}
+    assert set(minis) == SMALL_FORMS
+    for name in minis:
+        definition = registry.definition(f"{name}_mini")
+        target, chance = definition.target, 100 if name.startswith("cifar100") else 10
+        if target.metric == "accuracy":
+            assert 2 / chance < target.test < 1
+        else:
+            assert target.test < 100
+        assert definition.model == registry.definition(name).model
+        assert definition.splits.train * definition.epochs.number <= 40_000
+        # Epochs end a run, not a budget: also where many processes share a core.
+        budgets = {limits.budget_seconds for limits in definition.limits.values()}
+        assert min(budgets) >= 3_600
+
+
+def test_the_small_set_is_that_of_p1_to_p4():
+    from algoperf.scoring.protocols.deepobs.runs import SETS
+
+    bases = [registry.definition(name).base_name for name in SETS["mini"]]
+    assert tuple(bases) == SETS["small"]
+
+
 @pytest.mark.parametrize("name", STEPS_PER_EPOCH)
 def test_epochs_have_the_published_number_of_steps(name):
     definition = registry.definition(name)
@@ -196,6 +237,29 @@ def test_training_begins_with_the_published_loss(name, framework):
     loss, _ = mean_loss(workload, backend, params, state, batch)
     expected, tolerance = INITIAL_LOSS[name]
     assert number(loss) == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.slow
+@each_framework
+@pytest.mark.parametrize(
+    ("name", "dataset", "expected"),
+    [("mnist_vae", "mnist", 181.45), ("fmnist_vae", "fashion_mnist", 132.99)],
+)
+def test_autoencoders_begin_with_the_published_loss_on_real_images(
+    name, dataset, expected, framework, tmp_path
+):
+    prepare = registry.prepare_module(dataset)
+    prepare.expand_embedded(tmp_path)
+    images = idx.read(tmp_path / "t10k-images-idx3-ubyte.gz", "images")[:, :, :, None]
+    images = images.astype(np.float32) / 255
+    backend = load(framework)
+    workload = bound(name, backend)
+    params, state = workload.init_model_fn(backend.keys(key_numbers(1, "init"))[0])
+    noise = np.random.default_rng(0).standard_normal((len(images), 8), np.float32)
+    batch = backend.place({"inputs": images, "targets": images, "noise": noise})
+    loss, _ = mean_loss(workload, backend, params, state, batch)
+    # The published test set has ten times as many images, and weights are drawn.
+    assert number(loss) == pytest.approx(expected, rel=0.03)
 
 
 @each_framework

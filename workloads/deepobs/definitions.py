@@ -23,11 +23,17 @@ _ONE_THREAD = {"pytorch": {"OMP_NUM_THREADS": "1"}}
 
 # Runs of the small forms and their targets. `docs/deepobs.md` has the runs that set them.
 _SMALL = {
+    "mnist_logreg": Run(128, 8, 0.85),
     "mnist_mlp": Run(128, 8, 0.90),
+    "mnist_2c2d": Run(128, 6, 0.94),
+    "mnist_vae": Run(64, 4, 54.0),
     "fmnist_logreg": Run(128, 8, 0.75),
+    "fmnist_mlp": Run(128, 8, 0.81),
     "fmnist_2c2d": Run(128, 6, 0.80),
     "fmnist_vae": Run(64, 4, 60.0),
     "cifar10_3c3d": Run(128, 6, 0.60),
+    "cifar100_3c3d": Run(128, 8, 0.25),
+    "svhn_3c3d": Run(128, 6, 0.75),
 }
 
 

@@ -15,13 +15,13 @@ CURVES = (*LOSSES, *ACCURACIES)
 VALIDATION = ("valid_losses", "valid_accuracies")  # where there is such a split
 LEARNING_RATE = "learning_rate"
 
-# The published sets of problems, P1 to P4 and P5 to P8, and small forms of the first kind.
+# The published sets of problems, P1 to P4 and P5 to P8, and the small forms of the first.
 SETS = {
     "small": ("quadratic_deep", "mnist_vae", "fmnist_2c2d", "cifar10_3c3d"),
     "large": ("fmnist_vae", "cifar100_allcnnc", "svhn_wrn164", "tolstoi_char_rnn"),
     "mini": (
         "quadratic_deep",
-        "fmnist_vae_mini",
+        "mnist_vae_mini",
         "fmnist_2c2d_mini",
         "cifar10_3c3d_mini",
     ),
