@@ -1,5 +1,7 @@
 """Sums by layer are those of gradients that are taken one by one, in both frameworks."""
 
+from typing import Any
+
 import both_frameworks as both
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_sums_by_layer_are_those_of_gradients_one_by_one(name, framework):
     sample = Sample(backend.place(made_up(definition, 4)), key)
     found = []
     for route in (BY_LAYER, ONE_BY_ONE):
-        probe = backend.probe(Objective(workload))
+        probe: Any = backend.probe(Objective(workload))
         point = probe.copy(params, state)
         if route == ONE_BY_ONE:
             probe._has_layers = False
@@ -67,11 +69,11 @@ def test_sums_by_layer_are_those_of_gradients_one_by_one(name, framework):
         squares = probe.to_numpy(sums.squares)
         arrays += [squares[name] for name in probe.names]
         found.append((arrays, sums.counts, [counted[name] for name in probe.names]))
-    (ours, counts, pairs), (theirs, other_counts, other_pairs) = found
+    (ours, counts, own_pairs), (theirs, other_counts, other_pairs) = found
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
     # Values on an edge may fall to either side.
     assert np.abs(counts - other_counts).sum() <= 1e-5 * counts.sum()
     assert counts.sum() == 3 * probe.num_parameters
-    for a, b in zip(pairs, other_pairs, strict=True):
+    for a, b in zip(own_pairs, other_pairs, strict=True):
         assert np.abs(a - b).sum() <= 1e-4 * a.sum() + 2

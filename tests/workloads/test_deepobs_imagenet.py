@@ -100,16 +100,13 @@ def smoothed_cross_entropy(labels, logits):
 
 @pytest.mark.parametrize("framework", ["numpy", "jax", "pytorch"])
 def test_the_second_head_counts_in_training_only(framework):
-    if framework == "numpy":
-        import array_api_compat.numpy as xp
-
-        convert = np.asarray
-    elif framework == "jax":
-        xp = pytest.importorskip("jax.numpy")
-        convert = xp.asarray
-    else:
-        convert = pytest.importorskip("torch").from_numpy
-        import array_api_compat.torch as xp
+    name, convert = {
+        "numpy": ("array_api_compat.numpy", lambda xp: xp.asarray),
+        "jax": ("jax.numpy", lambda xp: xp.asarray),
+        "pytorch": ("array_api_compat.torch", lambda xp: xp.from_numpy),
+    }[framework]
+    xp = pytest.importorskip(name)
+    convert = convert(xp)
     random = np.random.default_rng(0)
     first, second = random.normal(scale=3, size=(2, 4, 11)).astype(np.float32)
     labels = np.array([0, 10, 3, 3], np.int32)
