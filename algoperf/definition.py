@@ -173,6 +173,8 @@ class WorkloadDefinition:
     packages: tuple[str, ...] = ()
     # Variables that a trial's process starts with, keyed by framework.
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # PyTorch on GPUs: tries cuDNN's algorithms for each shape, and takes the fastest.
+    cudnn_benchmark: bool = True
     variants: Mapping[str, Variant] = field(default_factory=dict)
     mini: Variant | None = None
     base_name: str = ""  # set on variants; equals `name` on a base workload

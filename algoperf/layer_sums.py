@@ -29,6 +29,8 @@ class Layer:
     num_features: int
     to_matrix: Callable[[Any], Any]  # of the weight's shape -> [outputs, features]
     from_matrix: Callable[[Any], Any]
+    # The same transposed, for products; whichever the framework stores is a view.
+    to_columns: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -108,21 +110,21 @@ class LayerSums:
         is_outer = is_outer and wanted.pair_bins is None
         has_bins = wanted.bins is not None or wanted.pair_bins is not None
         is_written = not is_outer and (wanted.norms or wanted.squares or has_bins)
-        matrices = [layer.to_matrix(d[layer.weight]) for d in wanted.directions]
+        columns = [layer.to_columns(d[layer.weight]) for d in wanted.directions]
         for part in _parts(num_rows, positions * max(layer.num_features, outputs)):
             inputs = layer.inputs(part.start, part.stop)
             slopes = _weighted(layer.slopes, self._weights, part)
-            if matrices:
-                self._add_products(part, inputs, slopes, matrices)
+            if columns:
+                self._add_products(part, inputs, slopes, columns)
             if is_outer:
                 self._add_outer(layer, part, inputs[:, 0], slopes[:, 0])
             elif is_written:
                 self._add_written(layer, part, inputs, slopes)
 
     def _add_products(
-        self, part: slice, inputs: Any, slopes: Any, matrices: list[Any]
+        self, part: slice, inputs: Any, slopes: Any, columns: list[Any]
     ) -> None:
-        found = self._arrays.compiled(_products)(inputs, slopes, matrices)
+        found = self._arrays.compiled(_products)(inputs, slopes, columns)
         for column, product in enumerate(found):
             self.products[part, column] += self._host(product)
 
@@ -232,8 +234,8 @@ def _dot(a: Any, b: Any) -> Any:
     return (a * b).sum()
 
 
-def _products(inputs: Any, slopes: Any, matrices: list[Any]) -> list[Any]:
-    return [((inputs @ m.mT) * slopes).sum((1, 2)) for m in matrices]
+def _products(inputs: Any, slopes: Any, columns: list[Any]) -> list[Any]:
+    return [((inputs @ c) * slopes).sum((1, 2)) for c in columns]
 
 
 def _row_products(grads: Any, directions: list[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from .drawing import Scale, Tick
 from .palette import DRAWINGS, series, themes
 
 WIDTH, HEIGHT = 440, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 22, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 22, 46
 _ROW_LEFT = 16  # where rows have their names above them
 _TITLE, _LEGEND_ROW = 30, 18
 _ROW = 24  # the least height of a row with a name

@@ -183,7 +183,7 @@ def _harmless(character: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`35 ms`, `1.5 s`, `12.3 min`, `4.56 h`; a dash for a miss."""
+    """`35 ms`, `1.5 s`, `12.3 min`, `4.56 h`, `1,234 h`; a dash for a miss."""
     if not math.isfinite(seconds):
         return "-"
     if 0 < abs(seconds) < 0.1:
@@ -192,7 +192,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 6000:
         return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.2f} h"
+    hours = seconds / 3600
+    return f"{hours:.2f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def number(value: float, digits: int = 4) -> str:

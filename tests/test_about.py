@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,15 @@ def test_a_submission_with_a_wrong_file_is_refused_before_it_runs(tmp_path):
     written(tmp_path, "author = 'x'")
     with pytest.raises(BadSubmission, match="no entry 'author'"):
         check_source(tmp_path / "submission.py")
+
+
+def test_the_template_says_nothing_until_its_examples_are_uncommented(tmp_path):
+    template = Path(__file__).parents[1] / "submissions" / "template" / ABOUT_FILE
+    assert read_about(template.parent) == About()
+    text = "".join(
+        line.removeprefix("# ")
+        for line in template.read_text().splitlines(keepends=True)
+        if " = " in line or "[links]" in line
+    )
+    about = read_about(written(tmp_path, text))
+    assert all(about.to_json().values()) and len(about.to_json()) == 5

@@ -49,6 +49,7 @@ _MAY_CHANGE = {
     "notice_seconds",
     "checkpoints",
     "checkpoint_every",
+    "log_to",
 }
 
 

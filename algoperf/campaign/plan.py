@@ -59,6 +59,7 @@ class Plan:
     by_steps: bool = False
     hang_seconds: float | None = None
     notice_seconds: float = 30.0
+    log_to: tuple[str, ...] = ()  # loggers, as `--log-to` names them
 
     @property
     def rules(self) -> Ruleset:
@@ -94,6 +95,7 @@ class Plan:
             eval_period_steps=self.eval_every_steps,
             hang_seconds=self.hang_seconds,
             notice_seconds=self.notice_seconds,
+            log_to=self.log_to,
         )
 
     def all_settings(self) -> list[Settings]:
@@ -133,6 +135,7 @@ class Plan:
         )
         for name in ("workloads", "held_out"):
             values[name] = tuple(values[name])
+        values["log_to"] = tuple(values.get("log_to", ()))  # plans of 0.1 have none
         for name in ("folder", "data_dir"):
             values[name] = Path(values[name])
         return cls(**values)

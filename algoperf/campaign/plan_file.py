@@ -80,6 +80,7 @@ KEYS = (
     ),
     Key("hang_seconds", "number", "Abort a trial that makes no progress for so long."),
     Key("notice_seconds", "number", "How long a step may take after SIGTERM."),
+    Key("log_to", "names", "Loggers, as --log-to of `algoperf run` names them."),
 )
 SUBMISSION_KEYS = (
     Key("path", "path", "Python file of the submission."),
@@ -178,6 +179,7 @@ def load(
     table, tables, base = _read(what)
     values = {**table.checked(), **{k: v for k, v in options.items() if v is not None}}
     values.pop("submissions", None)
+    values["log_to"] = tuple(values.get("log_to", ()))
     entries, are_named = [], []
     for entry in tables:
         entries.append(_entry(entry, base))

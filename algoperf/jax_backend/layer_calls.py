@@ -235,6 +235,7 @@ def _layer(call: Seen, shape: tuple[int, ...], inputs: Any, rows: Any) -> Layer:
         num_features,
         to_matrix=lambda x: x.reshape(num_features, num_outputs).T,
         from_matrix=lambda x: x.T.reshape(shape),
+        to_columns=lambda x: x.reshape(num_features, num_outputs),
     )
 
 

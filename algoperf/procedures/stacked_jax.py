@@ -137,9 +137,11 @@ class StackedRuns:
 
     def run(self, plans: Sequence[TrialPlan]) -> list[Ending]:
         """Trains plans of one optimizer together, and logs each as a trial of its own."""
-        length, num_steps = self._epochs.steps_of_each, self._epochs.num_steps
-        assert length and num_steps
-        points = points_of(plans, num_steps)
+        length, last = self._epochs.steps_of_each, self._epochs.num_steps
+        assert length and last
+        points = points_of(plans, last)
+        limit = setup.last_step(plans[0].settings, self._epochs) or last
+        num_steps = limit // length * length  # whole epochs
         seeds = list(dict.fromkeys(plan.seed for plan in plans))
         sources = [self._source(seed) for seed in seeds]
         place = jnp.asarray([seeds.index(plan.seed) for plan in plans])

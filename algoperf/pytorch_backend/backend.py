@@ -115,6 +115,7 @@ class Backend:
         self, definition: WorkloadDefinition, model: ModelModule, metrics: MetricsModule
     ) -> BoundModel:
         """See `algoperf.backend.Backend`; `model` has the conventions."""
+        devices.set_up_convolutions(self.device, definition)
         execution = Execution(
             self.device,
             self._rank,

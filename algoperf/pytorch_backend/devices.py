@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from algoperf.definition import WorkloadDefinition
 from algoperf.pytorch_backend.distributed import Rank
 
 # NumPy has no such types itself; PyTorch does not read those of ml_dtypes.
@@ -133,12 +134,16 @@ def has_tf32(device: torch.device) -> bool:
 def set_up_gpu() -> None:
     """The settings that every trial on a GPU starts with.
 
-    TF32 for float32 products and convolutions, which is JAX's default; and the fastest of
-    cuDNN's algorithms for each shape, as the published runner has it.
+    TF32 for float32 products and convolutions, which is JAX's default.
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
+
+
+def set_up_convolutions(device: torch.device, definition: WorkloadDefinition) -> None:
+    """Whether cuDNN's algorithms are tried on a GPU, as the workload's definition says."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = definition.cudnn_benchmark
 
 
 def process_settings(device: torch.device) -> dict[str, Any]:

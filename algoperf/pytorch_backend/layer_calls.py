@@ -208,6 +208,7 @@ def _take(
             parameter[0].numel(),
             to_matrix=lambda x: x.reshape(shape[0], -1),
             from_matrix=lambda x: x.reshape(shape),
+            to_columns=lambda x: x.reshape(shape[0], -1).mT,
         )
     )
 

@@ -115,7 +115,7 @@ class Office:
         """Variables that give compilers and temporary files folders of this trial."""
         optional = [name for name in _OPTIONAL_CACHE_VARIABLES if name in os.environ]
         temporary = self.folder / "tmp"
-        temporary.mkdir()
+        temporary.mkdir(parents=True, exist_ok=True)
         return {"TMPDIR": str(temporary)} | {
             name: str(self.folder / "caches" / name.lower())
             for name in (*_CACHE_VARIABLES, *optional)

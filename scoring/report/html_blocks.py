@@ -4,6 +4,7 @@ Everything that comes from logs passes through `escape`.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -71,7 +72,8 @@ def _code(code: Code) -> Iterator[str]:
 
 
 def _table(table: DataTable) -> Iterator[str]:
-    name = f"table-{escape(table.key)}"
+    # A space in an identifier would make two of every reference to it.
+    name = "table-" + re.sub(r"[^\w.-]", "-", table.key)
     opened, closed = _fold(table.caption if table.is_long else "")
     yield opened
     tall = " tall" if len(table.rows) > _TALL else ""

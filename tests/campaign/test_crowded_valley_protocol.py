@@ -321,7 +321,7 @@ def test_a_damaged_list_of_hyperparameters_is_told(protocol):
 @pytest.mark.slow
 def test_a_small_study_from_one_command(command):
     pytest.importorskip("torch")
-    words = ("--problems", "P1", "--optimizers", "sgd", "--seeds", "2", "--seed-study")
+    words = ("--problems", "P1", "--optimizers", "sgd", "--seeds", "2")
     status, out, err = command(*words, "--budget", "oneshot")
     assert status == 0, err
     assert "87." in out

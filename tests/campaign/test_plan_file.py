@@ -52,6 +52,19 @@ def test_options_win_over_the_file(tmp_path):
     assert (plan.studies, plan.trials, plan.workloads) == (3, None, ("ogbg_mini",))
 
 
+def test_loggers_reach_every_trial(tmp_path):
+    plan = load(tmp_path, 'log_to = ["tensorboard", "wandb"]\n' + GOOD)
+    assert {t.settings.log_to for t in plan.trial_plans()} == {("tensorboard", "wandb")}
+    assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+
+
+def test_a_manifest_of_version_0_1_has_no_loggers(tmp_path):
+    plan = load(tmp_path, GOOD)
+    content = plan.as_json()
+    del content["log_to"]
+    assert Plan.from_json(content) == plan
+
+
 def test_a_plan_survives_its_way_into_a_manifest(tmp_path):
     plan = load(tmp_path, GOOD)
     assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan

@@ -23,7 +23,11 @@ def test_the_template_is_copied_and_the_next_commands_are_named(tmp_path, capsys
 def test_one_framework_gets_its_file_alone(tmp_path, capsys):
     assert cli.main(["new", str(tmp_path / "mine"), "--framework", "pytorch"]) == 0
     names = sorted(path.name for path in (tmp_path / "mine").iterdir())
-    assert names == ["submission_pytorch.py", "tuning_search_space.json"]
+    assert names == [
+        "submission.toml",
+        "submission_pytorch.py",
+        "tuning_search_space.json",
+    ]
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch])

@@ -18,6 +18,9 @@ FAMILY = registry.wing_folder("reference_algorithms") / "crowded_valley"
 MEMBERS = registry.module("reference_algorithms", "crowded_valley", "spaces").MEMBERS
 
 
+NUM_EPOCHS = 10  # of 7 steps
+
+
 def plans_in(folder, points, workload="quadratic_deep"):
     """A plan for each point; every second one has another seed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +33,7 @@ def plans_in(folder, points, workload="quadratic_deep"):
         "family",
         data_dir=folder / "data",
         search_space=folder / "points.json",
+        max_global_steps=7 * NUM_EPOCHS,
         save_checkpoints=False,
         keep_evidence=False,
     )
@@ -73,8 +77,8 @@ def test_curves_are_those_of_single_runs_up_to_rounding(tmp_path, stacked, name)
     ):
         assert alone.run(single).outcome is Outcome.NOT_REACHED
         found, expected = losses_of(plan), losses_of(single)
-        assert found.shape == expected.shape == (3, 101)
-        np.testing.assert_allclose(found, expected, rtol=2e-4)
+        assert found.shape == expected.shape == (3, NUM_EPOCHS + 1)
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
 @pytest.mark.slow
@@ -83,8 +87,8 @@ def test_a_run_that_diverges_is_cut_there_and_the_others_go_on(tmp_path, stacked
     plans = plans_in(tmp_path, points)
     assert run_stacked(stacked, plans) == ["diverged", "not reached"]
     assert losses_of(plans[0]).shape == (3, 2)
-    assert losses_of(plans[1]).shape == (3, 101)
-    assert losses_of(plans[1])[2, -1] == pytest.approx(87.4, abs=0.7)
+    assert losses_of(plans[1]).shape == (3, NUM_EPOCHS + 1)
+    assert losses_of(plans[1])[2, -1] < 120
     ended = logs.read_outcome(plans[0].folder)
     assert shared_runs.CAVEAT in ended.caveats
     assert run_stacked(stacked, plans) == []  # given again, nothing is left

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 import ml_dtypes  # noqa: E402
 
 from algoperf import backend as backends  # noqa: E402
+from algoperf import registry  # noqa: E402
 from algoperf.errors import BadSettings  # noqa: E402
 from algoperf.pytorch_backend import devices, distributed, make_backend  # noqa: E402
 from algoperf.pytorch_utils import pytorch_setup  # noqa: E402
@@ -223,3 +224,14 @@ def test_losses_are_float32_inside_a_submissions_autocast(backend):
     with torch.autocast("cpu", torch.bfloat16):
         cast = model.loss(labels, logits, None, 0.0)
     assert torch.equal(plain["per_example"], cast["per_example"])
+
+
+@pytest.mark.parametrize("name", ["imagenet_resnet", "librispeech_conformer"])
+def test_a_workload_says_whether_cudnn_tries_its_algorithms(monkeypatch, name):
+    is_tried = name == "imagenet_resnet"
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not is_tried)
+    definition = registry.definition(name)
+    devices.set_up_convolutions(torch.device("cpu"), definition)
+    assert torch.backends.cudnn.benchmark is not is_tried
+    devices.set_up_convolutions(torch.device("cuda"), definition)
+    assert torch.backends.cudnn.benchmark is is_tried

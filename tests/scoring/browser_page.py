@@ -136,9 +136,14 @@ class Page:
 
 
 def opened(page: Page, folder: Path, document: Document) -> Page:
-    """The page with a document's report just loaded, 1,280 pixels wide, in light colours."""
+    """The page with a document's report just loaded, as `loaded` does."""
     path = folder / "report.html"
     path.write_text(render(document))
+    return loaded(page, path)
+
+
+def loaded(page: Page, path: Path) -> Page:
+    """The page with a file just loaded, 1,280 pixels wide, in light colours."""
     page.complaints.clear()
     page.requests.clear()
     page.resize(1280)

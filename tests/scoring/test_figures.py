@@ -46,7 +46,7 @@ def test_a_figure_has_a_title_a_text_alternative_and_a_legend():
 def test_a_step_goes_across_before_it_goes_up():
     curve = Curve(0, [0, 1, 2], [0, 1, 1])
     text = drawn(curve, x_range=(0, 2), y_range=(0, 1))
-    assert re.search(r'd="M56 274H236V22H416V22"', text)
+    assert re.search(r'd="M64 274H240V22H416V22"', text)
 
 
 def test_points_that_are_not_finite_are_left_out():
@@ -72,7 +72,7 @@ def test_odd_figures_are_well_formed(curves: tuple[Curve, ...]):
 def test_bands_are_drawn_between_their_ends():
     curve = Curve(0, [0, 1], [1, 1], kind="line", low=[0, 0], high=[2, 2])
     text = drawn(curve, y_range=(0, 2))
-    assert 'points="56,22 416,22 416,274 56,274"' in text
+    assert 'points="64,22 416,22 416,274 64,274"' in text
 
 
 @pytest.mark.parametrize(

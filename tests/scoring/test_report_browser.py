@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_page import BROWSER, Page, opened
+from browser_page import BROWSER, Page, loaded, opened
 from scoring_cases import published_board
 from test_report_html import EVIL, evil_document
 
-from algoperf.scoring.report.content import make_document
-from algoperf.scoring.report.document import NONE, TIMES, Document
+from algoperf.scoring.analysis import budgets, crossing, steps_vs_time
+from algoperf.scoring.report.content import analysis_document, make_document
+from algoperf.scoring.report.document import NONE, TIMES
 from algoperf.scoring.report.html import render
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
@@ -31,12 +32,14 @@ def browser(tmp_path_factory) -> Iterator[Page]:
 @pytest.fixture
 def report(browser: Page, tmp_path: Path) -> Page:
     """The report of the published logs of 2024, just opened."""
-    return opened(browser, tmp_path, published_document())
+    path = tmp_path / "report.html"
+    path.write_text(published_page())
+    return loaded(browser, path)
 
 
 @functools.cache
-def published_document() -> Document:
-    return make_document(published_board())
+def published_page() -> str:
+    return render(make_document(published_board()))
 
 
 SUBMISSIONS = """
@@ -205,6 +208,7 @@ def test_the_navigation_marks_the_section_that_is_read(report: Page):
         assert report.run(marked) == [f"#{name}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280, 1600])
 def test_the_navigation_stays_in_sight(report: Page, width: int):
     report.resize(width)
@@ -217,6 +221,7 @@ def test_the_navigation_stays_in_sight(report: Page, width: int):
     assert is_beside or report.run(f"{heading}.top") >= bottom
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 360, 390, 768, 1024, 1280, 1600])
 def test_text_in_charts_has_at_least_12_pixels(report: Page, width: int):
     report.resize(width)
@@ -229,19 +234,64 @@ def test_text_in_charts_has_at_least_12_pixels(report: Page, width: int):
     assert smallest >= 11.95
 
 
+CUT_OFF = (
+    "[...document.querySelectorAll('figure > svg')].flatMap(s => {"
+    " const box = s.getBoundingClientRect();"
+    " return [...s.querySelectorAll('text')].filter(t => {"
+    "  const b = t.getBoundingClientRect();"
+    "  return b.width && (b.left < box.left - 1 || b.right > box.right + 1"
+    "   || b.top < box.top - 2 || b.bottom > box.bottom + 1); })"
+    " .map(t => [t.textContent, t.getBoundingClientRect().right - box.right]); })"
+)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280, 1600])
 def test_no_text_of_a_chart_is_cut_off(report: Page, width: int):
     report.resize(width)
-    cut = report.run(
-        "[...document.querySelectorAll('figure > svg')].flatMap(s => {"
-        " const box = s.getBoundingClientRect();"
-        " return [...s.querySelectorAll('text')].filter(t => {"
-        "  const b = t.getBoundingClientRect();"
-        "  return b.width && (b.left < box.left - 1 || b.right > box.right + 1"
-        "   || b.top < box.top - 2 || b.bottom > box.bottom + 1); })"
-        " .map(t => [t.textContent, t.getBoundingClientRect().right - box.right]); })"
-    )
-    assert cut == []
+    assert report.run(CUT_OFF) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("analysis", [crossing, budgets, steps_vs_time])
+def test_no_text_of_an_analysis_is_cut_off(browser, tmp_path, analysis, width):
+    board = published_board()
+    document = analysis_document(board, analysis.report(board))
+    page = opened(browser, tmp_path, document)
+    page.resize(width)
+    assert page.run(CUT_OFF) == []
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_stop_of_the_keyboard_is_marked_and_in_sight(report: Page, width: int):
+    report.resize(width)
+    wrong = []
+    for _ in range(70):
+        for kind in ("keyDown", "keyUp"):
+            report.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key="Tab",
+                code="Tab",
+                windowsVirtualKeyCode=9,
+            )
+        report.run("new Promise(go => requestAnimationFrame(go))")
+        found = report.run(
+            "(e => { const b = e.getBoundingClientRect();"
+            " const bar = document.querySelector('.sections');"
+            " const covered = !bar.contains(e) && b.left < bar.getBoundingClientRect().right"
+            "  && b.top < bar.getBoundingClientRect().bottom - 1"
+            "  && bar.getBoundingClientRect().top <= 0 && b.top >= 0;"
+            " return [e.tagName, e.textContent.slice(0, 30),"
+            "  getComputedStyle(e).outlineStyle !== 'none' && !covered"
+            "  && b.top >= 0 && b.top < innerHeight]; })(document.activeElement)"
+        )
+        if not found[-1]:
+            wrong.append(found)
+    assert wrong == []
 
 
 def test_the_page_uses_a_wide_window(report: Page):
@@ -276,6 +326,7 @@ def test_all_data_and_every_table_can_be_saved(report: Page, tmp_path: Path):
     assert first.startswith(f"1,schedule_free_adamw,{scores[0]!r},")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_only_tables_scroll_sideways(report: Page, width: int, scheme: str):
@@ -302,14 +353,14 @@ def test_names_that_attack_do_nothing(browser: Page, tmp_path: Path):
 
 def test_the_policy_stops_scripts_that_escaping_missed(browser: Page, tmp_path: Path):
     path = tmp_path / "report.html"
-    page = render(make_document(published_board()))
-    path.write_text(page.replace("</main>", f"{EVIL}</main>"))
+    path.write_text(published_page().replace("</main>", f"{EVIL}</main>"))
     browser.complaints.clear()
     browser.open(path)
     assert browser.run("window.pwned") is None
     assert "Content Security Policy" in "".join(browser.complaints)
 
 
+@pytest.mark.slow
 def test_it_prints(report: Page):
     pdf = base64.b64decode(report.call("Page.printToPDF")["data"])
     assert pdf.startswith(b"%PDF") and len(pdf) > 50_000

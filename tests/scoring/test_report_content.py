@@ -250,7 +250,13 @@ def test_tables_of_probabilities_hold_no_zeros(document):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.0, "0.0 s"), (1e-6, "0.001 ms"), (0.0352, "35 ms"), (0.25, "0.2 s")]
-    + [(99.9, "99.9 s"), (100, "1.7 min"), (7200, "2.00 h"), (math.inf, "-")],
+    + [
+        (99.9, "99.9 s"),
+        (100, "1.7 min"),
+        (7200, "2.00 h"),
+        (4.5e6, "1,250 h"),
+        (math.inf, "-"),
+    ],
 )
 def test_a_duration_that_is_not_zero_is_never_shown_as_zero(seconds, text):
     assert duration(seconds) == text

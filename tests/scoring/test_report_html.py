@@ -22,7 +22,13 @@ from algoperf.scoring.leaderboard import score
 from algoperf.scoring.palette import DARK, LIGHT
 from algoperf.scoring.report.content import make_document
 from algoperf.scoring.report.data import render_json
-from algoperf.scoring.report.document import TIMES, Document
+from algoperf.scoring.report.document import (
+    TIMES,
+    Column,
+    DataTable,
+    Document,
+    Section,
+)
 from algoperf.scoring.report.html import render
 from algoperf.scoring.report.html_blocks import is_link, link
 
@@ -203,6 +209,15 @@ def test_the_page_holds_its_data_in_a_form_that_ends_no_script():
     block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
     assert "<" not in block[1] and "&" not in block[1]
     assert json.loads(block[1]) == json.loads(render_json(document))
+
+
+def test_a_table_whose_key_has_spaces_is_named_by_its_caption():
+    table = DataTable('a "b" <c>', "Caption", [Column("x", is_numeric=False)], [])
+    document = Document("t", [], [Section("s", "S", "E.", [table])])
+    structure = Structure(render(document))
+    (box,) = [a for a in structure.all("div") if "aria-labelledby" in a]
+    assert [a["id"] for a in structure.all("caption")] == [box["aria-labelledby"]]
+    assert " " not in box["aria-labelledby"]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 40])

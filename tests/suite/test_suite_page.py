@@ -45,6 +45,7 @@ NAMES = {
     "NadamW": "nadamw",
     "AdamW": "adamw",
     "Schedule-Free AdamW": "schedule_free_adamw",
+    "Cautious NadamW": "cautious_nadamw",
     "Nesterov": "nesterov",
 }
 

@@ -77,6 +77,7 @@ DEFINITION = WorkloadDefinition(
     data=DataConfig(),
     default_dropout_rate=0.0,
     ignores_label_smoothing=True,
+    cudnn_benchmark=False,  # as the published runner
     variants={
         "layernorm": Variant(
             target=_loss_below(validation=0.123757, test=0.126152),
