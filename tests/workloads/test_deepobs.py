@@ -321,6 +321,8 @@ def test_both_frameworks_define_the_same_function(name):
         )
         theirs.backward()
         assert_close(float(theirs.detach()), float(loss), "loss", tolerance=2e-5)
+    if name == "imagenet_inception_v3":
+        return  # its gradients: block by block in `test_deepobs_imagenet`
     grads = from_jax(
         {
             "/".join(k.key for k in p): np.asarray(x)

@@ -13,8 +13,9 @@ from algoperf.datasets.imagenet import prepare, reader
 from algoperf.errors import BadData
 from algoperf.pipeline import DataRequest, EpochOrder
 from algoperf.prepared import Preparation
-from algoperf.workloads.deepobs import data_imagenet, metrics_inception
+from algoperf.workloads.deepobs import data_imagenet, inception, metrics_inception
 from algoperf.workloads.deepobs.inputs import ImagenetConfig
+from tests.closeness import assert_close
 
 MINI = registry.definition("imagenet_resnet_mini").splits
 SMALL = ImagenetConfig(image_size=28, resize_size=32)
@@ -177,3 +178,64 @@ def test_means_over_windows_leave_padding_out():
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     corner = inception_jax._window(jnp.asarray(images), Window("mean"))[0, 0, 0]
     np.testing.assert_allclose(corner, images[0, :2, :2].mean((0, 1)), rtol=1e-5)
+
+
+BLOCKS = {
+    "35": inception._block_35(8),
+    "to 17": inception._to_17(),
+    "17": inception._block_17(8),
+    "to 8": inception._to_8(),
+    "8": inception._block_8(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_are_the_same_function_in_both_frameworks(name):
+    """In float64: in float32, rounding that turns a ReLU off and on is seen in gradients."""
+    jax, torch = pytest.importorskip("jax"), pytest.importorskip("torch")
+    from flax.core import meta
+
+    from algoperf.pytorch_backend.weights import from_jax
+    from algoperf.workloads.deepobs import inception_jax, inception_pytorch
+
+    random = np.random.default_rng(0)
+    images = random.standard_normal((2, 9, 9, 6))
+    ours = inception_jax.Steps((BLOCKS[name],))
+
+    def objective(params, images, stats, weights):
+        given = {"params": params, "batch_stats": stats}
+        output, _ = ours.apply(given, images, train=True, mutable=["batch_stats"])
+        return (output * weights).mean()
+
+    def converted(tree):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return from_jax({"/".join(k.key for k in p): np.asarray(x) for p, x in leaves})
+
+    with jax.enable_x64(True):
+        variables = meta.unbox(ours.init(jax.random.key(0), images, train=False))
+        variables = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
+        params, stats = variables["params"], variables["batch_stats"]
+        shape = jax.eval_shape(lambda: ours.apply(variables, images, train=False)).shape
+        weights = random.standard_normal(shape)
+        gradient = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
+        value, grads = gradient(params, images, stats, weights)
+        expected, of_inputs = converted(grads[0]), np.asarray(grads[1])
+
+    theirs = inception_pytorch.Steps(6, (BLOCKS[name],)).double().train()
+    for module in theirs.modules():
+        if hasattr(module, "update_running_statistics"):
+            module.update_running_statistics = False
+    given = {
+        key: torch.tensor(np.ascontiguousarray(x))
+        for key, x in converted(params).items()
+    }
+    theirs.load_state_dict(given, strict=False)
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).requires_grad_()
+    found = (theirs(inputs).permute(0, 2, 3, 1) * torch.from_numpy(weights)).mean()
+    found.backward()
+    assert float(found.detach()) == pytest.approx(float(value), rel=1e-5)
+    for key, parameter in theirs.named_parameters():
+        assert_close(parameter.grad.numpy(), expected[key], key, tolerance=1e-5)
+    own = inputs.grad.permute(0, 2, 3, 1).numpy()
+    assert_close(own, of_inputs, "inputs", tolerance=1e-5)
