@@ -1,5 +1,6 @@
 """Loggers and observers: what the logs say, from outside of the trial, which stays valid."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,11 +202,10 @@ def test_wandb_offline_has_the_rows_and_the_outcome(short, tmp_path, monkeypatch
 
 def read_wandb(path: Path) -> tuple[list[dict], dict, dict]:
     """History, summary and configuration of an offline run."""
-    from wandb.proto import wandb_internal_pb2
-
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     history, summary, config = [], {}, {}
     for data in records_of(path.read_bytes()):
-        record = wandb_internal_pb2.Record.FromString(data)  # type: ignore[attr-defined]
+        record = messages.Record.FromString(data)
         if record.HasField("history"):
             history.append(members(record.history.item))
         summary |= members(record.summary.update)
