@@ -34,8 +34,8 @@ KINKED = {"relu", "leaky_relu"}
 FLOAT64_MODEL = 1e-7
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 each_framework = pytest.mark.parametrize("framework", FRAMEWORK_PACKAGES)
-# In several processes in the fast tests: sums over examples, over labels, and batch norm.
-SHARED_FAST = {"mnist_mini", "ogbg_mini", "imagenet_resnet_mini"}
+# In several processes in the fast tests: sums over examples, and batch norm.
+SHARED_FAST = {"mnist_mini", "imagenet_resnet_mini"}
 
 
 def enable_x64():
@@ -332,6 +332,8 @@ def test_statistics_stay_when_batch_norm_is_not_to_be_updated(
         return {k: v.numpy().copy() for k, v in params.named_buffers()}
 
     before = statistics(params, state)
+    if not before:
+        pytest.skip("it has no batch norm")
     for _ in range(2):
         _, state = workload.model_fn(
             params,

@@ -112,7 +112,9 @@ def run(framework, digits, tmp_path, capfd):
 def test_a_bad_update_ends_with_its_outcome_and_reason(
     what, run, framework, tmp_path, monkeypatch
 ):
-    def in_this_process(plan):  # quicker than a process a case; the same code
+    def in_this_process(
+        plan, observers=()
+    ):  # quicker than a process a case; the same code
         backend = setup.load_backend(plan.settings)
         return trial_process.run_trial(plan, backend)
 

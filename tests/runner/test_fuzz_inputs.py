@@ -239,7 +239,7 @@ def test_damaged_flags_are_one_message_and_never_a_traceback(
 
     started = []
 
-    def no_process(plan):
+    def no_process(plan, observers=()):
         started.append(plan.settings)
         return Ending(Outcome.NOT_REACHED, "not run")
 

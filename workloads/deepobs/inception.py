@@ -52,8 +52,8 @@ class InceptionConfig:
 
     num_classes: int = IMAGENET_CLASSES
     l2: float = 5e-4
-    input_side: int = 224  # of the inputs, in pixels …
-    side: int = 299  # … which are resized to this, bilinearly
+    input_size: int = 224  # of the inputs, in pixels …
+    image_size: int = 299  # … which are resized to this, bilinearly
 
 
 def body() -> tuple[Step, ...]:

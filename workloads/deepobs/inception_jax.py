@@ -88,7 +88,7 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool, dropout_rate: Any) -> Any:
         """inputs: [batch, h, w, 3]; logits [batch, classes], in training of both heads."""
-        side, classes = self.config.side, self.config.num_classes
+        side, classes = self.config.image_size, self.config.num_classes
         shape = (len(inputs), side, side, inputs.shape[-1])
         x = jax.image.resize(inputs, shape, "bilinear", antialias=False)
         x = Steps(inception.body(), name="body")(x, train=train)
@@ -113,7 +113,7 @@ def build(config: InceptionConfig) -> nn.Module:
 
 def example_batch(config: InceptionConfig) -> dict[str, np.ndarray]:
     """A batch of one."""
-    side = config.input_side
+    side = config.input_size
     images = np.zeros((1, side, side, 3), np.float32)
     return {"inputs": images, "targets": np.zeros(1, np.int32)}
 

@@ -100,7 +100,7 @@ class Inception(nn.Module):
 
     def __init__(self, config: InceptionConfig) -> None:
         super().__init__()
-        self.side = config.side
+        self.side = config.image_size
         self.body = Steps(3, inception.body())
         self.auxiliary = Steps(self.body.features, inception.AUXILIARY_HEAD)
         self.auxiliary_output = _output(self.auxiliary.features, config.num_classes)
