@@ -262,9 +262,12 @@ def test_reading_the_prepared_data_at_import(cheat, tmp_path):
 )
 def test_writing_into_logs_and_checkpoints(cheat, tmp_path, code):
     folder = tmp_path / "experiments/sgd/study_1/blobs_never_toy/trial_1"
+    # Checkpoints are written in the background.
     trial = cheat(
-        f"if global_step == 1:\n    import os, pathlib\n"
-        f"    folder = pathlib.Path({str(folder)!r})\n    {code}"
+        f"if global_step == 1:\n    import os, pathlib, time\n"
+        f"    folder = pathlib.Path({str(folder)!r})\n"
+        f"    while not (folder / 'checkpoints' / 'ckpt-1').is_dir():\n"
+        f"        time.sleep(0.01)\n    {code}"
     )
     assert trial.outcome is Outcome.INVALID, trial.reason
     assert "the logs" in trial.reason

@@ -91,20 +91,22 @@ class AuditHook:
             if not (own + os.sep).startswith(_prefix(path))
         ]
         self._is_on = False
+        self._successor: AuditHook | None = None  # of a later trial in this process
         self._looking = threading.local()  # looking makes events too
         self._began = time.time() - _CLOCK_STEP_SECONDS
         self._process = os.getpid()
 
     def __enter__(self) -> "AuditHook":
         self._is_on = True
-        # Audit hooks cannot be removed; after the trial this one does nothing.
-        sys.addaudithook(self._hook)
+        _install(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_on = False
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._is_on and self._successor is not None:
+            self._successor._hook(event, arguments)
         if not self._is_on or event not in _EVENTS or not self._is_submission():
             return
         if threading.get_ident() in {t.ident for t in self.harness_threads()}:
@@ -229,6 +231,26 @@ def _words(event: str, arguments: tuple[Any, ...]) -> list[str]:
     return [part for word in words for part in (word, *word.split("=")[1:])]
 
 
+def _make_install() -> Callable[[AuditHook], None]:
+    first: AuditHook | None = None
+
+    def install(hook: AuditHook) -> None:
+        """Lets it see all events from now on.
+
+        Hooks cannot be removed, and each is called for millions of events. So a process has
+        one, that of its first trial, which hands events on to the trial of now.
+        """
+        nonlocal first
+        if first is None:
+            first = hook
+            sys.addaudithook(hook._hook)
+        elif first is not hook:
+            first._successor = hook
+
+    return install
+
+
+_install = _make_install()
 _EVENTS: dict[str, Callable[[AuditHook, str, tuple[Any, ...]], None]] = {
     "open": AuditHook._touch,
     **dict.fromkeys(_WRITES, AuditHook._touch),
