@@ -21,6 +21,7 @@ _BEYOND = (
     "algoperf.jax_sharding_utils",
     "algoperf.pytorch_utils",
     "multiprocessing",
+    "scipy",  # it asks for torch wherever its name is known
     "subprocess",
 )
 _IN_PROCESSES = (
