@@ -19,6 +19,7 @@ DOCS = "docs"
 FIRST = ("RULES.md", "CONTRIBUTING.md", "CHANGELOG.md")
 # A README at the top would take the place of the first page.
 _RENAMED = {"README.md": "repository.md"}
+_PICTURE = re.compile(r"(?<=\]\()docs/(?=images/)")  # of a file at the top
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
@@ -69,7 +70,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Turns links to files of the repository into links to pages."""
+    """Turns links to files of the repository into links to pages; finds pictures."""
     here = _in_repository(page.file)
     for match, target, anchor in _links(here, markdown):
         if here.startswith(f"{DOCS}/") and target.startswith(f"{DOCS}/"):
@@ -82,7 +83,7 @@ def on_page_markdown(
         else:
             new = words
         markdown = markdown.replace(match[0], new)
-    return markdown
+    return _PICTURE.sub("", markdown) if "/" not in here else markdown
 
 
 def _links(path: str, markdown: str) -> Iterator[tuple[re.Match[str], str, str]]:
