@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from algoperf import frameworks, registry
@@ -20,6 +21,11 @@ sys.path.insert(0, str(TOY_FOLDER))
 
 # Processes that are started in the background ignore it, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Its examples would be kept in the checkout, which an image does not let write.
+hypothesis.settings.register_profile("algoperf", database=None)
+hypothesis.settings.load_profile("algoperf")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -229,7 +229,8 @@ class _Run:
             observers = self._observers(log)
             hook = self._step_hook(loaded, saved)
             writer = self._checkpoint_writer()
-        trial = Trial(self._parts(loaded, identity, log, observers, hook, writer))
+            parts = self._parts(loaded, identity, log, observers, hook, writer)
+            trial = Trial(parts)
         try:
             ending = self._looked_at(trial.run(saved))
         except BaseException as error:
