@@ -1,4 +1,4 @@
-"""Types of arguments that all commands share: each is checked where it is read.
+"""Types of arguments that all commands share, each checked where it is read; common options.
 
 The command line's parser uses `path` for every argument of type `Path`, and `whole_number` and
 `number` for `int` and `float`.
@@ -44,3 +44,15 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{paths.shown(text)} is not a finite number.")
     return value
+
+
+def add_read(parser: argparse._ActionsContainer, what: str) -> None:
+    """`--read`, which the protocols share; what: the folders that are read."""
+    parser.add_argument(
+        "--read",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help=f"{what} to report beside the runs, or alone.",
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from algoperf import console, exit_status, paths, registry, submission
 from algoperf.campaign.plan import SPACE_FILE
-from algoperf.commands import output
+from algoperf.commands import output, submission_options
 from algoperf.download import readable_size
 from algoperf.errors import AlgoPerfError, BadSettings
 from algoperf.frameworks import check_framework
@@ -45,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SUBMISSION",
         help="Python file of the submission.",
     )
-    add(
-        "--search-space",
-        type=Path,
-        metavar="FILE",
-        help="JSON file of the tuning search space "
-        f"(default: {SPACE_FILE} beside the submission, if it exists).",
-    )
+    submission_options.add_search_space(parser)
     add(
         "--tuning-ruleset",
         dest="tuning",

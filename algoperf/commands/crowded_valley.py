@@ -93,14 +93,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Also tune RMSProp and AdaDelta a second time, with seeds from 100 on.",
     )
-    add(
-        "--read",
-        type=Path,
-        nargs="+",
-        default=(),
-        metavar="DIR",
-        help="Published results (the folder results_main) to report beside the runs, or alone.",
-    )
+    arguments.add_read(parser, "Published results (the folder results_main)")
 
 
 def _add_conditions(parser: argparse.ArgumentParser) -> None:

@@ -86,14 +86,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         help="JSON object with the other hyperparameters of each optimizer, by name; with "
         "--grid random:N also ranges.",
     )
-    add(
-        "--read",
-        type=Path,
-        nargs="+",
-        default=(),
-        metavar="DIR",
-        help="Published result folders to report beside the runs, or alone.",
-    )
+    arguments.add_read(parser, "Published result folders")
 
 
 def _add_conditions(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from algoperf.campaign.plan import SPACE_FILE
-from algoperf.commands import output
+from algoperf.commands import output, submission_options
 from algoperf.instruments.curvature import PROXIES
 from algoperf.rulesets import DEFAULT_RULESET, RULESETS, TUNING_RULESETS
 from algoperf.runner import loggers, profiling
@@ -47,13 +46,7 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="Workloads to train, or tier:mini or tier:full; `algoperf list` shows all.",
     )
-    add(
-        "--search-space",
-        type=Path,
-        metavar="FILE",
-        help="JSON file of the tuning search space "
-        f"(default: {SPACE_FILE} beside the submission, if it exists).",
-    )
+    submission_options.add_search_space(group)
     add(
         "--ruleset",
         default=DEFAULT_RULESET,
